@@ -1,0 +1,57 @@
+# Every target bootstraps .venv by itself and costs nothing when nothing changed.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools
+
+.PHONY: help setup demo up check test stubs golden lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY) ## make .venv from the locked, hash-checked requirements
+
+$(READY): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("nidan needs Python 3.11, 3.12 or 3.13; this is %s. Set PYTHON=/path/to/python3.11" % sys.version.split()[0] if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0)'
+	@echo "setting up .venv (once; about a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+demo: setup ## print the lesson of JF:349 (食生活, A1), made by three processes on the embedded offline model
+	@$(BIN)/nidan generate JF:349 --offline
+
+up: setup ## start the trio and the offline model in the foreground (Ctrl-C stops them)
+	@$(BIN)/nidan up --offline
+
+check: setup ## ruff, mypy strict, import contracts, buf lint, stubs fresh
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/lint-imports --no-logo > $(VENV)/lint-imports.txt || { cat $(VENV)/lint-imports.txt; exit 1; }
+	@$(BIN)/buf lint
+	@$(BIN)/python tools/stubs.py --check
+	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/mypy $(CODE)
+	@echo "check passed"
+
+test: setup ## the whole suite, through the wire
+	@$(BIN)/pytest
+
+stubs: setup ## generate lesson/v1 from protos/
+	@$(BIN)/python tools/stubs.py
+
+golden: setup ## write the golden master lesson and the JSON Schema anew, to be read in the diff
+	@$(BIN)/python tools/golden.py
+
+lock: ## resolve both lock files anew (needs uv)
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --python-version 3.11 -q pyproject.toml -o requirements.lock
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --python-version 3.11 -q pyproject.toml --group pyproject.toml:dev -o requirements-dev.lock
+
+clean: ## remove everything that was made here
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info .coverage

@@ -1,0 +1,189 @@
+"""Models to messages and back: the only place that knows both.
+
+A model and its message have the same name and the same fields (a test holds them to it), so one walk over a model's
+type hints serves them all. None is an unset field or an unspecified enum; a union of models is a oneof.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from google.protobuf.message import Message
+from pydantic import BaseModel, ValidationError
+
+from lesson import models
+from lesson.hints import bare, fields, is_kind, is_union, without_none
+from lesson.v1 import enhancer_service_pb2, lesson_pb2
+
+M = TypeVar("M", bound=BaseModel)
+E = TypeVar("E", bound=enum.Enum)
+
+
+class WireError(ValueError):
+    """A message that no model can be made of; says which field and why."""
+
+
+def to_message(model: BaseModel) -> Any:
+    """The message of the same name as the model's class, of package lesson.v1."""
+    message = _message_type(type(model))()
+    for field in _plan(type(model)):
+        field.write(message, getattr(model, field.name))
+    return message
+
+
+def from_message(kind: type[M], message: Message) -> M:
+    """The model of that kind. Raises WireError naming the field when a required enum is unset or a value is refused."""
+    values = {field.name: field.read(message) for field in _plan(kind)}
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join(str(part) for part in first["loc"])
+        raise WireError(f"{kind.__name__}.{path}: {first['msg']}") from error
+
+
+def enum_to_number(member: enum.Enum | None) -> int:
+    """The number of the proto's value; 0 (unspecified) for None."""
+    if member is None:
+        return 0
+    return int(_enum_type(type(member)).values_by_name[f"{_prefix(type(member))}_{member.name}"].number)
+
+
+def enum_from_number(kind: type[E], number: int) -> E | None:
+    """The member for a proto's value; None for unspecified and for values this build does not know."""
+    value = _enum_type(kind).values_by_number.get(number)
+    return kind[value.name.removeprefix(f"{_prefix(kind)}_")] if value is not None and number else None
+
+
+@dataclass(frozen=True)
+class _Field:
+    name: str
+    write: Callable[[Any, Any], None]
+    read: Callable[[Any], Any]
+
+
+@cache
+def _plan(kind: type[BaseModel]) -> tuple[_Field, ...]:
+    return tuple(_field(name, wire, hint) for name, _, wire, hint in fields(kind))
+
+
+def _field(name: str, wire: str, hint: Any) -> _Field:
+    hint, optional = without_none(hint)
+    hint = bare(hint)
+    if get_origin(hint) is tuple:
+        return _repeated(name, wire, bare(get_args(hint)[0]))
+    if get_origin(hint) is Literal:
+        return _enum(name, wire, type(get_args(hint)[0]), optional)
+    if is_kind(hint, enum.Enum):
+        return _enum(name, wire, hint, optional)
+    if is_kind(hint, BaseModel):
+        return _message(name, wire, hint, optional)
+    return _scalar(name, wire, optional)
+
+
+def _scalar(name: str, wire: str, optional: bool) -> _Field:
+    def write(message: Any, value: Any) -> None:
+        if value is not None:
+            setattr(message, wire, value)
+
+    def read(message: Any) -> Any:
+        return None if optional and not message.HasField(wire) else getattr(message, wire)
+
+    return _Field(name, write, read)
+
+
+def _enum(name: str, wire: str, kind: type[enum.Enum], optional: bool) -> _Field:
+    def read(message: Any) -> Any:
+        member = enum_from_number(kind, getattr(message, wire))
+        if member is None and not optional:
+            raise WireError(f"{message.DESCRIPTOR.name}.{wire}: must be set")
+        return member
+
+    return _Field(name, lambda message, value: setattr(message, wire, enum_to_number(value)), read)
+
+
+def _message(name: str, wire: str, kind: type[BaseModel], optional: bool) -> _Field:
+    def write(message: Any, value: Any) -> None:
+        if value is not None:
+            getattr(message, wire).CopyFrom(to_message(value))
+
+    def read(message: Any) -> Any:
+        if message.HasField(wire):
+            return from_message(kind, getattr(message, wire))
+        if optional:
+            return None
+        raise WireError(f"{message.DESCRIPTOR.name}.{wire}: must be set")
+
+    return _Field(name, write, read)
+
+
+def _repeated(name: str, wire: str, hint: Any) -> _Field:
+    pack, unpack = _element_codec(hint)
+    return _Field(
+        name,
+        lambda message, values: getattr(message, wire).extend([pack(value) for value in values]),
+        lambda message: tuple(unpack(value) for value in getattr(message, wire)),
+    )
+
+
+def _element_codec(hint: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    if is_union(hint):
+        return _oneof_codec(get_args(hint))
+    if is_kind(hint, BaseModel):
+        return to_message, lambda message: from_message(hint, message)
+    return (lambda value: value), (lambda value: value)
+
+
+def _oneof_codec(kinds: tuple[type[BaseModel], ...]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """A union of practices is the message Practice, whose oneof has a member of each kind's message."""
+    by_message = {kind.__name__: kind for kind in kinds}
+    members = {
+        field.message_type.name: field.name for field in lesson_pb2.Practice.DESCRIPTOR.fields if field.message_type
+    }
+
+    def pack(value: BaseModel) -> Any:
+        return lesson_pb2.Practice(**{members[type(value).__name__]: to_message(value)})
+
+    def unpack(message: lesson_pb2.Practice) -> Any:
+        member = message.WhichOneof("practice")
+        if member is None:
+            raise WireError("Practice: must be set")
+        inner = getattr(message, member)
+        return from_message(by_message[inner.DESCRIPTOR.name], inner)
+
+    return pack, unpack
+
+
+_MODULES = (lesson_pb2, enhancer_service_pb2)
+
+
+@cache
+def _message_type(kind: type[BaseModel]) -> Any:
+    return next(getattr(module, kind.__name__) for module in _MODULES if hasattr(module, kind.__name__))
+
+
+@cache
+def _enum_type(kind: type[enum.Enum]) -> Any:
+    return next(
+        module.DESCRIPTOR.enum_types_by_name[kind.__name__]
+        for module in _MODULES
+        if kind.__name__ in module.DESCRIPTOR.enum_types_by_name
+    )
+
+
+@cache
+def _prefix(kind: type[enum.Enum]) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).upper()
+
+
+MODELS: tuple[type[BaseModel], ...] = tuple(
+    kind
+    for kind in vars(models).values()
+    if isinstance(kind, type) and issubclass(kind, models.Model) and kind is not models.Model
+)
+"""Every model that travels."""
