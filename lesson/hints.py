@@ -51,3 +51,10 @@ def without_none(hint: Any) -> tuple[Any, bool]:
 def is_kind(hint: Any, kind: type) -> bool:
     """Whether the hint is a class derived from `kind`."""
     return isinstance(hint, type) and issubclass(hint, kind)
+
+
+def has_mark(hint: Any, kind: type) -> bool:
+    """Whether the hint, or what it holds, carries an annotation of that class."""
+    if get_origin(hint) is Annotated and any(isinstance(entry, kind) for entry in hint.__metadata__):
+        return True
+    return any(has_mark(inner, kind) for inner in get_args(hint))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lesson.hints import fields
+from lesson.hints import fields, has_mark
 from lesson.items import cut, sentences
 from lesson.models import (
     Comprehension,
@@ -247,5 +247,5 @@ def _learner_fields(model: Model, path: str) -> Iterator[str]:
         for member in values:
             if isinstance(member, Model):
                 yield from _learner_fields(member, at)
-            elif isinstance(member, str) and repr(LearnerText()) in repr(hint) and mostly_japanese(member):
+            elif isinstance(member, str) and has_mark(hint, LearnerText) and mostly_japanese(member):
                 yield f"{at}: is mostly Japanese, wanted the learner's language"

@@ -1,0 +1,61 @@
+"""Starts the content service: `python -m content_service`. The only reader of its settings."""
+
+from __future__ import annotations
+
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from content_service.servicer import FULL_NAME, ContentServicer
+from content_service.settings import ContentSettings
+from content_service.stage import ContentStage
+from lesson.v1 import content_service_pb2_grpc
+from servicekit.llm.observe import observe_calls
+from servicekit.llm.settings import model_client
+from servicekit.server import Service, run
+from servicekit.settings import SettingsError, load, refuse
+from servicekit.telemetry import ModelMetrics
+
+NAME = "content_service"
+
+
+async def serve(settings: ContentSettings) -> None:
+    """Makes the real adapters and serves until SIGTERM."""
+    registry = CollectorRegistry()
+    provider = settings.cando_ai_stage1_provider
+    observe = observe_calls(provider, ModelMetrics(registry))
+    client = model_client(settings, provider, "CANDO_AI_STAGE1_PROVIDER", observe)
+    assert client is not None  # noqa: S101 - Stage 1 has no provider `none`
+    servicer = ContentServicer(
+        ContentStage(client, settings.ai_stage1_reasoning_effort),
+        provider,
+        settings.ai_stage1_timeout_seconds,
+        settings.ai_stage1_max_output_tokens,
+    )
+    await run(
+        Service(
+            name=NAME,
+            bind=settings.bind,
+            port=settings.content_port,
+            health_port=settings.content_health_port,
+            metrics_port=settings.content_metrics_port,
+            grpc_names=(FULL_NAME,),
+            register=lambda server: content_service_pb2_grpc.add_ContentServiceServicer_to_server(servicer, server),
+            registry=registry,
+            longest_call_seconds=settings.ai_stage1_timeout_seconds,
+            log_level=settings.log_level,
+            reflection=settings.grpc_reflection,
+            shutdown_delay_seconds=settings.shutdown_delay_seconds,
+            close=(client.close,),
+        )
+    )
+
+
+def main() -> None:
+    try:
+        uvloop.run(serve(load(ContentSettings)))
+    except (SettingsError, OSError) as error:
+        refuse(NAME, error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""The content service's variables."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from servicekit.llm.capabilities import Provider
+from servicekit.llm.settings import ModelServerSettings
+from servicekit.settings import Port, Seconds
+
+
+class ContentSettings(ModelServerSettings):
+    """Stage 1 (see the README's table for what each does)."""
+
+    cando_ai_stage1_provider: Literal[Provider.OPENAI, Provider.OFFLINE] = Provider.OPENAI
+    ai_stage1_timeout_seconds: Seconds = 180.0
+    ai_stage1_reasoning_effort: Literal["minimal", "low", "medium", "high", ""] = "low"
+    ai_stage1_max_output_tokens: Annotated[int, Field(ge=256, le=128_000)] = 8000
+    content_port: Port = 50051
+    content_health_port: Port = 50061
+    content_metrics_port: Port = 9101

@@ -1,0 +1,62 @@
+"""Starts the enhancer service: `python -m enhancer_service`. The only reader of its settings."""
+
+from __future__ import annotations
+
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from enhancer_service.japanese.reading import Analyser
+from enhancer_service.servicer import FULL_NAME, EnhancerServicer
+from enhancer_service.settings import EnhancerSettings
+from enhancer_service.stage import EnhancerStage
+from lesson.v1 import enhancer_service_pb2_grpc
+from servicekit.llm.observe import observe_calls
+from servicekit.llm.settings import model_client
+from servicekit.server import Service, run
+from servicekit.settings import SettingsError, load, refuse
+from servicekit.telemetry import ModelMetrics
+
+NAME = "enhancer_service"
+
+
+async def serve(settings: EnhancerSettings) -> None:
+    """Makes the real adapters and serves until SIGTERM."""
+    registry = CollectorRegistry()
+    provider = settings.cando_ai_stage2_provider
+    observe = observe_calls(provider, ModelMetrics(registry))
+    client = model_client(settings, provider, "CANDO_AI_STAGE2_PROVIDER", observe)
+    analyser = Analyser.load()  # before any port opens: SERVING means it can annotate
+    servicer = EnhancerServicer(
+        EnhancerStage(analyser, client, settings.romaji_style),
+        provider,
+        analyser.version,
+        settings.ai_stage2_timeout_seconds,
+    )
+    await run(
+        Service(
+            name=NAME,
+            bind=settings.bind,
+            port=settings.enhancer_port,
+            health_port=settings.enhancer_health_port,
+            metrics_port=settings.enhancer_metrics_port,
+            grpc_names=(FULL_NAME,),
+            register=lambda server: enhancer_service_pb2_grpc.add_EnhancerServiceServicer_to_server(servicer, server),
+            registry=registry,
+            longest_call_seconds=settings.ai_stage2_timeout_seconds,
+            log_level=settings.log_level,
+            reflection=settings.grpc_reflection,
+            shutdown_delay_seconds=settings.shutdown_delay_seconds,
+            close=(client.close,) if client else (),
+        )
+    )
+
+
+def main() -> None:
+    try:
+        uvloop.run(serve(load(EnhancerSettings)))
+    except (SettingsError, OSError) as error:
+        refuse(NAME, error)
+
+
+if __name__ == "__main__":
+    main()

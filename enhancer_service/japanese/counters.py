@@ -1,0 +1,290 @@
+"""Numbers with their counters, times and dates: one word each, read with the sound changes of its class.
+
+The classes are those of notes/japanese.md section 2 (h, f, p, k, s with gemination and voicing) with tables for
+時 月 人 年 円 日 つ 歳. The tokeniser reads numbers digit by digit or without sound changes, so all are read anew.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from enhancer_service.japanese import numbers
+from enhancer_service.japanese.script import DIGIT
+from enhancer_service.japanese.token import NUMBER, Token, joined
+
+_VOICED: Final = dict(
+    zip("かきくけこさしすせそたちつてとはひふへほ", "がぎぐげござじずぜぞだぢづでどばびぶべぼ", strict=True)
+)
+_PLOSIVE: Final = dict(zip("はひふへほ", "ぱぴぷぺぽ", strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sounds:
+    """After which ends of a number the number doubles, and the counter's first kana turns b/g/z or p."""
+
+    doubling: frozenset[str] = frozenset()
+    voicing: frozenset[str] = frozenset()
+    plosive: frozenset[str] = frozenset()
+
+
+_NASAL: Final = frozenset({"3", "1000", "10000", "何"})
+_H: Final = frozenset({"1", "6", "8", "10", "100"})
+_S: Final = frozenset({"1", "8", "10"})
+# Class -> its sounds and its counters with their readings.
+_CLASSES: Final[tuple[tuple[_Sounds, str], ...]] = (
+    (_Sounds(_H, _NASAL, _H), "本=ほん 杯=はい 匹=ひき 票=ひょう"),
+    (_Sounds(_H, plosive=_H | _NASAL | {"4"}), "分=ふん 分間=ふんかん 泊=はく"),
+    (_Sounds(_H, plosive=_H | _NASAL), "歩=ほ 発=はつ"),
+    (_Sounds(_H, frozenset({"3", "何"})), "階=かい 軒=けん"),
+    (_Sounds(_S, frozenset({"3", "1000", "何"})), "足=そく"),
+    (_Sounds(_S), "点=てん 頭=とう 通=つう 着=ちゃく 丁=ちょう 丁目=ちょうめ 対=つい 滴=てき トン=トン"),
+    (_Sounds(_S), "ページ=ページ パーセント=パーセント %=パーセント ％=パーセント ポイント=ポイント パック=パック"),
+    (
+        _Sounds(_H),
+        """回=かい 回戦=かいせん 個=こ 課=か 件=けん 曲=きょく 校=こう 巻=かん 級=きゅう 画=かく 戸=こ 機=き 区=く
+        局=きょく か月=かげつ ヶ月=かげつ ヵ月=かげつ カ月=かげつ ケ月=かげつ 箇月=かげつ
+        か月間=かげつかん ヶ月間=かげつかん カ月間=かげつかん か国=かこく ヶ国=かこく カ国=かこく
+        か国語=かこくご ヶ国語=かこくご カ国語=かこくご か所=かしょ ヶ所=かしょ カ所=かしょ 箇所=かしょ""",
+    ),
+    (
+        _Sounds(frozenset({"6", "10", "100"})),
+        """キロ=キロ キログラム=キログラム キロメートル=キロメートル kg=キログラム km=キロメートル
+        カロリー=カロリー kcal=キロカロリー カップ=カップ""",
+    ),
+    (
+        _Sounds(_S),
+        """歳=さい 才=さい 冊=さつ 週=しゅう 週間=しゅうかん 種類=しゅるい 世紀=せいき 席=せき 章=しょう 周=しゅう
+        周年=しゅうねん 隻=せき セット=セット センチ=センチ センチメートル=センチメートル cm=センチメートル""",
+    ),
+    (
+        _Sounds(),
+        """枚=まい 台=だい 番=ばん 番線=ばんせん 名=めい 名様=めいさま 度=ど 倍=ばい 秒=びょう 秒間=びょうかん
+        号=ごう 号車=ごうしゃ 号室=ごうしつ 問=もん 行=ぎょう 文字=もじ 段=だん 膳=ぜん 羽=わ 部=ぶ 割=わり
+        位=い 代=だい 年代=ねんだい 両=りょう 便=びん 面=めん 人=にん 人前=にんまえ 人分=にんぶん 年=ねん
+        年間=ねんかん 年生=ねんせい 月=がつ 日=にち 日間=にちかん 日分=にちぶん 時=じ 時間=じかん 円=えん
+        つ=つ 晩=ばん 皿=さら 切れ=きれ 口=くち 袋=ふくろ 束=たば 粒=つぶ 曜日=ようび ドル=ドル ユーロ=ユーロ
+        メートル=メートル ミリ=ミリ グラム=グラム リットル=リットル ミリリットル=ミリリットル m=メートル
+        mm=ミリメートル g=グラム L=リットル ml=ミリリットル mL=ミリリットル ℃=ど""",
+    ),
+)
+_COUNTERS: Final[dict[str, tuple[str, _Sounds]]] = {
+    surface: (reading, sounds)
+    for sounds, entries in _CLASSES
+    for surface, _, reading in (entry.partition("=") for entry in entries.split())
+}
+_LONGEST: Final = max(map(len, _COUNTERS))
+_DAYS: Final = {
+    2: "ふつか",
+    3: "みっか",
+    4: "よっか",
+    5: "いつか",
+    6: "むいか",
+    7: "なのか",
+    8: "ようか",
+    9: "ここのか",
+    10: "とおか",
+} | {
+    14: "じゅうよっか",
+    20: "はつか",
+    24: "にじゅうよっか",
+}
+_THINGS: Final = ("ひとつ", "ふたつ", "みっつ", "よっつ", "いつつ", "むっつ", "ななつ", "やっつ", "ここのつ")
+# Whole words, by value.
+_WHOLE: Final[dict[str, dict[int, str]]] = {
+    "日": _DAYS,
+    "日間": {value: f"{day}かん" for value, day in _DAYS.items()},
+    "日分": {value: f"{day}ぶん" for value, day in _DAYS.items()},
+    "人": {1: "ひとり", 2: "ふたり"},
+    "人分": {1: "ひとりぶん", 2: "ふたりぶん"},
+    "歳": {20: "はたち"},
+    "才": {20: "はたち"},
+    "時": {0: "れいじ"},
+    "つ": dict(enumerate(_THINGS, start=1)),
+} | {
+    counter: {1: f"ひと{reading}", 2: f"ふた{reading}"}
+    for counter, (reading, _) in _COUNTERS.items()
+    if counter in "晩皿切れ口袋束粒"
+}
+# How the last digit sounds before some counters, where it is not よん, なな, きゅう.
+_YO: Final = {"4": "よ"}
+_YO_SHICHI: Final = _YO | {"7": "しち"}
+_YO_SHICHI_KU: Final = _YO_SHICHI | {"9": "く"}
+_LAST: Final[dict[str, dict[str, str]]] = {
+    "時": _YO_SHICHI_KU,
+    "時間": _YO_SHICHI_KU,
+    "月": {"4": "し", "7": "しち", "9": "く"},
+    "日": {"7": "しち", "9": "く"},
+    "日間": {"7": "しち", "9": "く"},
+    "人": _YO_SHICHI,
+    "人前": _YO_SHICHI,
+    "人分": _YO_SHICHI,
+    "年": _YO,
+    "年間": _YO,
+    "年生": _YO,
+    "円": _YO,
+}
+_UNNAMED: Final = {"何": "なん", "数": "すう"}
+
+_NUMBER = re.compile(rf"第?(?:(?P<unnamed>[何数])(?P<power>[十百千万億])?|(?P<named>{numbers.PATTERN}))")
+_SUFFIX = re.compile(r"(?P<half>半)?(?P<nth>目)?")
+_CLOCK = re.compile(rf"(?<![{DIGIT}:：])(?P<hour>[{DIGIT}]{{1,2}})[:：](?P<minute>[{DIGIT}]{{2}})(?![{DIGIT}:：])")
+_TELEPHONE = re.compile(rf"(?<![{DIGIT}])[{DIGIT}]+(?:[-‐–－][{DIGIT}]+){{2,}}(?![{DIGIT}])")
+_PART = re.compile(rf"分の(?:{numbers.PATTERN})")
+_TEN_MINUTES = re.compile(r"十分(?=前|後|間|ほど|くらい|ぐらい|以内|以上|か[かけ]|歩|待)")
+
+
+def join(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+    """Every number becomes one token with its counter and 半, 間, 目 (3時半, 五本目), read out; other tokens stay."""
+    borders = _Borders(tokens)
+    joining = list(_numbers("".join(token.surface for token in tokens), borders))
+    result: list[Token] = []
+    place = 0
+    for first, last, reading in joining:
+        result += tokens[place:first]
+        result.append(joined(tokens[first:last], reading, NUMBER))
+        place = last
+    return (*result, *tokens[place:])
+
+
+class _Borders:
+    """Where tokens begin and end: a number is taken only where it fills whole tokens."""
+
+    def __init__(self, tokens: tuple[Token, ...]) -> None:
+        self._tokens = tokens
+        self._starts = [token.start for token in tokens]
+        self._ends = {token.end for token in tokens}
+
+    def begins(self, place: int) -> bool:
+        index = bisect.bisect_left(self._starts, place)
+        return index < len(self._starts) and self._starts[index] == place
+
+    def ends(self, place: int) -> bool:
+        return place in self._ends
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        return bisect.bisect_left(self._starts, start), bisect.bisect_left(self._starts, end)
+
+    def a_word_itself(self, start: int, end: int) -> bool:
+        """One common word of the dictionary keeps its reading (百足 centipede), unless it asks (何) or has digits."""
+        first, last = self.span(start, end)
+        token = self._tokens[first]
+        common = not token.is_number and "固有名詞" not in token.pos
+        return last - first == 1 and common and not re.search(rf"[何{DIGIT}]", token.surface)
+
+
+def _numbers(text: str, borders: _Borders) -> Iterator[tuple[int, int, str]]:
+    """Index of the first token, index after the last, reading: of every number in the text, in order."""
+    digits = {place for match in _TELEPHONE.finditer(text) for place in range(match.start(), match.end())}
+    place = 0
+    while match := _NUMBER.search(text, place):
+        place = match.end()
+        end, reading = _whole_word(text, match, borders, spell=match.start() in digits)
+        if end:
+            yield *borders.span(match.start(), end), reading
+            place = end
+
+
+def _whole_word(text: str, match: re.Match[str], borders: _Borders, *, spell: bool) -> tuple[int, str]:
+    """The end and the reading of the longest word that starts with this number; 0 when it is no number after all."""
+    if not borders.begins(match.start()):
+        return 0, ""
+    if spell and borders.ends(match.end()):
+        return match.end(), numbers.digit_by_digit(match[0])
+    for words in (_clock, _ten_minutes, _counted, _bare):
+        for end, reading in words(text, match):
+            if borders.ends(end) and (words is _ten_minutes or not borders.a_word_itself(match.start(), end)):
+                return end, reading
+    return 0, ""
+
+
+_Candidates = Iterator[tuple[int, str]]
+
+
+def _clock(text: str, match: re.Match[str]) -> _Candidates:
+    clock = _CLOCK.match(text, match.start())
+    if clock and int(clock["hour"]) <= 24 and int(clock["minute"]) < 60:
+        minute = int(clock["minute"])
+        hours = _with_counter(numbers.read(str(int(clock["hour"]))), "時")
+        yield clock.end(), hours + (_with_counter(numbers.read(str(minute)), "分") if minute else "")
+
+
+def _ten_minutes(text: str, match: re.Match[str]) -> _Candidates:
+    """十分 is enough (じゅうぶん) unless what follows takes a time."""
+    if _TEN_MINUTES.match(text, match.start()):
+        yield match.start() + 2, "じゅっぷん"
+
+
+def _counted(text: str, match: re.Match[str]) -> _Candidates:
+    number = _number(match)
+    prefix = "だい" if match[0].startswith("第") else ""
+    for length in range(min(_LONGEST, len(text) - match.end()), 0, -1):
+        counter = text[match.end() : match.end() + length]
+        reading = _with_counter(number, counter, date=_follows_month(text, match)) if counter in _COUNTERS else ""
+        if _PART.match(text, match.end()) and counter == "分":
+            reading = f"{number.reading}ぶん"
+        if reading:
+            yield from _with_suffix(text, match.end() + length, prefix + reading)
+
+
+def _with_suffix(text: str, end: int, reading: str) -> _Candidates:
+    suffix = _SUFFIX.match(text, end)
+    if suffix and suffix[0]:
+        yield suffix.end(), reading + ("はん" if suffix["half"] else "") + ("め" if suffix["nth"] else "")
+    if suffix and suffix["half"] and suffix["nth"]:
+        yield suffix.end("half"), f"{reading}はん"
+    yield end, reading
+
+
+def _bare(_: str, match: re.Match[str]) -> _Candidates:
+    """A number alone. 何 and 数 alone are words, and 万 alone is no ten thousand counted."""
+    if match["named"] and match[0] != "万":
+        yield match.end(), ("だい" if match[0].startswith("第") else "") + numbers.read(match["named"]).reading
+
+
+def _number(match: re.Match[str]) -> numbers.Number:
+    if match["named"]:
+        return numbers.read(match["named"])
+    unnamed, power = match["unnamed"], match["power"]
+    if not power:
+        return numbers.Number(_UNNAMED[unnamed], unnamed, None)
+    size = numbers.read(power)
+    reading = size.reading.removeprefix("いち")
+    voiced = {"何百": "びゃく", "何千": "ぜん"}.get(unnamed + power, reading)
+    return numbers.Number(_UNNAMED[unnamed] + voiced, size.tail, None)
+
+
+def _follows_month(text: str, match: re.Match[str]) -> bool:
+    return text.startswith("月", match.start() - 1) and match.start() > 0
+
+
+def _with_counter(number: numbers.Number, counter: str, *, date: bool = False) -> str:
+    """The number and its counter read together, "" when nobody counts so (十つ, 13月)."""
+    reading, sounds = _COUNTERS[counter]
+    whole = _WHOLE.get(counter, {}).get(-1 if number.value is None else number.value)
+    if counter == "日" and (number.value == 1 or number.tail == "数"):
+        return ("ついたち" if date else "いちにち") if number.value == 1 else "すうじつ"
+    if whole or counter == "つ":
+        return whole or ""
+    if counter == "曜日" and number.tail != "何":
+        return ""
+    return _front(number, counter, sounds) + _back(number, reading, sounds)
+
+
+def _front(number: numbers.Number, counter: str, sounds: _Sounds) -> str:
+    last = _LAST.get(counter, {}).get(number.tail)
+    if last and number.value is not None:
+        return number.reading.removesuffix(numbers.DIGITS[int(number.tail)]) + last
+    return numbers.geminated(number.reading) if number.tail in sounds.doubling else number.reading
+
+
+def _back(number: numbers.Number, reading: str, sounds: _Sounds) -> str:
+    first = reading[0]
+    if number.tail in sounds.voicing:
+        first = _VOICED.get(first, first)
+    elif number.tail in sounds.plosive:
+        first = _PLOSIVE.get(first, first)
+    return first + reading[1:]

@@ -1,0 +1,233 @@
+"""Furigana: ruby over kanji runs, word by word, and its bracket form 食[た]べ物[もの] that a model writes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from enhancer_service.japanese.align import align
+from enhancer_service.japanese.script import BASE, DIGIT, is_ruby, plain_kana, takes_ruby
+from enhancer_service.japanese.token import Token, joined
+from lesson.models import FuriganaSegment
+
+Segments = tuple[FuriganaSegment, ...]
+
+_BASES = re.compile(BASE)
+_RUN_END = re.compile(rf"{BASE}(?=[\[［])")
+_GROUP = re.compile(r"[\[［](?P<ruby>[^\[\]［］]*)[\]］]")
+_CHAIN = re.compile(r"(?:[\[［][^\[\]［］]*[\]］])+")
+_DIGITS = re.compile(rf"[{DIGIT}]")
+_BARE_NUMBER = re.compile(rf"[{DIGIT},，.．]+")
+_OPENING: Final = "[［"
+
+
+def segments(tokens: Sequence[Token]) -> Segments:
+    """Ruby over kanji, counted digits and letters read as Japanese; the rest plain, neighbouring plain text joined.
+
+    No ruby reaches over a word's border. A kanji nobody can read stays bare.
+    """
+    return merge_plain(segment for token in tokens for segment in _of_token(token))
+
+
+def _of_token(token: Token) -> Iterator[FuriganaSegment]:
+    if not takes_ruby(token.surface) or not is_ruby(token.reading) or _BARE_NUMBER.fullmatch(token.surface):
+        yield FuriganaSegment(text=token.surface, ruby=None)
+        return
+    for text, ruby in align(token.surface, token.reading):
+        yield FuriganaSegment(text=text, ruby=ruby or None)
+
+
+def merge_plain(segments: Iterable[FuriganaSegment]) -> Segments:
+    """The same furigana with neighbouring plain segments joined and empty ones gone: one form for equal furigana."""
+    result: list[FuriganaSegment] = []
+    plain: list[str] = []
+    for segment in segments:
+        if segment.ruby is None:
+            plain.append(segment.text)
+            continue
+        result += _plain(plain)
+        plain.clear()
+        result.append(segment)
+    return (*result, *_plain(plain))
+
+
+def _plain(parts: list[str]) -> Iterator[FuriganaSegment]:
+    text = "".join(parts)
+    if text:
+        yield FuriganaSegment(text=text, ruby=None)
+
+
+# --- The bracket form ---------------------------------------------------------------------------------------------
+
+
+def to_brackets(segments: Iterable[FuriganaSegment]) -> str:
+    """食[た]べ物[もの]. An empty pair ends a bare run that would otherwise belong to the next ruby's: DVD[]店[てん].
+
+    `parse_brackets` reads it back when every ruby stands over a whole run, as it does in what `segments` returns.
+    """
+    result: list[str] = []
+    before = ""
+    for segment in merge_plain(segments):
+        if segment.ruby is None:
+            result.append(segment.text)
+            before = segment.text
+            continue
+        if len(_last_run(before + segment.text)) > len(segment.text):
+            result.append("[]")
+        result.append(f"{segment.text}[{segment.ruby}]")
+        before = ""
+    return "".join(result)
+
+
+def parse_brackets(bracketed: str, source: str) -> Segments | None:
+    """Reads the bracket form of `source`; ［］ serve as brackets too, and brackets that are the source's own stay text.
+
+    A bracket's kana stand over the run of kanji, digits and letters before it. None when the text without ruby is not
+    the source, whose spelling is kept where only the normal form (NFC) differs.
+    """
+    segments = _parsed(unicodedata.normalize("NFC", bracketed), unicodedata.normalize("NFC", source))
+    if segments is None or source == "".join(segment.text for segment in segments):
+        return segments
+    return _respelt(segments, source)
+
+
+def _parsed(bracketed: str, source: str) -> Segments | None:
+    """Walks both texts together; brackets are the only thing the source need not have."""
+    result: list[FuriganaSegment] = []
+    since = done = place = 0
+    while done < len(bracketed):
+        group = _ruby_group(bracketed, done, since)
+        if group and _chain(bracketed, done) != _chain(source, place):
+            result += _with_ruby(bracketed[since:done], group["ruby"])
+            since = done = group.end()
+        elif source.startswith(bracketed[done], place):
+            done, place = done + 1, place + 1
+        else:
+            return None
+    rest = FuriganaSegment(text=bracketed[since:], ruby=None)
+    return merge_plain([*result, rest]) if place == len(source) else None
+
+
+def _ruby_group(bracketed: str, place: int, since: int) -> re.Match[str] | None:
+    """The brackets opening here when they can be ruby: kana or nothing, right after a run that has none yet."""
+    if bracketed[place] not in _OPENING or place == since or not _RUN_END.match(bracketed, place - 1):
+        return None
+    group = _GROUP.match(bracketed, place)
+    return group if group and (not group["ruby"] or is_ruby(group["ruby"])) else None
+
+
+def _chain(text: str, place: int) -> str:
+    """All bracket pairs from here on: only the first can be ruby, so equal chains are the source's own brackets."""
+    chain = _CHAIN.match(text, place)
+    return chain[0] if chain else ""
+
+
+def _with_ruby(stretch: str, ruby: str) -> Iterator[FuriganaSegment]:
+    base = _last_run(stretch)
+    yield FuriganaSegment(text=stretch[: len(stretch) - len(base)], ruby=None)
+    yield FuriganaSegment(text=base, ruby=ruby or None)
+
+
+def _last_run(text: str) -> str:
+    """The run that ends the text, as far back as it goes; empty when the text ends otherwise."""
+    last = ""
+    for match in _BASES.finditer(text):
+        last = match[0] if match.end() == len(text) else ""
+    return last
+
+
+def _respelt(segments: Segments, source: str) -> Segments | None:
+    """The same cuts in a source that spells some character in two code points (か + voicing mark)."""
+    result = []
+    place = 0
+    for segment in segments:
+        end = _end_of(segment.text, source, place)
+        if end is None:
+            return None
+        result.append(FuriganaSegment(text=source[place:end], ruby=segment.ruby))
+        place = end
+    return tuple(result) if place == len(source) else None
+
+
+def _end_of(normal: str, source: str, place: int) -> int | None:
+    """Where the stretch of the source ends whose normal form this is."""
+    for end in range(place + len(normal), min(len(source), place + 4 * len(normal)) + 1):
+        whole = end == len(source) or not unicodedata.combining(source[end])
+        if whole and unicodedata.normalize("NFC", source[place:end]) == normal:
+            return end
+    return None
+
+
+# --- A model's furigana over the analyser's words -----------------------------------------------------------------
+
+
+def adopt(tokens: Sequence[Token], accepted: Segments) -> tuple[tuple[Token, ...], Segments]:
+    """The tokens read as the accepted furigana says, and the furigana that goes with them.
+
+    `accepted` must join to the tokens' text. Words keep the analyser's borders, except that words under one ruby read
+    otherwise become one; a counted number whose digits were left bare keeps the analyser's reading and ruby.
+    """
+    read: list[Token] = []
+    shown: list[FuriganaSegment] = []
+    for block, pieces in _blocks(tokens, accepted):
+        number = any(token.is_number for token in block)
+        own = number and any(piece.ruby is None and _DIGITS.search(piece.text) for piece in pieces)
+        read += block if own else _reread(block, pieces)
+        shown += segments(block) if own else pieces
+    return tuple(read), merge_plain(shown)
+
+
+def _blocks(tokens: Sequence[Token], accepted: Segments) -> Iterator[tuple[list[Token], list[FuriganaSegment]]]:
+    """The shortest runs of tokens that no ruby reaches out of, each with its part of the furigana."""
+    parts = _Parts(accepted)
+    block: list[Token] = []
+    for token in tokens:
+        block.append(token)
+        if parts.may_cut(token.end):
+            yield block, parts.up_to(token.end)
+            block = []
+
+
+class _Parts:
+    """Hands out accepted segments from the left; plain ones can be cut anywhere, ruby never."""
+
+    def __init__(self, accepted: Segments) -> None:
+        self._waiting = list(reversed(accepted))
+        self._place = 0
+        self._inside: set[int] = set()
+        place = 0
+        for segment in accepted:
+            end = place + len(segment.text)
+            if segment.ruby is not None:
+                self._inside.update(range(place + 1, end))
+            place = end
+
+    def may_cut(self, place: int) -> bool:
+        return place not in self._inside
+
+    def up_to(self, end: int) -> list[FuriganaSegment]:
+        result = []
+        while self._place < end:
+            segment = self._waiting.pop()
+            left = end - self._place
+            if len(segment.text) > left:
+                self._waiting.append(FuriganaSegment(text=segment.text[left:], ruby=None))
+                segment = FuriganaSegment(text=segment.text[:left], ruby=None)
+            result.append(segment)
+            self._place += len(segment.text)
+        return result
+
+
+def _reread(block: list[Token], pieces: list[FuriganaSegment]) -> list[Token]:
+    reading = "".join(_said(piece) for piece in pieces)
+    if reading == "".join(token.reading for token in block) or not any(piece.ruby for piece in pieces):
+        return block
+    if len(block) == 1:
+        return [block[0].read(reading)]
+    return [joined(block, reading, block[-1].pos)]
+
+
+def _said(piece: FuriganaSegment) -> str:
+    return piece.ruby or plain_kana(piece.text)

@@ -1,0 +1,102 @@
+"""The analyser: Sudachi's words and readings, then our rules over them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import threading
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from sudachipy import Dictionary, SplitMode
+
+from enhancer_service.japanese import counters, everyday, numbers
+from enhancer_service.japanese.align import spoken
+from enhancer_service.japanese.script import DIGIT, has_kanji, hiragana, is_kana, is_ruby, plain_kana
+from enhancer_service.japanese.token import Token
+
+Rule = Callable[[tuple[Token, ...]], tuple[Token, ...]]
+RULES: Final[tuple[Rule, ...]] = (counters.join, everyday.read)
+"""Applied in order between tokenising and aligning; each keeps the surfaces joined to the text."""
+
+_CHUNK: Final = 4000  # characters; Sudachi refuses more than 49,149 bytes
+_NORMALISED_BYTES: Final = 49_149  # and more than 65,535 bytes once it has normalised them
+_LAST_SENTENCE_END = re.compile(r"(?s).*[。！？!?\n]")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+_DIGITS = re.compile(rf"[{DIGIT}]+")
+_READABLE_LETTERS = re.compile(r"[A-Za-zＡ-Ｚａ-ｚ]")
+
+
+class Analyser:
+    """Cuts text into words and reads them. Load it once a process: it maps a large dictionary. Threads may share it."""
+
+    def __init__(self, dictionary: Any, version: str) -> None:
+        self._dictionary = dictionary
+        self._tokenizer = dictionary.tokenizer(SplitMode.C)
+        self._lock = threading.Lock()  # a Sudachi tokenizer refuses two callers at once
+        self.version = version
+
+    @classmethod
+    def load(cls) -> Analyser:
+        """Maps the core dictionary into memory and reads a first word, so that no request pays for it."""
+        sudachi, core = (importlib.metadata.version(name) for name in ("sudachipy", "sudachidict_core"))
+        analyser = cls(Dictionary(dict="core"), f"sudachi-{sudachi}+core-{core}")
+        analyser.tokens("日本語")
+        return analyser
+
+    def tokens(self, text: str) -> tuple[Token, ...]:
+        """The words of any text of any length, in order; their surfaces join to it. Raises nothing."""
+        tokens = tuple(token for start, chunk in _chunks(text) for token in self._chunk(chunk, start))
+        for rule in RULES:
+            tokens = rule(tokens)
+        return tokens
+
+    def _chunk(self, chunk: str, offset: int) -> Iterator[Token]:
+        with self._lock:
+            morphemes = [
+                (word.end(), word.reading_form(), word.dictionary_form(), word.part_of_speech())
+                for word in self._tokenizer.tokenize(_SURROGATES.sub("\ufffd", chunk))
+            ]
+        start = 0
+        for end, reading, lemma, pos in morphemes:
+            if end > start:  # one character that normalises to many words yields empty ones
+                surface = chunk[start:end]
+                yield Token(surface, self._reading(surface, hiragana(reading)), lemma, tuple(pos), offset + start)
+                start = end
+
+    def _reading(self, surface: str, reading: str) -> str:
+        if is_kana(surface):
+            return plain_kana(surface)
+        if has_kanji(surface) or (_READABLE_LETTERS.search(surface) and _has_kana(surface)):
+            known = reading if is_ruby(reading) else self._spelt(surface)
+            return spoken(surface, known) if is_ruby(known) else known
+        return _DIGITS.sub(lambda digits: numbers.read(digits[0]).reading, surface)
+
+    def _spelt(self, surface: str) -> str:
+        """A word no dictionary has, kanji by kanji; a kanji no dictionary has stands as it is."""
+        return "".join(self._character(character) for character in surface)
+
+    def _character(self, character: str) -> str:
+        if not has_kanji(character):
+            return hiragana(plain_kana(character))
+        with self._lock:
+            readings = [hiragana(entry.reading_form()) for entry in self._dictionary.lookup(character)]
+        return next(filter(is_ruby, readings), character)
+
+
+def _has_kana(text: str) -> bool:
+    return any(is_kana(character) for character in text)
+
+
+def _chunks(text: str) -> Iterator[tuple[int, str]]:
+    """Pieces short enough for Sudachi, each with its start, cut at sentence ends where there are any."""
+    start = 0
+    while start < len(text):
+        chunk = text[start : start + _CHUNK]
+        if start + _CHUNK < len(text) and (sentences := _LAST_SENTENCE_END.match(chunk)):
+            chunk = sentences[0]
+        while len(unicodedata.normalize("NFKC", chunk).encode("utf-8", "replace")) > _NORMALISED_BYTES:
+            chunk = chunk[: len(chunk) // 2]
+        yield start, chunk
+        start += len(chunk)

@@ -1,0 +1,252 @@
+"""Romaji: Modified Hepburn from the accepted reading, with spaces where a learner's textbook puts them.
+
+The policy is design/lesson-content.md "Romaji": は へ を as wa e o only as particles, auxiliaries joined, です か ね
+apart, number and counter joined but 円 apart, -san with a hyphen, no macron across morphemes or on a verb's final う.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from enhancer_service.japanese.align import align
+from enhancer_service.japanese.furigana import Segments, adopt
+from enhancer_service.japanese.hepburn import Style, letters
+from enhancer_service.japanese.script import has_kanji, is_kana, is_ruby, plain_kana
+from enhancer_service.japanese.token import Token
+
+# Words that end in a particle long since part of them, and one that is two.
+_SET_PHRASES: Final = {
+    "こんにちは": ["こんにちわ"],
+    "こんばんは": ["こんばんわ"],
+    "または": ["またわ"],
+    "あるいは": ["あるいわ"],
+    "もしくは": ["もしくわ"],
+    "おはようございます": ["おはよう", " ", "ございます"],
+}
+_PARTICLES: Final = {"は": "わ", "へ": "え"}
+# Words whose vowels meet where two morphemes do, although nothing in the spelling says so.
+_SEAMS: Final = {
+    "湖": ["みず", "うみ"], "みずうみ": ["みず", "うみ"], "場合": ["ば", "あい"], "ばあい": ["ば", "あい"],
+    "おうち": ["お", "うち"], "井上": ["いの", "うえ"], "松浦": ["まつ", "うら"], "女王": ["じょ", "おう"],
+    "小売": ["こ", "うり"], "子牛": ["こ", "うし"], "不運": ["ふ", "うん"], "影絵": ["かげ", "え"],
+}  # fmt: skip
+_HONORIFICS: Final = frozenset({"さん", "さま", "様", "ちゃん", "くん", "君", "氏", "殿"})
+_NOT_NAMES: Final = frozenset(
+    {"皆", "みな", "みんな", "ごちそう", "御馳走", "ご馳走", "お疲れ", "疲れ", "苦労", "ご苦労", "お客", "客"}
+)
+_APART: Final = frozenset({"です", "だ", "らしい", "べし", "まい", "や"})
+_JOINING: Final = frozenset({"て", "で", "ば", "ちゃ", "じゃ", "つつ", "ながら", "たり", "だり"})
+_INFLECTED: Final = frozenset({"動詞", "形容詞", "助動詞", "接尾辞"})
+_AFTER_A_NUMBER: Final = frozenset({"後", "前", "薬"})
+_SMALL: Final = tuple("ぁぃぅぇぉゃゅょァィゥェォャュョー")
+_MARKS: Final = {
+    "。": ".", "、": ",", "．": ".", "，": ",", "…": "...", "‥": "..", "・": " ", "〜": "~", "～": "~", "—": "-",
+    "―": "-", "–": "-", "‐": "-", "「": '"', "」": '"', "『": '"', "』": '"', "“": '"', "”": '"', "‘": "'", "’": "'",
+    "〈": "<", "〉": ">", "【": "[", "】": "]", "〔": "[", "〕": "]",
+}  # fmt: skip
+_CLOSING: Final = tuple(".,?!)]>:;…‥。、？！：；）］」』”’")
+_OPENING: Final = tuple("([<（［「『“‘【〈〔")
+_NOT_ALLOWED = re.compile(r"[^A-Za-z0-9 !-/:-@\[-`{-~]")
+
+
+__all__ = ["Style", "romaji"]
+
+
+def romaji(tokens: Sequence[Token], segments: Segments, style: Style = "macron") -> str:
+    """Latin letters, spaces and ASCII punctuation for tokens and furigana that both join to the same text.
+
+    Not empty where there is kana. A kanji nobody can read is "?"; emoji and other scripts are left out.
+    """
+    line = _Line()
+    for word in _words(adopt(tokens, segments)[0]):
+        line.add(*_spelt(word, style))
+    return line.text()
+
+
+Word = list[Token]
+
+
+def _words(tokens: Sequence[Token]) -> list[Word]:
+    """Tokens grouped as they are written together."""
+    words: list[Word] = []
+    for token in tokens:
+        if words and (_together(words[-1][-1], token) or _but(words, token)):
+            words[-1].append(token)
+        else:
+            words.append([token])
+    return words
+
+
+def _but(words: list[Word], token: Token) -> bool:
+    """でも at the head of a sentence is one word."""
+    heads = len(words) == 1 or words[-2][-1].is_symbol
+    return heads and token.surface == "も" and words[-1][0].surface == "で"
+
+
+def _together(before: Token, token: Token) -> bool:
+    if before.is_symbol or token.is_symbol:
+        return False
+    kind = token.pos[0]
+    if kind == "助動詞":
+        return _auxiliary_joins(before, token)
+    if kind == "助詞":
+        return _particle_joins(before, token) or _drawn_out(before, token)
+    if kind == "接尾辞":
+        return not (before.is_number and token.surface in _AFTER_A_NUMBER)
+    return before.pos[0] == "接頭辞" or _compounds(before, token) or _drawn_out(before, token)
+
+
+def _drawn_out(before: Token, token: Token) -> bool:
+    """Pieces of a word the dictionary does not know: すごぉい, ざっし."""
+    return token.surface.startswith(_SMALL) or (before.surface.endswith("っ") and before.pos[0] != "感動詞")
+
+
+def _auxiliary_joins(before: Token, token: Token) -> bool:
+    if before.pos[1] == "準体助詞":  # ので is one word, のです two
+        return before.surface == "の" and token.surface == "で"
+    return token.lemma not in _APART and before.pos[0] in _INFLECTED
+
+
+def _particle_joins(before: Token, token: Token) -> bool:
+    if before.pos[1] == "準体助詞":  # のに
+        return before.surface == "の" and token.surface == "に"
+    inflection = token.pos[1] == "接続助詞" or token.surface in {"たり", "だり"}
+    return inflection and token.surface in _JOINING and before.pos[0] in _INFLECTED
+
+
+def _compounds(before: Token, token: Token) -> bool:
+    """食べ+始める, 高+すぎる, おいし+そう; not 勉強 する nor 降る そう."""
+    if token.pos[0] not in {"動詞", "形状詞"}:
+        return False
+    stem = before.pos[5].startswith("語幹") or (
+        before.pos[0] in {"動詞", "助動詞"} and before.pos[5].startswith("連用形-一般")
+    )
+    follows = "非自立可能" in token.pos if token.pos[0] == "動詞" else token.surface == "そう"
+    return stem and follows
+
+
+# --- One word -----------------------------------------------------------------------------------------------------
+
+
+def _spelt(word: Word, style: Style) -> tuple[str, str]:
+    """The written word, and the surface it stands for."""
+    surface = "".join(token.surface for token in word)
+    if word[0].is_symbol:
+        return "".join(map(_mark, surface)), surface
+    parts: list[list[str]] = [[]]
+    written: list[str] = []
+    for token in word:
+        if _hyphened(token, word):
+            parts.append([])
+        parts[-1] += _morphemes(token)
+    written = [_letters(part, style) for part in parts]
+    return "-".join(filter(None, written)), surface
+
+
+def _hyphened(token: Token, word: Word) -> bool:
+    """田中-san; but お母さん and 皆さん are words of their own."""
+    before = "".join(other.surface for other in word[: word.index(token)])
+    return bool(before) and token.pos[0] == "接尾辞" and token.surface in _HONORIFICS and before not in _NOT_NAMES
+
+
+def _letters(morphemes: list[str], style: Style) -> str:
+    """Kana runs as letters, everything else as it stands; a lone space parts 円 from its number."""
+    result: list[str] = []
+    kana: list[str] = []
+    for morpheme in [*morphemes, ""]:
+        if is_kana(morpheme):
+            kana.append(morpheme)
+            continue
+        result += [letters(kana, style), _foreign(morpheme)]
+        kana = []
+    return "".join(result)
+
+
+def _morphemes(token: Token) -> list[str]:
+    """The kana of a token's parts, as they sound; borders inside are where no vowel may grow long."""
+    if token.pos[0] == "助詞" and token.surface in _PARTICLES:
+        return [_PARTICLES[token.surface]]
+    if token.surface in _SET_PHRASES:
+        return _SET_PHRASES[token.surface]
+    if token.is_number:
+        return _counted(token)
+    if "".join(_SEAMS.get(token.surface, ())) == token.reading:
+        return _SEAMS[token.surface]
+    parts = [ruby if ruby is not None else plain_kana(text) for text, ruby in align(token.surface, token.reading)]
+    return _without_final_u(parts) if _ends_in_u(token) else parts
+
+
+def _counted(token: Token) -> list[str]:
+    """円 apart, and ごおく is go-oku, not gōku."""
+    reading, yen = (token.reading[:-2], [" ", "えん"]) if token.surface.endswith("円") else (token.reading, [])
+    return [*re.split("(?=おく)", reading), *yen]
+
+
+def _ends_in_u(token: Token) -> bool:
+    """A verb in う in its dictionary form: omou, suu; the volitional ikō is long."""
+    return token.pos[4].startswith("五段-ワア行") and token.pos[5].startswith(("終止形", "連体形"))
+
+
+def _without_final_u(parts: list[str]) -> list[str]:
+    *front, last = parts
+    return [*front, last[:-1], "う"] if last.endswith("う") and len(last) > 1 else parts
+
+
+# --- Everything that is no word -----------------------------------------------------------------------------------
+
+
+def _mark(character: str) -> str:
+    if character in _MARKS:
+        return _MARKS[character]
+    return " " if character.isspace() else _foreign(character)
+
+
+def _foreign(text: str) -> str:
+    """Letters in lower case without accents; other scripts leave nothing, an unreadable kanji a question mark."""
+    return "".join(map(_character, text))
+
+
+def _character(character: str) -> str:
+    if is_kana(character):
+        return letters([character])
+    if is_ruby(wide := unicodedata.normalize("NFKC", character)):
+        return letters([wide])
+    if has_kanji(character):
+        return "?"
+    return _NOT_ALLOWED.sub("", unicodedata.normalize("NFKD", character.casefold()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    text: str
+    surface: str
+
+
+class _Line:
+    """Puts words behind each other with the spaces of Latin writing."""
+
+    def __init__(self) -> None:
+        self._words: list[_Written] = []
+
+    def add(self, text: str, surface: str) -> None:
+        if text:
+            self._words.append(_Written(text, surface))
+
+    def text(self) -> str:
+        pieces = [word.text for word in self._words[:1]]
+        for before, word in itertools.pairwise(self._words):
+            pieces += [" " if _spaced(before, word) else "", word.text]
+        return " ".join("".join(pieces).split())
+
+
+def _spaced(before: _Written, word: _Written) -> bool:
+    if word.surface.startswith(_CLOSING) or before.surface.endswith(_OPENING):
+        return False
+    signs = not before.text[-1].isalnum() or not word.text[0].isalnum()
+    as_typed = before.surface[-1].isascii() and word.surface[0].isascii() and signs
+    return not as_typed or before.surface.endswith(_CLOSING)

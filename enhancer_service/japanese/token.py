@@ -1,0 +1,51 @@
+"""A word of the text with its reading: what the analyser yields, the rules rewrite and everything else reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from enhancer_service.japanese.script import is_kana
+
+NUMBER: Final = ("名詞", "数詞", "*", "*", "*", "*")
+PERSON: Final = ("名詞", "固有名詞", "人名", "一般", "*", "*")
+_SYMBOLS: Final = frozenset({"補助記号", "記号", "空白"})
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Surfaces of a text's tokens join to the text; `start` counts its code points.
+
+    `reading` is hiragana, with katakana kept where the surface has it; what cannot be read out stands as it is.
+    `pos` is Sudachi's six-part tuple (UniDic's): class, three sub-classes, conjugation type, conjugation form.
+    """
+
+    surface: str
+    reading: str
+    lemma: str
+    pos: tuple[str, ...]
+    start: int
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.surface)
+
+    @property
+    def is_number(self) -> bool:
+        return self.pos[1] == "数詞"
+
+    @property
+    def is_symbol(self) -> bool:
+        return self.pos[0] in _SYMBOLS and not is_kana(self.surface)
+
+    def read(self, reading: str) -> Token:
+        """The same word, read differently."""
+        return dataclasses.replace(self, reading=reading)
+
+
+def joined(tokens: Sequence[Token], reading: str, pos: tuple[str, ...]) -> Token:
+    """Neighbouring tokens as one word that is its own dictionary form."""
+    surface = "".join(token.surface for token in tokens)
+    return Token(surface, reading, surface, pos, tokens[0].start)

@@ -1,0 +1,122 @@
+"""What is wrong with a model's furigana or translation, as far as that shows without knowing any reading.
+
+The checks are 1 to 4 of notes/japanese.md section 5, and the cheap ones of a translation.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from enhancer_service.japanese.script import has_kanji, is_ruby, takes_ruby
+from lesson.models import FuriganaSegment
+
+
+def problems(source: str, segments: Iterable[FuriganaSegment]) -> tuple[str, ...]:
+    """Faults of furigana for a text, one short line each: the text differs, ruby is not kana, kanji have none."""
+    parts = tuple(segments)
+    return (*_text_problems(source, parts), *(fault for part in parts for fault in _segment_problems(part)))
+
+
+def _text_problems(source: str, segments: tuple[FuriganaSegment, ...]) -> Iterator[str]:
+    if "".join(segment.text for segment in segments) != source:
+        yield "the furigana's text is not the sentence, character for character"
+
+
+def _segment_problems(segment: FuriganaSegment) -> Iterator[str]:
+    if segment.ruby is None:
+        if has_kanji(segment.text):
+            yield f"{segment.text} has kanji without a reading"
+    elif not is_ruby(segment.ruby):
+        yield f"the reading over {segment.text} is not kana"
+    elif not takes_ruby(segment.text):
+        yield f"{segment.text} needs no reading over it"
+
+
+# --- Translations -------------------------------------------------------------------------------------------------
+
+_LATIN: Final = r"A-Za-z\u00c0-\u024f\u1e00-\u1eff"
+_CYRILLIC: Final = r"\u0400-\u052f"
+_HAN: Final = r"\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003fffd"
+_JAPANESE: Final = rf"\u3041-\u30ff\uff66-\uff9f{_HAN}"
+_KANA: Final = r"\u3041-\u30fa\uff66-\uff9f"
+_SCRIPTS: Final = {
+    "Latn": _LATIN,
+    "Cyrl": _CYRILLIC,
+    "Arab": r"\u0600-\u06ff\u0750-\u077f\u08a0-\u08ff",
+    "Hebr": r"\u0590-\u05ff",
+    "Thai": r"\u0e00-\u0e7f",
+    "Deva": r"\u0900-\u097f",
+    "Grek": r"\u0370-\u03ff\u1f00-\u1fff",
+    "Hang": r"\u1100-\u11ff\u3130-\u318f\uac00-\ud7af",
+    "Hani": _HAN,
+}
+_NAMES: Final = {
+    "Latn": "Latin", "Cyrl": "Cyrillic", "Arab": "Arabic", "Hebr": "Hebrew", "Thai": "Thai", "Deva": "Devanagari",
+    "Grek": "Greek", "Hang": "Hangul", "Hani": "Chinese",
+}  # fmt: skip
+_LANGUAGES: Final = {
+    language: script
+    for script, languages in {
+        "Latn": """en fr de es pt it nl sv da nb nn no fi is et lv lt pl cs sk sl hr bs hu ro sq tr az vi id ms tl fil
+            sw eu ca gl ga cy mt af eo la""",
+        "Cyrl": "ru uk bg be mk",
+        "Arab": "ar fa ur",
+        "Hebr": "he yi",
+        "Thai": "th",
+        "Deva": "hi mr ne",
+        "Grek": "el",
+        "Hang": "ko",
+        "Hani": "zh",
+    }.items()
+    for language in languages.split()
+}
+_SUBTAGS: Final = {"Hans": "Hani", "Hant": "Hani", "Kore": "Hang"}
+_JAPANESE_SHARE: Final = 0.3  # of the letters: a translation may quote a Japanese word
+
+
+def translation_problems(source: str, translation: str | None, language: str) -> tuple[str, ...]:
+    """Faults of a translation of `source` into a BCP-47 language, one short line each.
+
+    It must be there, not be the source again, and be in the language's script; for a language not in the table the
+    script is not checked, and into Japanese anything but nothing is right.
+    """
+    text = unicodedata.normalize("NFC", translation or "").strip()
+    if not text:
+        return ("the translation is missing",)
+    primary = language.split("-", maxsplit=1)[0].lower()
+    if primary == "ja":
+        return ()
+    if text == unicodedata.normalize("NFC", source).strip() and not (primary == "zh" and not _count(_KANA, source)):
+        return ("the translation is the Japanese sentence again",)
+    script = _script(language)
+    return tuple(_script_problems(text, script)) if script else ()
+
+
+def _script(language: str) -> str | None:
+    """The script a tag says (sr-Latn), else the one its language is written in."""
+    primary, *rest = language.split("-")
+    said = next((part.title() for part in rest if len(part) == 4 and part.isalpha()), "")
+    said = _SUBTAGS.get(said, said)
+    return said if said in _SCRIPTS else _LANGUAGES.get(primary.lower())
+
+
+def _script_problems(text: str, script: str) -> Iterator[str]:
+    letters = sum(character.isalpha() for character in text)
+    if not letters and any(character.isdigit() for character in text):
+        return  # 3:00 is its own translation
+    own, foreign = _count(_SCRIPTS[script], text), _count(_KANA if script == "Hani" else _JAPANESE, text)
+    if not own:
+        yield f"the translation has no {_NAMES[script]} letters"
+    if foreign > _JAPANESE_SHARE * letters:
+        yield (
+            "the translation is mostly Japanese"
+            if foreign > letters / 2
+            else "the translation has too much Japanese in it"
+        )
+
+
+def _count(letters: str, text: str) -> int:
+    return len(re.findall(rf"[{letters}]", text))

@@ -1,0 +1,101 @@
+"""Message to model, stage, model to message; nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from enhancer_service import prompts
+from enhancer_service.stage import Enhanced, EnhanceRequest, EnhancerStage
+from lesson import wire
+from lesson.models import Brief, EnhancementMode, Frame, Item, SectionName
+from lesson.v1 import enhancer_service_pb2 as pb
+from lesson.v1 import enhancer_service_pb2_grpc
+from servicekit.errors import FieldViolation, InvalidRequestError, UnsupportedError
+from servicekit.llm.capabilities import Provider
+
+FULL_NAME = "lesson.v1.EnhancerService"
+LANGUAGES = ("ja",)
+_REPLY_SECONDS = 0.5
+
+
+class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
+    """Serves one stage with its default limit."""
+
+    def __init__(self, stage: EnhancerStage, provider: Provider, annotator: str, timeout_seconds: float) -> None:
+        self._stage = stage
+        self._provider = provider
+        self._annotator = annotator
+        self._timeout_seconds = timeout_seconds
+
+    async def EnhanceSection(  # noqa: N802 - the contract's name
+        self, request: pb.EnhanceSectionRequest, context: Any
+    ) -> pb.EnhanceSectionResponse:
+        return _response(await self._stage.enhance(self._request(request, context.time_remaining())))
+
+    async def Describe(  # noqa: N802
+        self, _request: pb.EnhancerServiceDescribeRequest, _context: Any
+    ) -> pb.EnhancerServiceDescribeResponse:
+        return pb.EnhancerServiceDescribeResponse(
+            prompt_version=prompts.PROMPT_VERSION,
+            annotator_version=self._annotator,
+            provider=self._provider.value,
+            languages=LANGUAGES,
+        )
+
+    def _request(self, request: pb.EnhanceSectionRequest, remaining: float | None) -> EnhanceRequest:
+        section = wire.enum_from_number(SectionName, request.section)
+        items = tuple(wire.from_message(Item, item) for item in request.items) if _items_are_sound(request) else ()
+        violations = _violations(request, section)
+        if violations or section is None:
+            raise InvalidRequestError(
+                "The request cannot be served: " + violations[0].description, violations=violations
+            )
+        mode = wire.enum_from_number(EnhancementMode, request.mode) or EnhancementMode.MODEL
+        if mode is EnhancementMode.REVIEW:
+            raise UnsupportedError(
+                "Mode REVIEW is not served yet; ask for MODEL or ANALYSER.", reason="MODE_NOT_SERVED"
+            )
+        budget = self._timeout_seconds if remaining is None else remaining - _REPLY_SECONDS
+        return EnhanceRequest(
+            section=section,
+            brief=wire.from_message(Brief, request.brief),
+            frame=wire.from_message(Frame, request.frame) if request.HasField("frame") else None,
+            items=items,
+            wanted=frozenset(request.wanted_ids or (item.id for item in items)),
+            learner_language=request.learner_language,
+            model=request.model,
+            attempt_id=request.attempt_id,
+            timeout_seconds=max(0.001, min(self._timeout_seconds, budget)),
+            mode=mode,
+            reask_reasons=tuple(request.reask_reasons),
+        )
+
+
+def _items_are_sound(request: pb.EnhanceSectionRequest) -> bool:
+    return all(item.id and item.kind for item in request.items)
+
+
+def _violations(request: pb.EnhanceSectionRequest, section: SectionName | None) -> list[FieldViolation]:
+    """Every field of the request that is wrong."""
+    ids = [item.id for item in request.items]
+    checks = {
+        "section": "name a section" if section is None else "",
+        "items": "" if _items_are_sound(request) else "every item needs an id and a kind",
+        "items.id": "ids must be unique" if len(set(ids)) < len(ids) else "",
+        "wanted_ids": "must be ids of items" if set(request.wanted_ids) - set(ids) else "",
+        "learner_language": "name the language of the translations" if not request.learner_language else "",
+        "attempt_id": "give the attempt an id" if request.model and not request.attempt_id else "",
+    }
+    violations = [FieldViolation(name, text) for name, text in checks.items() if text]
+    for name, kind, message in (("brief", Brief, request.brief), ("frame", Frame, request.frame)):
+        if name == "brief" or request.HasField("frame"):
+            try:
+                wire.from_message(kind, message)
+            except wire.WireError as error:
+                violations.append(FieldViolation(name, str(error)))
+    return violations
+
+
+def _response(enhanced: Enhanced) -> pb.EnhanceSectionResponse:
+    attempt = wire.to_message(enhanced.attempt) if enhanced.attempt else None
+    return pb.EnhanceSectionResponse(items=[wire.to_message(item) for item in enhanced.items], attempt=attempt)

@@ -1,0 +1,20 @@
+"""The enhancer service's variables."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from servicekit.llm.capabilities import Provider
+from servicekit.llm.settings import ModelServerSettings
+from servicekit.settings import Port, Seconds
+
+
+class EnhancerSettings(ModelServerSettings):
+    """Stage 2 (see the README's table for what each does)."""
+
+    cando_ai_stage2_provider: Provider = Provider.OPENAI
+    ai_stage2_timeout_seconds: Seconds = 60.0
+    romaji_style: Literal["macron", "double", "kana"] = "macron"
+    enhancer_port: Port = 50052
+    enhancer_health_port: Port = 50062
+    enhancer_metrics_port: Port = 9102

@@ -1,0 +1,62 @@
+"""The gateway's variables."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from servicekit.llm.capabilities import OFFLINE_MODEL, Provider
+from servicekit.settings import Port, Seconds, ServiceSettings
+
+RUN_MARGIN_SECONDS = 3.0
+"""A run ends this long before its deadline, with what it has."""
+
+
+class GatewaySettings(ServiceSettings):
+    """The flow (see the README's table for what each does)."""
+
+    use_twostage_generation: bool = True
+    cando_ai_stage1_provider: Literal[Provider.OPENAI, Provider.OFFLINE] = Provider.OPENAI
+    cando_ai_stage1_model: Annotated[str, Field(min_length=1)] = "gpt-5"
+    cando_ai_stage1_fallback_models: str = "gpt-4o,gpt-6.1-sol"
+    cando_ai_stage2_provider: Provider = Provider.OPENAI
+    cando_ai_stage2_model: Annotated[str, Field(min_length=1)] = "gpt-4.1"
+    cando_ai_stage2_fallback_models: str = "gpt-4o-mini,gpt-6-luna"
+    lesson_deadline_seconds: Seconds = 300.0
+    stage2_reserve_seconds: Seconds = 60.0
+    content_address: str = "127.0.0.1:50051"
+    enhancer_address: str = "127.0.0.1:50052"
+    gateway_port: Port = 50050
+    gateway_health_port: Port = 50060
+    gateway_metrics_port: Port = 9100
+
+    @model_validator(mode="after")
+    def _deadline_leaves_room(self) -> Self:
+        least = self.stage2_reserve_seconds + RUN_MARGIN_SECONDS
+        if self.lesson_deadline_seconds <= least:
+            raise ValueError(
+                f"LESSON_DEADLINE_SECONDS is {self.lesson_deadline_seconds:g}: it must be above STAGE2_RESERVE_SECONDS "
+                f"+ {RUN_MARGIN_SECONDS:g} s, which is {least:g}. Raise the one or lower the other."
+            )
+        return self
+
+    @property
+    def stage1_models(self) -> tuple[str, ...]:
+        """The chain, first to last."""
+        return _chain(self.cando_ai_stage1_provider, self.cando_ai_stage1_model, self.cando_ai_stage1_fallback_models)
+
+    @property
+    def stage2_models(self) -> tuple[str, ...]:
+        """The chain, first to last; empty: the analyser alone."""
+        return _chain(self.cando_ai_stage2_provider, self.cando_ai_stage2_model, self.cando_ai_stage2_fallback_models)
+
+
+def _chain(provider: Provider, model: str, fallbacks: str) -> tuple[str, ...]:
+    """No model twice. The offline provider has one model, and `none` has none."""
+    if provider is Provider.NONE:
+        return ()
+    if provider is Provider.OFFLINE:
+        return (OFFLINE_MODEL,)
+    names = [model, *(name.strip() for name in fallbacks.split(","))]
+    return tuple(dict.fromkeys(name for name in names if name))

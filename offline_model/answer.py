@@ -1,0 +1,90 @@
+"""Answers the two stages' questions from the bank. Pure: the data block in, JSON text or an ApiError out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from offline_model.bank import Bank, BankLesson
+from offline_model.errors import ApiError
+from offline_model.request import BriefData, ItemData, Stage1Data, Stage2Data
+
+_REAL_MODEL = (
+    "For any other lesson use a language model: set OPENAI_API_KEY and "
+    "CANDO_AI_STAGE1_PROVIDER=openai / CANDO_AI_STAGE2_PROVIDER=openai."
+)
+
+
+def answer(bank: Bank, data: Stage1Data | Stage2Data, properties: Sequence[str] | None) -> str:
+    """The answer as compact JSON.
+
+    `properties` are the root properties a JSON schema names: only these are kept, in their order; None keeps all.
+    Raises ApiError 404 (`lesson_not_in_bank`, `language_not_in_bank`).
+    """
+    whole = _stage1(bank, data) if isinstance(data, Stage1Data) else _stage2(bank, data)
+    kept = whole if properties is None else {name: whole[name] for name in properties if name in whole}
+    return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
+
+
+def _stage1(bank: Bank, data: Stage1Data) -> dict[str, Any]:
+    lesson = bank.lesson(data.brief.can_do_id)
+    if lesson is None or not _same_level(lesson, data.brief.level):
+        raise _lesson_not_in_bank(bank, data.brief)
+    _check_language([lesson], data.brief)
+    return bank.stage1(data.brief.can_do_id, data.sections)
+
+
+def _stage2(bank: Bank, data: Stage2Data) -> dict[str, Any]:
+    """Wanted items whose text no lesson holds are left out: the caller sees what is missing, nothing is made up."""
+    _check_language(bank.lessons, data.brief)
+    entries = (_entry(bank, data.mode, item) for item in data.items if item.want)
+    return {"items": [entry for entry in entries if entry is not None]}
+
+
+def _entry(bank: Bank, mode: str, item: ItemData) -> dict[str, Any] | None:
+    text = item.text.strip()
+    annotation = bank.annotation(text)
+    if annotation is None:
+        return None
+    translation = annotation.translation if item.translate else None
+    if mode == "model":
+        # Sentences partition running text, line breaks too; without its brackets the answer is the item again.
+        return {
+            "id": item.id,
+            "furigana": item.text.replace(text, annotation.brackets, 1),
+            "translation": translation,
+        }
+    if mode == "review":
+        return {"id": item.id, "translation": translation, "corrections": []}
+    return {"id": item.id, "translation": translation}
+
+
+def _same_level(lesson: BankLesson, level: str | None) -> bool:
+    return not level or level == lesson.level.value
+
+
+def _check_language(lessons: Sequence[BankLesson], brief: BriefData) -> None:
+    """en-GB is served with en; an empty language with whatever there is."""
+    held = sorted({lesson.learner_language for lesson in lessons})
+    wanted = (brief.learner_language or "").lower()
+    if wanted and wanted.split("-")[0] not in held:
+        message = f"The offline model explains and translates only in {', '.join(held)}, not in {_quoted(wanted)}. "
+        raise ApiError(404, "language_not_in_bank", message + _REAL_MODEL)
+
+
+def _lesson_not_in_bank(bank: Bank, brief: BriefData) -> ApiError:
+    asked = _quoted(brief.can_do_id) + (f" at level {_quoted(brief.level)}" if brief.level else "")
+    held = "; ".join(map(_described, bank.lessons))
+    message = f"The offline model has no lesson for {asked}. It has {held}. {_REAL_MODEL}"
+    return ApiError(404, "lesson_not_in_bank", message)
+
+
+def _described(lesson: BankLesson) -> str:
+    aliases = f" (also as {', '.join(lesson.aliases)})" if lesson.aliases else ""
+    return f"{lesson.can_do_id}{aliases}, {lesson.topic}, level {lesson.level}, in {lesson.learner_language}"
+
+
+def _quoted(text: str) -> str:
+    """What the caller wrote, short enough to stand in a message."""
+    return repr(text if len(text) <= 80 else text[:80] + "…")

@@ -1,0 +1,281 @@
+"""The lesson bank: whole lessons written by hand, read from YAML once at start.
+
+A file holds one lesson in the shape of Stage 1's JSON, except that
+- a Japanese text a learner sees is `{ja: <bracket notation>, en: <translation>}`, `en` only where one is shown;
+- `reading.text` is a list of paragraphs, each a list of sentences; they are joined, paragraphs by a line break;
+- a gap names its `word`, which must stand once in its sentence; `start` and `length` are computed.
+Whatever is wrong with a file raises BankError, so that no broken lesson is ever served.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from lesson.items import cut
+from lesson.models import Content, Level, SectionName
+from offline_model import brackets
+
+SECTION_KEYS = tuple(name.json_key for name in SectionName)
+"""The JSON keys of a lesson's sections, in the order in which Stage 1 writes them."""
+
+
+class BankError(Exception):
+    """A bank file that cannot be served; the message names the file, the path inside it and what is wrong."""
+
+
+class Annotation(NamedTuple):
+    """What Stage 2 says of a text: its reading in bracket notation and, where one is shown, its translation."""
+
+    brackets: str
+    translation: str | None
+
+
+@dataclass(frozen=True)
+class BankLesson:
+    can_do_id: str
+    aliases: tuple[str, ...]
+    topic: str
+    level: Level
+    learner_language: str
+    sections: Mapping[str, str]
+    """By JSON key, compact JSON text: every reader parses a copy of its own."""
+    annotations: Mapping[str, Annotation]
+    """By plain text."""
+
+
+@dataclass(frozen=True)
+class Bank:
+    """All lessons, found by Can-do id or alias; all annotations, found by plain text."""
+
+    lessons: tuple[BankLesson, ...]
+    _by_id: Mapping[str, BankLesson]
+    _annotations: Mapping[str, Annotation]
+
+    def lesson(self, can_do_id: str) -> BankLesson | None:
+        """The lesson of that id or alias, letter for letter."""
+        return self._by_id.get(can_do_id)
+
+    def stage1(self, can_do_id: str, sections: Iterable[str]) -> dict[str, Any]:
+        """The plain Stage 1 JSON of the wanted sections (JSON keys), in canonical order; the caller's own copy.
+
+        Raises KeyError for an id or a section that is not there.
+        """
+        lesson, wanted = self._by_id[can_do_id], set(sections)
+        if unknown := wanted - lesson.sections.keys():
+            raise KeyError(min(unknown))
+        return {key: json.loads(text) for key, text in lesson.sections.items() if key in wanted}
+
+    def annotation(self, text: str) -> Annotation | None:
+        """The annotation of a text of any lesson; None when no lesson holds exactly this text."""
+        return self._annotations.get(text)
+
+
+def load_bank(folder: Traversable | Path | None = None) -> Bank:
+    """Reads every *.yaml of the folder (the bank of this package when None). Raises BankError."""
+    where = folder or importlib.resources.files("offline_model") / "bank"
+    files = sorted((file for file in where.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+    if not files:
+        raise BankError(f"{where}: holds no lesson (*.yaml)")
+    by_id: dict[str, BankLesson] = {}
+    annotations: dict[str, Annotation] = {}
+    lessons = tuple(_join_in(file, by_id, annotations) for file in files)
+    return Bank(lessons, MappingProxyType(by_id), MappingProxyType(annotations))
+
+
+def _join_in(file: Traversable, by_id: dict[str, BankLesson], annotations: dict[str, Annotation]) -> BankLesson:
+    """Reads a file and adds its lesson to what the files before it gave."""
+    try:
+        lesson = _read(file.read_text(encoding="utf-8"))
+        for can_do_id in (lesson.can_do_id, *lesson.aliases):
+            _add_id(by_id, can_do_id, lesson)
+        for text, annotation in lesson.annotations.items():
+            _add_annotation(annotations, text, annotation, "lesson")
+    except _FaultError as fault:
+        raise BankError(f"{file.name}: {fault.path}: {fault.message}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BankError(f"{file.name}: cannot be read: {error}") from error
+    return lesson
+
+
+@dataclass(eq=False)
+class _FaultError(Exception):
+    path: str
+    message: str
+
+
+def _add_id(by_id: dict[str, BankLesson], can_do_id: str, lesson: BankLesson) -> None:
+    if can_do_id in by_id:
+        raise _FaultError("canDoId", f"{can_do_id} is in the bank twice")
+    by_id[can_do_id] = lesson
+
+
+def _add_annotation(annotations: dict[str, Annotation], text: str, new: Annotation, path: str) -> None:
+    """Texts are found without their place, so one text has one reading and one translation in the whole bank."""
+    old = annotations.get(text, new)
+    if old.brackets != new.brackets:
+        raise _FaultError(path, f"{text} is read in two ways, {old.brackets} and {new.brackets}")
+    if old.translation and new.translation and old.translation != new.translation:
+        raise _FaultError(path, f"{text} is translated in two ways, {old.translation!r} and {new.translation!r}")
+    annotations[text] = Annotation(new.brackets, old.translation or new.translation)
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+
+    can_do_id: str
+    aliases: tuple[str, ...]
+    topic: str
+    level: Level
+    learner_language: str
+    lesson: dict[str, Any]
+
+
+def _read(text: str) -> BankLesson:
+    # A SafeLoader: it makes plain values only.
+    tree = yaml.load(text, _StrictLoader)  # noqa: S506
+    try:
+        file = _File.model_validate(tree)
+    except ValidationError as error:
+        raise _first_fault(error, "") from None
+    reader = _Reader()
+    plain = reader.lesson(file.lesson)
+    _check(plain, reader.annotations)
+    return BankLesson(
+        can_do_id=file.can_do_id,
+        aliases=file.aliases,
+        topic=file.topic,
+        level=file.level,
+        learner_language=file.learner_language,
+        sections=MappingProxyType({key: _compact(plain[key]) for key in SECTION_KEYS}),
+        annotations=MappingProxyType(reader.annotations),
+    )
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without YAML's silent loss of the first of two equal keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) < len(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "a key stands twice", node.start_mark)
+        return mapping
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _first_fault(error: ValidationError, above: str) -> _FaultError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return _FaultError(above + ".".join(map(str, first["loc"])), first["msg"])
+
+
+@dataclass
+class _Reader:
+    """Makes a file's lesson plain Stage 1 JSON, and keeps the annotations it takes off on the way."""
+
+    annotations: dict[str, Annotation] = field(default_factory=dict)
+
+    def lesson(self, lesson: dict[str, Any]) -> dict[str, Any]:
+        plain = {key: self._plain(value, f"lesson.{key}") for key, value in lesson.items()}
+        _join_reading(plain.get("reading"))
+        for index, practice in enumerate(_members(plain.get("practice"))):
+            _place_gaps(practice, f"lesson.practice.{index}")
+        return plain
+
+    def _plain(self, node: Any, path: str) -> Any:
+        if isinstance(node, dict):
+            if "ja" in node:
+                return self._japanese(node, path)
+            return {key: self._plain(value, f"{path}.{key}") for key, value in node.items()}
+        if isinstance(node, list):
+            return [self._plain(value, f"{path}.{index}") for index, value in enumerate(node)]
+        return node
+
+    def _japanese(self, node: dict[str, Any], path: str) -> str:
+        written, translation = node["ja"], node.get("en")
+        if not isinstance(written, str) or not (translation is None or isinstance(translation, str)):
+            raise _FaultError(path, "ja and en must be texts")
+        if unknown := node.keys() - {"ja", "en"}:
+            raise _FaultError(path, f"a Japanese text has ja and en, not {min(unknown)}")
+        if wrong := brackets.fault(written):
+            raise _FaultError(path, f"{written}: {wrong}")
+        text = brackets.plain(written)
+        _add_annotation(self.annotations, text, Annotation(written, translation), path)
+        return text
+
+
+def _members(value: object) -> list[dict[str, Any]]:
+    """The objects of a list; nothing when it is none, which the models then refuse with its path."""
+    return [member for member in value if isinstance(member, dict)] if isinstance(value, list) else []
+
+
+def _join_reading(reading: object) -> None:
+    if not isinstance(reading, dict):
+        return
+    paragraphs = reading.get("text")
+    if not isinstance(paragraphs, list) or not all(isinstance(lines, list) for lines in paragraphs):
+        raise _FaultError("lesson.reading.text", "must be a list of paragraphs, each a list of sentences")
+    reading["text"] = "\n".join("".join(map(str, lines)) for lines in paragraphs)
+
+
+def _place_gaps(practice: dict[str, Any], path: str) -> None:
+    for index, sentence in enumerate(_members(practice.get("sentences"))):
+        gaps = _members(sentence.get("gaps"))
+        places = [f"{path}.sentences.{index}.gaps.{number}" for number in range(len(gaps))]
+        sentence["gaps"] = [_place(gap, str(sentence.get("text")), at) for gap, at in zip(gaps, places, strict=True)]
+
+
+def _place(gap: dict[str, Any], sentence: str, path: str) -> dict[str, Any]:
+    word = gap.pop("word", None)
+    if not isinstance(word, str) or not word or sentence.count(word) != 1:
+        raise _FaultError(f"{path}.word", f"must stand exactly once in {sentence}")
+    return {"start": sentence.index(word), "length": len(word), **gap}
+
+
+def _check(plain: dict[str, Any], annotations: Mapping[str, Annotation]) -> None:
+    """The lesson is whole, valid, says nothing the models do not know, and has every annotation it needs."""
+    if missing := [key for key in SECTION_KEYS if not plain.get(key)]:
+        raise _FaultError(f"lesson.{missing[0]}", "is missing")
+    try:
+        content = Content.model_validate(plain)
+    except ValidationError as error:
+        raise _first_fault(error, "lesson.") from None
+    _check_same(plain, content.model_dump(mode="json", by_alias=True), "lesson")
+    for name in SectionName:
+        _check_annotated(content, name, annotations)
+
+
+def _check_same(given: object, kept: object, path: str) -> None:
+    """The models are deaf to unknown keys and strip white space; a hand-written lesson may rely on neither."""
+    if isinstance(given, dict) and isinstance(kept, dict):
+        for key, value in given.items():
+            if key not in kept:
+                raise _FaultError(f"{path}.{key}", "is no field of a lesson")
+            _check_same(value, kept[key], f"{path}.{key}")
+    elif isinstance(given, list) and isinstance(kept, list):
+        for index, (one, other) in enumerate(zip(given, kept, strict=True)):
+            _check_same(one, other, f"{path}.{index}")
+    elif given != kept:
+        raise _FaultError(path, f"is read as {kept!r}; write it so")
+
+
+def _check_annotated(content: Content, name: SectionName, annotations: Mapping[str, Annotation]) -> None:
+    section = content.section(name)
+    for item in cut(name, section) if section is not None else ():
+        annotation = annotations.get(item.text.strip())
+        if annotation is None:
+            raise _FaultError(f"lesson.{item.id}", f"{item.text} must be written {{ja: ..., en: ...}}")
+        if item.needs_translation and not annotation.translation:
+            raise _FaultError(f"lesson.{item.id}", f"{item.text} needs a translation (en)")

@@ -1,0 +1,28 @@
+"""Bracket notation: 食[た]べ物[もの] is 食べ物, each run of kanji, digits or Latin letters followed by its reading."""
+
+from __future__ import annotations
+
+import re
+
+from lesson.script import HIRAGANA, KANJI, KATAKANA
+
+_RUN = f"[{KANJI}0-9０-９A-Za-zＡ-Ｚａ-ｚ]+"
+# The comma of 1,200円 belongs to its number.
+_NEEDS_READING = re.compile(f"{_RUN}(?:[,.]{_RUN})*")
+_READ = re.compile(rf"{_NEEDS_READING.pattern}\[[{HIRAGANA}{KATAKANA}]+\]")
+_BRACKETED = re.compile(r"\[[^\[\]]*\]")
+
+
+def plain(brackets: str) -> str:
+    """The text itself, without the readings."""
+    return _BRACKETED.sub("", brackets)
+
+
+def fault(brackets: str) -> str | None:
+    """What is wrong with the notation, for people; None when every run that needs a reading has one, in kana."""
+    rest = _READ.sub("", brackets)
+    if "[" in rest or "]" in rest:
+        return "a bracket must hold kana and stand right behind kanji, digits or Latin letters"
+    if bare := _NEEDS_READING.search(rest):
+        return f"{bare.group()} has no reading"
+    return None

@@ -1,0 +1,27 @@
+"""An estimate of tokens, so that usage and max_tokens mean something without a tokeniser.
+
+One token for each character outside ASCII (kana, kanji), one for four ASCII characters, rounded up for the whole text.
+"""
+
+from __future__ import annotations
+
+_QUARTERS = 4
+
+
+def count(text: str) -> int:
+    """The estimated tokens of `text`; 0 for an empty one."""
+    return -(-sum(map(_quarters, text)) // _QUARTERS)
+
+
+def cut(text: str, tokens: int) -> str:
+    """As much of the text, from its start, as `tokens` pay for; all of it when it costs no more."""
+    left = tokens * _QUARTERS
+    for index, char in enumerate(text):
+        left -= _quarters(char)
+        if left < 0:
+            return text[:index]
+    return text
+
+
+def _quarters(char: str) -> int:
+    return 1 if char.isascii() else _QUARTERS

@@ -1,0 +1,422 @@
+"""One client of an OpenAI-compatible model server, for streamed and whole answers.
+
+A failure of the model is data, never an exception: a `Reply` says how the call ended, with what it used and cost. The
+SDK keeps authentication, headers and the mapping of errors; bodies are read the cheap way (docs/adr/0005): a streamed
+lesson is some 1,300 chunks, and a typed object for each of them would cost more than everything else together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+import jiter
+import openai
+from openai import AsyncOpenAI, DefaultAioHttpClient
+
+from servicekit.llm.capabilities import Provider, capabilities
+from servicekit.llm.prices import TokenUsage, cost_usd
+
+ATTEMPT_HEADER = "X-Client-Request-Id"
+MAX_ANSWER_BYTES = 2 * 1024 * 1024
+"""A lesson is some 20 KB. More than this is not an answer."""
+_CONNECT_SECONDS = 10.0
+_REASON_CHARACTERS = 400
+
+
+class CallOutcome(enum.StrEnum):
+    """How a call ended, as far as the call can tell."""
+
+    OK = "ok"
+    EMPTY = "empty"
+    LENGTH = "length"
+    REASONING_EXHAUSTED = "reasoning_exhausted"
+    REFUSED = "refused"
+    CONTENT_FILTER = "content_filter"
+    TIMEOUT = "timeout"
+    BROKEN_STREAM = "broken_stream"
+    CONNECTION = "connection"
+    RATE_LIMITED = "rate_limited"
+    QUOTA = "quota"
+    SERVER_ERROR = "server_error"
+    BAD_REQUEST = "bad_request"
+    AUTH = "auth"
+    UNKNOWN_MODEL = "unknown_model"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class JsonSchema:
+    """The shape asked for, where the model can be held to one: a name and a strict schema."""
+
+    name: str
+    schema: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """One call. What the model does not take (models.toml) is left out of it."""
+
+    model: str
+    system: str
+    user: str
+    attempt_id: str
+    max_output_tokens: int
+    timeout_seconds: float
+    """For the whole call."""
+    schema: JsonSchema | None = None
+    temperature: float | None = None
+    reasoning_effort: str | None = None
+
+
+@dataclass
+class Reply:
+    """How a call ended. `text` is all that came, whatever the outcome."""
+
+    outcome: CallOutcome = CallOutcome.BROKEN_STREAM
+    reason: str = ""
+    text: str = ""
+    finish_reason: str = ""
+    usage: TokenUsage | None = None
+    cost_usd: float | None = None
+    retry_after_seconds: float | None = None
+    first_token_seconds: float | None = None
+    duration_seconds: float = 0.0
+
+
+Observer = Callable[[ModelRequest, Reply], None]
+
+
+class ModelClient:
+    """A process's one client: a pool of connections to one provider. No retries here; the gateway owns them."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        base_url: str,
+        api_key: str,
+        observe: Observer | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`observe` hears of every ended call. `now` is the day whose list price counts."""
+        self.provider = provider
+        self._observe = observe
+        self._now = now
+        self._openai = AsyncOpenAI(
+            api_key=api_key or "none-needed",
+            base_url=base_url,
+            max_retries=0,
+            http_client=DefaultAioHttpClient(),
+        )
+
+    async def close(self) -> None:
+        await self._openai.close()
+
+    async def model_names(self, timeout_seconds: float) -> tuple[str, ...]:
+        """The models the server says it has. Raises `openai.OpenAIError` told as ConnectionError."""
+        try:
+            page = await self._openai.models.list(timeout=timeout_seconds)
+        except openai.OpenAIError as error:
+            raise ConnectionError(_one_line(str(error))) from error
+        return tuple(model.id for model in page.data)
+
+    async def complete(self, request: ModelRequest) -> Reply:
+        """The whole answer in one reply."""
+        call = _Call(request)
+        try:
+            async with asyncio.timeout(request.timeout_seconds):
+                response = await self._openai.post(
+                    "/chat/completions",
+                    body=self._body(request),
+                    cast_to=httpx2.Response,
+                    options={"headers": {ATTEMPT_HEADER: request.attempt_id}, "timeout": self._timeout(request)},
+                )
+                call.read_whole(response.content)
+        except (openai.OpenAIError, httpx2.HTTPError, TimeoutError) as error:
+            call.failed(error)
+        except asyncio.CancelledError:
+            call.cancelled()
+            raise
+        finally:
+            self._settle(call)
+        return call.reply
+
+    def stream(self, request: ModelRequest) -> ModelStream:
+        """The answer piece by piece: `async with client.stream(r) as s: async for text in s: …`, then `s.reply`."""
+        return ModelStream(self, request)
+
+    def _body(self, request: ModelRequest) -> dict[str, Any]:
+        able = capabilities(self.provider, request.model)
+        body: dict[str, Any] = {
+            "model": request.model,
+            "messages": [
+                {"role": "system", "content": request.system},
+                {"role": "user", "content": request.user},
+            ],
+            able.max_tokens: request.max_output_tokens,
+        }
+        if able.temperature and request.temperature is not None:
+            body["temperature"] = request.temperature
+        if able.reasoning_effort and request.reasoning_effort:
+            body["reasoning_effort"] = request.reasoning_effort
+        if request.schema and able.structured == "json_schema":
+            shape = {"name": request.schema.name, "schema": request.schema.schema, "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": shape}
+        elif request.schema and able.structured == "json_object":
+            body["response_format"] = {"type": "json_object"}
+        return body
+
+    def _timeout(self, request: ModelRequest) -> httpx2.Timeout:
+        """The call as a whole is bounded by asyncio; this bounds only how long a connection may take."""
+        return httpx2.Timeout(request.timeout_seconds, connect=min(_CONNECT_SECONDS, request.timeout_seconds))
+
+    def _settle(self, call: _Call) -> None:
+        reply = call.ended()
+        if reply.usage is not None:
+            reply.cost_usd = cost_usd(self.provider, call.request.model, reply.usage, self._now())
+        if self._observe is not None:
+            self._observe(call.request, reply)
+
+
+class ModelStream:
+    """One streamed call. Iterating gives text deltas and ends, however the call ended; `reply` then says how."""
+
+    def __init__(self, client: ModelClient, request: ModelRequest) -> None:
+        self._client = client
+        self._call = _Call(request)
+        self._stack = contextlib.AsyncExitStack()
+
+    @property
+    def reply(self) -> Reply:
+        """How the call ended; complete once the block is left."""
+        return self._call.reply
+
+    async def __aenter__(self) -> Self:
+        await self._stack.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit):
+            self._call.cancelled()
+        try:
+            await self._stack.aclose()
+        finally:
+            self._client._settle(self._call)  # noqa: SLF001 - the stream is the client's other half
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        deadline = asyncio.get_running_loop().time() + self._call.request.timeout_seconds
+        try:
+            # A limit around each wait and none around a yield: what the reader does meanwhile is not ours to cancel.
+            async with asyncio.timeout_at(deadline):
+                response = await self._stack.enter_async_context(self._open(self._call.request))
+            chunks = response.iter_bytes()
+            while not self._call.done:
+                async with asyncio.timeout_at(deadline):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    break
+                for delta in self._call.read_chunk(chunk):
+                    yield delta
+            self._call.stream_ended()
+        except (openai.OpenAIError, httpx2.HTTPError, TimeoutError) as error:
+            self._call.failed(error)
+
+    def _open(self, request: ModelRequest) -> Any:
+        body = self._client._body(request)  # noqa: SLF001
+        return self._client._openai.chat.completions.with_streaming_response.create(  # noqa: SLF001
+            model=body.pop("model"),
+            messages=body.pop("messages"),
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_body=body,
+            extra_headers={ATTEMPT_HEADER: request.attempt_id},
+            timeout=self._client._timeout(request),  # noqa: SLF001
+        )
+
+
+@dataclass
+class _Call:
+    """The state of one call: what came so far, and what that amounts to."""
+
+    request: ModelRequest
+    reply: Reply = field(default_factory=Reply)
+    done: bool = False
+    _started: float = field(default_factory=time.monotonic)
+    _parts: list[str] = field(default_factory=list)
+    _refusal: list[str] = field(default_factory=list)
+    _rest: bytes = b""
+    _bytes: int = 0
+    _judged: bool = False
+
+    def read_chunk(self, chunk: bytes) -> list[str]:
+        """The text deltas in the server-sent events that end in this chunk."""
+        self._bytes += len(chunk)
+        if self._bytes > 64 * MAX_ANSWER_BYTES:
+            # Each delta travels in an envelope many times its size; comments for ever must end somewhere too.
+            self._judge(CallOutcome.BROKEN_STREAM, "the stream is far larger than any answer")
+            self.done = True
+            return []
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        deltas: list[str] = []
+        for line in lines:
+            if line.startswith(b"data:") and not self.done:
+                deltas.extend(self._read_event(line[5:].strip()))
+        return deltas
+
+    def _read_event(self, data: bytes) -> list[str]:
+        if data == b"[DONE]":
+            self.done = True
+            return []
+        try:
+            event = jiter.from_json(data)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict):
+            self._judge(CallOutcome.BROKEN_STREAM, "an event of the stream is not JSON")
+            self.done = True
+            return []
+        if isinstance(event.get("error"), dict):
+            self._judge(CallOutcome.SERVER_ERROR, str(event["error"].get("message", "error in the stream")))
+            self.done = True
+            return []
+        return self._read_payload(event, "delta")
+
+    def _read_payload(self, payload: dict[str, Any], key: str) -> list[str]:
+        if isinstance(payload.get("usage"), dict):
+            self.reply.usage = _usage(payload["usage"])
+        choices = payload.get("choices") or [{}]
+        choice = choices[0] if isinstance(choices, list) and isinstance(choices[0], dict) else {}
+        message = choice.get(key) or {}
+        if choice.get("finish_reason"):
+            self.reply.finish_reason = str(choice["finish_reason"])
+        if isinstance(message.get("refusal"), str):
+            self._refusal.append(message["refusal"])
+        text = message.get("content")
+        if not isinstance(text, str) or not text:
+            return []
+        if self.reply.first_token_seconds is None and key == "delta":
+            self.reply.first_token_seconds = time.monotonic() - self._started
+        self._parts.append(text)
+        return [text]
+
+    def read_whole(self, body: bytes) -> None:
+        """The answer of an unstreamed call."""
+        try:
+            payload = jiter.from_json(body)
+        except ValueError:
+            payload = None
+        if not isinstance(payload, dict) or len(body) > MAX_ANSWER_BYTES:
+            self._judge(CallOutcome.SERVER_ERROR, "the server's answer is not the API's JSON")
+            return
+        self._read_payload(payload, "message")
+        self.stream_ended()
+
+    def stream_ended(self) -> None:
+        """No more will come: what came is judged by how the server says it ended, never by how whole it looks."""
+        if self._judged:
+            return
+        text, refusal = "".join(self._parts), "".join(self._refusal)
+        finish = self.reply.finish_reason
+        if refusal or finish == "refusal":
+            self._judge(CallOutcome.REFUSED, refusal or "the model refused")
+        elif finish == "content_filter":
+            self._judge(CallOutcome.CONTENT_FILTER, "the provider's content filter ended the answer")
+        elif finish == "length":
+            self._judge(*self._cut(text))
+        elif finish != "stop":
+            self._judge(CallOutcome.BROKEN_STREAM, f"the answer ended without its end (finish_reason {finish!r})")
+        elif not text.strip():
+            self._judge(CallOutcome.EMPTY, "the answer is empty")
+        else:
+            self._judge(CallOutcome.OK, "")
+
+    def _cut(self, text: str) -> tuple[CallOutcome, str]:
+        limit = self.request.max_output_tokens
+        if text.strip():
+            return CallOutcome.LENGTH, f"the answer was cut at {limit} output tokens"
+        return CallOutcome.REASONING_EXHAUSTED, f"reasoning used all {limit} output tokens before any text"
+
+    def failed(self, error: Exception) -> None:
+        """A transport or status error of the SDK."""
+        if self._judged:
+            return
+        self._judge(*_classify(error, bool(self._parts), self.request.timeout_seconds))
+        if isinstance(error, openai.APIStatusError):
+            self.reply.retry_after_seconds = _retry_after(error.response.headers.get("retry-after"))
+
+    def cancelled(self) -> None:
+        self._judge(CallOutcome.CANCELLED, "nobody waits for the answer any more")
+
+    def ended(self) -> Reply:
+        """The reply, complete."""
+        if not self._judged:
+            self._judge(CallOutcome.CANCELLED, "the answer was not read to its end")
+        self.reply.text = "".join(self._parts)
+        self.reply.duration_seconds = time.monotonic() - self._started
+        return self.reply
+
+    def _judge(self, outcome: CallOutcome, reason: str) -> None:
+        self._judged = True
+        self.reply.outcome, self.reply.reason = outcome, _one_line(reason)
+
+
+_BY_STATUS = {
+    401: CallOutcome.AUTH,
+    403: CallOutcome.AUTH,
+    408: CallOutcome.SERVER_ERROR,
+    409: CallOutcome.SERVER_ERROR,
+    429: CallOutcome.RATE_LIMITED,
+}
+_BY_CODE = {"insufficient_quota": CallOutcome.QUOTA, "model_not_found": CallOutcome.UNKNOWN_MODEL}
+
+
+def _classify(error: Exception, text_came: bool, timeout_seconds: float) -> tuple[CallOutcome, str]:
+    if isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException):
+        return CallOutcome.TIMEOUT, f"no end within {timeout_seconds:g} s"
+    if isinstance(error, openai.APIStatusError):
+        default = CallOutcome.SERVER_ERROR if error.status_code >= 500 else CallOutcome.BAD_REQUEST
+        outcome = _BY_CODE.get(str(error.code)) or _BY_STATUS.get(error.status_code, default)
+        return outcome, f"HTTP {error.status_code}: {_body_message(error)}"
+    if text_came:
+        return CallOutcome.BROKEN_STREAM, "the connection broke in mid-answer"
+    return CallOutcome.CONNECTION, f"no connection to the model server: {error.__cause__ or error}"
+
+
+def _body_message(error: openai.APIStatusError) -> str:
+    body = error.body
+    if isinstance(body, dict) and isinstance(body.get("message"), str):
+        return str(body["message"])
+    return error.message
+
+
+def _retry_after(header: str | None) -> float | None:
+    try:
+        return max(0.0, float(header)) if header else None
+    except ValueError:
+        return None
+
+
+def _usage(raw: dict[str, Any]) -> TokenUsage | None:
+    details_in, details_out = raw.get("prompt_tokens_details") or {}, raw.get("completion_tokens_details") or {}
+    counts = (
+        raw.get("prompt_tokens"),
+        details_in.get("cached_tokens") or 0,
+        raw.get("completion_tokens"),
+        details_out.get("reasoning_tokens") or 0,
+    )
+    told = [count for count in counts if isinstance(count, int) and count >= 0]
+    return TokenUsage(*told) if len(told) == len(counts) else None
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:_REASON_CHARACTERS]

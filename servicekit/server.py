@@ -1,0 +1,269 @@
+"""Runs a gRPC service: health, interceptors, metrics, a clean end on SIGTERM.
+
+Server options follow what was measured: see docs/adr/0004. Interceptors, outermost first: request context, metrics,
+errors. Handlers are asyncio only and raise `ServiceError`; nothing else leaves them as a status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import signal
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry
+
+from servicekit.errors import ServiceError, to_rpc_status
+from servicekit.telemetry import RpcMetrics, bind_log_context, configure_logging, logger, serve_metrics, watch_loop_lag
+
+REQUEST_ID_KEY = "x-request-id"
+LESSON_ID_KEY = "x-lesson-id"
+_SAFE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+CONNECTION_AGE_MS = 300_000
+"""Connections are recycled, so that clients see new replicas."""
+
+
+def server_options(longest_call_seconds: float) -> list[tuple[str, Any]]:
+    """Options of every server. The grace of a connection's age must exceed the longest call, or that call is cut."""
+    return [
+        ("grpc.so_reuseport", 0),  # else two processes may silently share a port
+        ("grpc.server.max_pending_requests", 20_000),  # undocumented; a burst test holds them to what they do
+        ("grpc.server.max_pending_requests_hard_limit", 40_000),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_connection_age_ms", CONNECTION_AGE_MS),
+        ("grpc.max_connection_age_grace_ms", int((longest_call_seconds + 30) * 1000)),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+    ]
+
+
+def channel_options() -> list[tuple[str, Any]]:
+    """Options of a long-lived channel. No retryPolicy: a retried call of ours is money, so its owner decides."""
+    return [
+        ("grpc.keepalive_time_ms", 40_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.enable_retries", 0),
+        ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),
+    ]
+
+
+@dataclass
+class Service:
+    """What makes one service: the composition root fills it in, `run` does the rest."""
+
+    name: str
+    bind: str
+    port: int
+    health_port: int
+    metrics_port: int
+    grpc_names: Sequence[str]
+    """Full names of its services, for health and reflection."""
+    register: Callable[[grpc.aio.Server], None]
+    registry: CollectorRegistry
+    longest_call_seconds: float
+    log_level: str = "info"
+    reflection: bool = False
+    shutdown_delay_seconds: float = 0.0
+    close: Sequence[Callable[[], Awaitable[None]]] = field(default_factory=tuple)
+    """Called in order once the last RPC has ended."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What the service really listens on."""
+
+    grpc: int
+    health: int
+    metrics: int
+
+
+async def run(service: Service) -> None:
+    """Serves until SIGTERM or SIGINT, then drains and returns. Raises OSError when a port is taken."""
+    configure_logging(service.name, service.log_level)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with serving(service) as ports:
+        logger().info("server_started", port=ports.grpc, health_port=ports.health, metrics_port=ports.metrics)
+        await stop.wait()
+        logger().info("server_stopping")
+    logger().info("server_stopped")
+
+
+@contextlib.asynccontextmanager
+async def serving(service: Service) -> AsyncIterator[Ports]:
+    """Serves inside the block; leaving it is the clean end: NOT_SERVING, drain, close."""
+    metrics = RpcMetrics(service.registry)
+    metrics.in_flight.labels(service.name)
+    checks = health.aio.HealthServicer()
+    server = grpc.aio.server(
+        interceptors=(
+            _ContextInterceptor(service.name),
+            _MetricsInterceptor(service.name, metrics),
+            _ErrorInterceptor(),
+        ),
+        options=server_options(service.longest_call_seconds),
+    )
+    service.register(server)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    if service.reflection:
+        reflection.enable_server_reflection([*service.grpc_names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    probe = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    health_pb2_grpc.add_HealthServicer_to_server(checks, probe)
+    ports = Ports(
+        _bound(server, service.bind, service.port),
+        _bound(probe, service.bind, service.health_port),
+        serve_metrics(service.registry, service.bind, service.metrics_port),
+    )
+    await server.start()
+    await probe.start()
+    lag = asyncio.create_task(watch_loop_lag(metrics.loop_lag))
+    for name in ("", *service.grpc_names):
+        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    try:
+        yield ports
+    finally:
+        await checks.enter_graceful_shutdown()
+        await asyncio.sleep(service.shutdown_delay_seconds)
+        await server.stop(service.longest_call_seconds)
+        await probe.stop(0)
+        lag.cancel()
+        for close in service.close:
+            await close()
+
+
+def _bound(server: grpc.aio.Server, bind: str, port: int) -> int:
+    """grpc answers 0, or raises RuntimeError, when it could not have the port; both are an OSError here."""
+    try:
+        bound = server.add_insecure_port(f"{bind}:{port}")
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {bind}:{port}; is another process using it?") from error
+    if bound == 0:
+        raise OSError(f"cannot listen on {bind}:{port}; is another process using it?")
+    return int(bound)
+
+
+# --- interceptors ---------------------------------------------------------------------------------------------
+
+_Around = Callable[[str, grpc.aio.ServicerContext[Any, Any]], AbstractAsyncContextManager[None]]
+
+
+def _wrapped(handler: Any, method: str, around: _Around) -> Any:
+    """The handler inside `around`, for the two kinds of RPC that exist here; any other kind passes untouched."""
+    if handler is None:
+        return None
+    if handler.unary_unary is not None:
+        inner = handler.unary_unary
+
+        async def unary(request: Any, context: Any) -> Any:
+            async with around(method, context):
+                return await inner(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(unary, handler.request_deserializer, handler.response_serializer)
+    if handler.unary_stream is not None:
+        streamed = handler.unary_stream
+
+        async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
+            async with around(method, context), contextlib.aclosing(streamed(request, context)) as replies:
+                async for reply in replies:
+                    yield reply
+
+        return grpc.unary_stream_rpc_method_handler(stream, handler.request_deserializer, handler.response_serializer)
+    return handler
+
+
+class _Interceptor(grpc.aio.ServerInterceptor):
+    """Wraps every handler of ours; health and reflection are left alone."""
+
+    async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
+        handler = await continuation(details)
+        return handler if details.method.startswith("/grpc.") else _wrapped(handler, details.method, self.around)
+
+    def around(self, method: str, context: Any) -> AbstractAsyncContextManager[None]:
+        raise NotImplementedError
+
+
+class _ContextInterceptor(_Interceptor):
+    """Gives every call a request id: the caller's when it is well formed, else a new one; it goes back as a trailer."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    @contextlib.asynccontextmanager
+    async def around(self, method: str, context: Any) -> AsyncIterator[None]:  # noqa: ARG002 - one signature for all
+        metadata = dict(context.invocation_metadata() or ())
+        request_id = _well_formed(metadata.get(REQUEST_ID_KEY)) or uuid.uuid4().hex
+        context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+        bind_log_context(
+            service=self._service, request_id=request_id, lesson_id=_well_formed(metadata.get(LESSON_ID_KEY))
+        )
+        yield
+
+
+def _well_formed(value: str | bytes | None) -> str:
+    return value if isinstance(value, str) and _SAFE_ID.fullmatch(value) else ""
+
+
+class _MetricsInterceptor(_Interceptor):
+    """Counts every call once, at its end, CANCELLED included."""
+
+    def __init__(self, service: str, metrics: RpcMetrics) -> None:
+        self._in_flight = metrics.in_flight.labels(service)
+        self._metrics = metrics
+
+    @contextlib.asynccontextmanager
+    async def around(self, method: str, context: Any) -> AsyncIterator[None]:
+        _, service, name = method.split("/", 2)
+        started = time.monotonic()
+        self._in_flight.inc()
+        code = "OK"
+        try:
+            yield
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            raise
+        except BaseException:
+            code = _code_name(context)
+            raise
+        finally:
+            self._in_flight.dec()
+            self._metrics.handled.labels(service, name, code).inc()
+            self._metrics.handling.labels(service, name).observe(time.monotonic() - started)
+
+
+def _code_name(context: Any) -> str:
+    code = context.code()
+    known = {member.value[0]: member.name for member in grpc.StatusCode}
+    return str(known.get(code, getattr(code, "name", "UNKNOWN")))
+
+
+class _ErrorInterceptor(_Interceptor):
+    """Turns a ServiceError into its status; anything else is INTERNAL, told in the log and not to the caller."""
+
+    @contextlib.asynccontextmanager
+    async def around(self, method: str, context: Any) -> AsyncIterator[None]:
+        try:
+            yield
+        except ServiceError as error:
+            await context.abort_with_status(to_rpc_status(error))
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            raise
+        except Exception as error:
+            logger().exception("rpc_failed_unexpectedly", method=method)
+            unexpected = ServiceError("Internal error; the service's log has it under this request id.")
+            await context.abort_with_status(to_rpc_status(unexpected))
+            raise AssertionError("abort returned") from error

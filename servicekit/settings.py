@@ -1,0 +1,56 @@
+"""Settings from the environment: typed, frozen, checked at start, secrets masked.
+
+A field's name in upper case is its variable. Only composition roots read settings; everything else is given values.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, NoReturn, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+"""0 asks the system for a free one."""
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+S = TypeVar("S", bound="ServiceSettings")
+
+
+class SettingsError(Exception):
+    """A setting that is missing or wrong; the message names its variable and says what would be right."""
+
+
+class ServiceSettings(BaseSettings):
+    """What every service reads. Empty variables count as unset, so that a compose file may pass them through."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+
+    bind: str = "127.0.0.1"
+    """Address that every port of the service binds."""
+    grpc_reflection: bool = False
+    log_level: Annotated[str, Field(pattern="(?i)^(debug|info|warning|error)$")] = "info"
+    shutdown_delay_seconds: Annotated[float, Field(ge=0, le=300)] = 0.0
+    """From NOT_SERVING to the end of new calls, for load balancers to notice."""
+
+
+def load(kind: type[S]) -> S:
+    """Reads the environment. Raises SettingsError naming every variable that is wrong."""
+    try:
+        return kind()
+    except ValidationError as error:
+        raise SettingsError("; ".join(_told(entry) for entry in error.errors())) from error
+
+
+def _told(entry: object) -> str:
+    assert isinstance(entry, dict)  # noqa: S101 - pydantic's ErrorDetails
+    path = "_".join(str(part) for part in entry["loc"]).upper()
+    message = str(entry["msg"]).removeprefix("Value error, ")
+    return f"{path}: {message}" if path else message
+
+
+def refuse(service: str, error: Exception) -> NoReturn:
+    """Ends the process before any port opens, with status 2 and one line that says what to set."""
+    print(f"{service}: {error}", file=sys.stderr, flush=True)
+    raise SystemExit(2)
