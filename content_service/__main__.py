@@ -18,8 +18,8 @@ from servicekit.telemetry import ModelMetrics
 NAME = "content_service"
 
 
-async def serve(settings: ContentSettings) -> None:
-    """Makes the real adapters and serves until SIGTERM."""
+async def build(settings: ContentSettings) -> Service:
+    """Makes the real adapters, inside the running loop; `serving` or `run` opens the ports."""
     registry = CollectorRegistry()
     provider = settings.cando_ai_stage1_provider
     observe = observe_calls(provider, ModelMetrics(registry))
@@ -31,28 +31,31 @@ async def serve(settings: ContentSettings) -> None:
         settings.ai_stage1_timeout_seconds,
         settings.ai_stage1_max_output_tokens,
     )
-    await run(
-        Service(
-            name=NAME,
-            bind=settings.bind,
-            port=settings.content_port,
-            health_port=settings.content_health_port,
-            metrics_port=settings.content_metrics_port,
-            grpc_names=(FULL_NAME,),
-            register=lambda server: content_service_pb2_grpc.add_ContentServiceServicer_to_server(servicer, server),
-            registry=registry,
-            longest_call_seconds=settings.ai_stage1_timeout_seconds,
-            log_level=settings.log_level,
-            reflection=settings.grpc_reflection,
-            shutdown_delay_seconds=settings.shutdown_delay_seconds,
-            close=(client.close,),
-        )
+    return Service(
+        name=NAME,
+        bind=settings.bind,
+        port=settings.content_port,
+        health_port=settings.content_health_port,
+        metrics_port=settings.content_metrics_port,
+        grpc_names=(FULL_NAME,),
+        register=lambda server: content_service_pb2_grpc.add_ContentServiceServicer_to_server(servicer, server),
+        registry=registry,
+        longest_call_seconds=settings.ai_stage1_timeout_seconds,
+        log_level=settings.log_level,
+        reflection=settings.grpc_reflection,
+        shutdown_delay_seconds=settings.shutdown_delay_seconds,
+        close=(client.close,),
     )
+
+
+async def serve() -> None:
+    """Serves until SIGTERM. Raises SettingsError or OSError before any port is open."""
+    await run(await build(load(ContentSettings)))
 
 
 def main() -> None:
     try:
-        uvloop.run(serve(load(ContentSettings)))
+        uvloop.run(serve())
     except (SettingsError, OSError) as error:
         refuse(NAME, error)
 

@@ -19,41 +19,44 @@ from servicekit.telemetry import ModelMetrics
 NAME = "enhancer_service"
 
 
-async def serve(settings: EnhancerSettings) -> None:
-    """Makes the real adapters and serves until SIGTERM."""
+async def build(settings: EnhancerSettings, analyser: Analyser | None = None) -> Service:
+    """Makes the real adapters, inside the running loop; `serving` or `run` opens the ports."""
     registry = CollectorRegistry()
     provider = settings.cando_ai_stage2_provider
     observe = observe_calls(provider, ModelMetrics(registry))
     client = model_client(settings, provider, "CANDO_AI_STAGE2_PROVIDER", observe)
-    analyser = Analyser.load()  # before any port opens: SERVING means it can annotate
+    analyser = analyser or Analyser.load()  # before any port opens: SERVING means it can annotate
     servicer = EnhancerServicer(
         EnhancerStage(analyser, client, settings.romaji_style),
         provider,
         analyser.version,
         settings.ai_stage2_timeout_seconds,
     )
-    await run(
-        Service(
-            name=NAME,
-            bind=settings.bind,
-            port=settings.enhancer_port,
-            health_port=settings.enhancer_health_port,
-            metrics_port=settings.enhancer_metrics_port,
-            grpc_names=(FULL_NAME,),
-            register=lambda server: enhancer_service_pb2_grpc.add_EnhancerServiceServicer_to_server(servicer, server),
-            registry=registry,
-            longest_call_seconds=settings.ai_stage2_timeout_seconds,
-            log_level=settings.log_level,
-            reflection=settings.grpc_reflection,
-            shutdown_delay_seconds=settings.shutdown_delay_seconds,
-            close=(client.close,) if client else (),
-        )
+    return Service(
+        name=NAME,
+        bind=settings.bind,
+        port=settings.enhancer_port,
+        health_port=settings.enhancer_health_port,
+        metrics_port=settings.enhancer_metrics_port,
+        grpc_names=(FULL_NAME,),
+        register=lambda server: enhancer_service_pb2_grpc.add_EnhancerServiceServicer_to_server(servicer, server),
+        registry=registry,
+        longest_call_seconds=settings.ai_stage2_timeout_seconds,
+        log_level=settings.log_level,
+        reflection=settings.grpc_reflection,
+        shutdown_delay_seconds=settings.shutdown_delay_seconds,
+        close=(client.close,) if client else (),
     )
+
+
+async def serve() -> None:
+    """Serves until SIGTERM. Raises SettingsError or OSError before any port is open."""
+    await run(await build(load(EnhancerSettings)))
 
 
 def main() -> None:
     try:
-        uvloop.run(serve(load(EnhancerSettings)))
+        uvloop.run(serve())
     except (SettingsError, OSError) as error:
         refuse(NAME, error)
 

@@ -71,6 +71,7 @@ def system_prompt(mode: ServedMode, with_shape: bool) -> str:
 
 
 def user_prompt(
+    *,
     section: SectionName,
     mode: ServedMode,
     brief: Brief,

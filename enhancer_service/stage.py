@@ -159,7 +159,13 @@ def _model_request(
         model=request.model,
         system=prompts.system_prompt(request.mode, with_shape=structured != "json_schema"),
         user=prompts.user_prompt(
-            request.section, request.mode, request.brief, request.frame, request.items, ids, request.reask_reasons
+            section=request.section,
+            mode=request.mode,
+            brief=request.brief,
+            frame=request.frame,
+            items=request.items,
+            asked=ids,
+            reask_reasons=request.reask_reasons,
         ),
         attempt_id=request.attempt_id,
         max_output_tokens=sum(_TOKENS_PER_ITEM + _TOKENS_PER_CHARACTER * len(item.text) for item in asked),

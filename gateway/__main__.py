@@ -22,28 +22,26 @@ from servicekit.telemetry import LessonMetrics
 NAME = "gateway"
 
 
-async def serve(settings: GatewaySettings) -> None:
-    """Makes the real adapters and serves until SIGTERM."""
+async def build(settings: GatewaySettings) -> Service:
+    """Makes the real adapters, inside the running loop; `serving` or `run` opens the ports."""
     registry = CollectorRegistry()
     upstream = Upstream(settings.content_address, settings.enhancer_address)
     pipeline = Pipeline(_flow(settings), upstream, Catalogue.shipped(), _metrics(registry, settings))
     servicer = LessonServicer(pipeline, settings.lesson_deadline_seconds)
-    await run(
-        Service(
-            name=NAME,
-            bind=settings.bind,
-            port=settings.gateway_port,
-            health_port=settings.gateway_health_port,
-            metrics_port=settings.gateway_metrics_port,
-            grpc_names=(FULL_NAME,),
-            register=lambda server: lesson_service_pb2_grpc.add_LessonServiceServicer_to_server(servicer, server),
-            registry=registry,
-            longest_call_seconds=settings.lesson_deadline_seconds,
-            log_level=settings.log_level,
-            reflection=settings.grpc_reflection,
-            shutdown_delay_seconds=settings.shutdown_delay_seconds,
-            close=(upstream.close,),
-        )
+    return Service(
+        name=NAME,
+        bind=settings.bind,
+        port=settings.gateway_port,
+        health_port=settings.gateway_health_port,
+        metrics_port=settings.gateway_metrics_port,
+        grpc_names=(FULL_NAME,),
+        register=lambda server: lesson_service_pb2_grpc.add_LessonServiceServicer_to_server(servicer, server),
+        registry=registry,
+        longest_call_seconds=settings.lesson_deadline_seconds,
+        log_level=settings.log_level,
+        reflection=settings.grpc_reflection,
+        shutdown_delay_seconds=settings.shutdown_delay_seconds,
+        close=(upstream.close,),
     )
 
 
@@ -78,9 +76,14 @@ def _publish_ends(metrics: LessonMetrics, provider: Provider, models: tuple[str,
             metrics.shutdown_at.labels(model).set(datetime(end.year, end.month, end.day, tzinfo=UTC).timestamp())
 
 
+async def serve() -> None:
+    """Serves until SIGTERM. Raises SettingsError or OSError before any port is open."""
+    await run(await build(load(GatewaySettings)))
+
+
 def main() -> None:
     try:
-        uvloop.run(serve(load(GatewaySettings)))
+        uvloop.run(serve())
     except (SettingsError, OSError) as error:
         refuse(NAME, error)
 

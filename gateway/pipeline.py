@@ -448,10 +448,10 @@ class _Run:
         self.attempts.append(attempt)
         labels = (attempt.stage.value, attempt.model)
         self.metrics.attempts.labels(*labels, attempt.kind.value, attempt.outcome.value).inc()
-        if attempt.cost_usd is None:
-            self.metrics.unpriced.labels(attempt.model).inc()
-        else:
+        if attempt.cost_usd is not None:
             self.metrics.cost.labels(*labels).inc(attempt.cost_usd)
+        elif attempt.usage is not None:
+            self.metrics.unpriced.labels(attempt.model).inc()
 
     def _lesson(self, versions: StageVersions) -> Lesson:
         sections = tuple(self.sections[name] for name in SectionName)

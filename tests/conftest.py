@@ -1,0 +1,26 @@
+"""Every test starts from an empty environment: no key, no setting of this machine reaches the code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.model_server import ModelServer, model_server
+
+_OURS = ("CANDO_", "AI_", "OPENAI_", "OFFLINE_", "LESSON_", "STAGE2_", "CONTENT_", "ENHANCER_", "GATEWAY_", "NIDAN_")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(_OURS) or name in ("USE_TWOSTAGE_GENERATION", "ROMAJI_STYLE", "BIND", "LOG_LEVEL"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[ModelServer]:
+    """A real model server that answers well unless a test says otherwise."""
+    async with model_server() as server:
+        yield server
