@@ -74,6 +74,9 @@ class SectionRead:
 def read_section(name: SectionName, raw: object, brief: Brief) -> SectionRead:
     """Reads one section's JSON value. Never raises: a section that cannot be used has faults instead of a value."""
     read = SectionRead(name)
+    if not raw:
+        read.faults.append(f"{name.value}: empty")
+        return read
     shaped = _SHAPERS[name](raw, brief, read.notes)
     fitted = _Fit(read.notes).fit(SECTION_TYPES[name], shaped, name.value)
     try:
@@ -180,7 +183,8 @@ def _dialogue(raw: object, _brief: Brief, notes: Notes) -> object:
         return shaped
     aliases = {"speaker": "speakerId", "notes": "note"} | dict.fromkeys(("japanese", "ja", "line"), "text")
     turns = _each(shaped.get("turns"), "dialogue.turns", lambda turn, at: _renamed(turn, aliases, at, notes))
-    return _with_comprehension({**shaped, "turns": turns}, "dialogue", notes)
+    told = {**shaped, "turns": turns} if turns is not None else shaped
+    return _with_comprehension(told, "dialogue", notes)
 
 
 def _grammar(raw: object, _brief: Brief, notes: Notes) -> object:
