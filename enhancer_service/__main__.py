@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import uvloop
-from prometheus_client import CollectorRegistry
 
 from enhancer_service.japanese.reading import Analyser
 from enhancer_service.servicer import FULL_NAME, EnhancerServicer
 from enhancer_service.settings import EnhancerSettings
 from enhancer_service.stage import EnhancerStage
-from lesson.v1 import enhancer_service_pb2_grpc
 from servicekit.llm.observe import observe_calls
 from servicekit.llm.settings import model_client
 from servicekit.server import Service, run
 from servicekit.settings import SettingsError, load, refuse
-from servicekit.telemetry import ModelMetrics
+from servicekit.telemetry import ModelMetrics, Registry
 
 NAME = "enhancer_service"
 
 
 async def build(settings: EnhancerSettings, analyser: Analyser | None = None) -> Service:
     """Makes the real adapters, inside the running loop; `serving` or `run` opens the ports."""
-    registry = CollectorRegistry()
+    registry = Registry()
     provider = settings.cando_ai_stage2_provider
     observe = observe_calls(provider, ModelMetrics(registry))
     client = model_client(settings, provider, "CANDO_AI_STAGE2_PROVIDER", observe)
@@ -39,7 +37,7 @@ async def build(settings: EnhancerSettings, analyser: Analyser | None = None) ->
         health_port=settings.enhancer_health_port,
         metrics_port=settings.enhancer_metrics_port,
         grpc_names=(FULL_NAME,),
-        register=lambda server: enhancer_service_pb2_grpc.add_EnhancerServiceServicer_to_server(servicer, server),
+        register=servicer.register,
         registry=registry,
         longest_call_seconds=settings.ai_stage2_timeout_seconds,
         log_level=settings.log_level,

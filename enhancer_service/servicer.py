@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
+
 from enhancer_service import prompts
 from enhancer_service.stage import Enhanced, EnhanceRequest, EnhancerStage
 from lesson import wire
@@ -26,6 +28,9 @@ class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
         self._provider = provider
         self._annotator = annotator
         self._timeout_seconds = timeout_seconds
+
+    def register(self, server: grpc.aio.Server) -> None:
+        enhancer_service_pb2_grpc.add_EnhancerServiceServicer_to_server(self, server)
 
     async def EnhanceSection(  # noqa: N802 - the contract's name
         self, request: pb.EnhanceSectionRequest, context: Any

@@ -14,8 +14,8 @@ from typing import Any
 from enhancer_service import prompts
 from enhancer_service.japanese.annotate import Annotation, annotate
 from enhancer_service.japanese.furigana import parse_brackets
-from enhancer_service.japanese.reading import Analyser
 from enhancer_service.japanese.hepburn import Style
+from enhancer_service.japanese.reading import Analyser
 from enhancer_service.japanese.verify import problems, translation_problems
 from enhancer_service.prompts import ServedMode
 from lesson.models import (

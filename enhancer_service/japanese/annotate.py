@@ -39,10 +39,10 @@ def annotate(
     accepted: Segments | None = None,
     style: Style = "macron",
 ) -> Annotation:
-    """Reads a text. Raises nothing for any string.
+    """Reads a text, whatever is in it. Raises ValueError only if `accepted` does not join to the text.
 
-    `names` maps a name as written to its kana and beats the analyser. `accepted` is a model's furigana that joins to
-    the text and passed `verify.problems`: reading, romaji and words then follow it, with the analyser's word borders.
+    `names` maps a name as written to its kana and beats both model and analyser. `accepted` is a model's furigana that
+    passed `verify.problems`: reading, romaji and words then follow it, with the analyser's word borders.
     """
     tokens = _named(analyser, text, _readings(names))
     segments = furigana.segments(tokens)
@@ -75,9 +75,10 @@ def _named(analyser: Analyser, text: str, names: Mapping[str, str]) -> tuple[Tok
 
 
 def _places(text: str, names: Mapping[str, str], borders: set[int]) -> Iterator[tuple[int, int]]:
-    """Where names stand, longest first; one character is a name only as a whole word (花 is not the 花 of 花火)."""
+    """Where names stand, longest first. Inside one longer word there is no name: 花 in 花火, 健太 in 健太郎."""
     for match in re.finditer("|".join(map(re.escape, sorted(names, key=len, reverse=True))), text):
-        if len(match[0]) > 1 or {match.start(), match.end()} <= borders:
+        cut_by_the_tokeniser = not borders.isdisjoint(range(match.start() + 1, match.end()))
+        if cut_by_the_tokeniser or borders.issuperset(match.span()):
             yield match.span()
 
 
@@ -98,4 +99,4 @@ def _bound(
             continue
         done = places.get(token.start, token.end)
         name = text[token.start : done]
-        yield Token(name, names[name], name, PERSON, token.start) if token.start in places else token
+        yield Token(name, names[name], name, PERSON, token.start, binding=True) if token.start in places else token

@@ -41,7 +41,7 @@ _CLASSES: Final[tuple[tuple[_Sounds, str], ...]] = (
     (_Sounds(_H, plosive=_H | _NASAL), "歩=ほ 発=はつ"),
     (_Sounds(_H, frozenset({"3", "何"})), "階=かい 軒=けん"),
     (_Sounds(_S, frozenset({"3", "1000", "何"})), "足=そく"),
-    (_Sounds(_S), "点=てん 頭=とう 通=つう 着=ちゃく 丁=ちょう 丁目=ちょうめ 対=つい 滴=てき トン=トン"),
+    (_Sounds(_S), "点=てん 頭=とう 通=つう 着=ちゃく 丁=ちょう 丁目=ちょうめ 滴=てき トン=トン"),
     (_Sounds(_S), "ページ=ページ パーセント=パーセント %=パーセント ％=パーセント ポイント=ポイント パック=パック"),
     (
         _Sounds(_H),
@@ -130,6 +130,8 @@ _LAST: Final[dict[str, dict[str, str]]] = {
 _UNNAMED: Final = {"何": "なん", "数": "すう"}
 
 _NUMBER = re.compile(rf"第?(?:(?P<unnamed>[何数])(?P<power>[十百千万億])?|(?P<named>{numbers.PATTERN}))")
+_COUNTED_FOR_SURE = re.compile(rf"[何{DIGIT}]")
+_NOT_COUNTED: Final = frozenset({"十分", "百足", "一行"})
 _SUFFIX = re.compile(r"(?P<half>半)?(?P<nth>目)?")
 _CLOCK = re.compile(rf"(?<![{DIGIT}:：])(?P<hour>[{DIGIT}]{{1,2}})[:：](?P<minute>[{DIGIT}]{{2}})(?![{DIGIT}:：])")
 _TELEPHONE = re.compile(rf"(?<![{DIGIT}])[{DIGIT}]+(?:[-‐–－][{DIGIT}]+){{2,}}(?![{DIGIT}])")
@@ -169,11 +171,12 @@ class _Borders:
         return bisect.bisect_left(self._starts, start), bisect.bisect_left(self._starts, end)
 
     def a_word_itself(self, start: int, end: int) -> bool:
-        """One common word of the dictionary keeps its reading (百足 centipede), unless it asks (何) or has digits."""
+        """Whether the dictionary's one word here is no count: 百足 a centipede, the town 八戸 (数人 is no name)."""
         first, last = self.span(start, end)
         token = self._tokens[first]
-        common = not token.is_number and "固有名詞" not in token.pos
-        return last - first == 1 and common and not re.search(rf"[何{DIGIT}]", token.surface)
+        if last - first > 1 or token.is_number or _COUNTED_FOR_SURE.search(token.surface):
+            return False
+        return token.surface in _NOT_COUNTED or ("固有名詞" in token.pos and not token.surface.endswith("人"))
 
 
 def _numbers(text: str, borders: _Borders) -> Iterator[tuple[int, int, str]]:
@@ -190,7 +193,7 @@ def _numbers(text: str, borders: _Borders) -> Iterator[tuple[int, int, str]]:
 
 def _whole_word(text: str, match: re.Match[str], borders: _Borders, *, spell: bool) -> tuple[int, str]:
     """The end and the reading of the longest word that starts with this number; 0 when it is no number after all."""
-    if not borders.begins(match.start()):
+    if not borders.begins(match.start()) or match[0] == "万":  # 万 alone counts nothing: 万年, 万歳
         return 0, ""
     if spell and borders.ends(match.end()):
         return match.end(), numbers.digit_by_digit(match[0])
@@ -240,8 +243,8 @@ def _with_suffix(text: str, end: int, reading: str) -> _Candidates:
 
 
 def _bare(_: str, match: re.Match[str]) -> _Candidates:
-    """A number alone. 何 and 数 alone are words, and 万 alone is no ten thousand counted."""
-    if match["named"] and match[0] != "万":
+    """A number alone; 何 and 数 alone are words."""
+    if match["named"]:
         yield match.end(), ("だい" if match[0].startswith("第") else "") + numbers.read(match["named"]).reading
 
 

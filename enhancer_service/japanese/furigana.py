@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from enhancer_service.japanese.align import align
@@ -21,6 +22,7 @@ _CHAIN = re.compile(r"(?:[\[［][^\[\]［］]*[\]］])+")
 _DIGITS = re.compile(rf"[{DIGIT}]")
 _BARE_NUMBER = re.compile(rf"[{DIGIT},，.．]+")
 _OPENING: Final = "[［"
+_MOST_CHOICES: Final = 20_000  # a text of 10,000 characters makes some 3,000; only nonsense makes more
 
 
 def segments(tokens: Sequence[Token]) -> Segments:
@@ -93,21 +95,60 @@ def parse_brackets(bracketed: str, source: str) -> Segments | None:
     return _respelt(segments, source)
 
 
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """How far both texts have been walked together, and which brackets were ruby."""
+
+    done: int
+    place: int
+    groups: tuple[re.Match[str], ...]
+
+    @property
+    def since(self) -> int:
+        return self.groups[-1].end() if self.groups else 0
+
+
 def _parsed(bracketed: str, source: str) -> Segments | None:
-    """Walks both texts together; brackets are the only thing the source need not have."""
-    result: list[FuriganaSegment] = []
-    since = done = place = 0
-    while done < len(bracketed):
-        group = _ruby_group(bracketed, done, since)
-        if group and _chain(bracketed, done) != _chain(source, place):
-            result += _with_ruby(bracketed[since:done], group["ruby"])
-            since = done = group.end()
-        elif source.startswith(bracketed[done], place):
-            done, place = done + 1, place + 1
-        else:
-            return None
-    rest = FuriganaSegment(text=bracketed[since:], ruby=None)
-    return merge_plain([*result, rest]) if place == len(source) else None
+    """Walks both texts; where a bracket may be ruby or the source's own, one way is tried and the other remembered."""
+    walks = [_Walk(0, 0, ())]
+    seen: set[tuple[int, int, int]] = set()
+    while walks and len(seen) < _MOST_CHOICES:
+        walk = _to_next_choice(walks.pop(), bracketed, source)
+        if walk.done == len(bracketed) and walk.place == len(source):
+            return merge_plain(_segments(bracketed, walk.groups))
+        here = (walk.done, walk.place, walk.since)
+        if walk.done < len(bracketed) and here not in seen:
+            seen.add(here)
+            walks += _choices(walk, bracketed, source)
+    return None
+
+
+def _to_next_choice(walk: _Walk, bracketed: str, source: str) -> _Walk:
+    """On to the next place where the texts part or a bracket might be ruby."""
+    done, place = walk.done, walk.place
+    while done < len(bracketed) and source.startswith(bracketed[done], place):
+        if bracketed[done] in _OPENING and _ruby_group(bracketed, done, walk.since):
+            break
+        done, place = done + 1, place + 1
+    return _Walk(done, place, walk.groups)
+
+
+def _choices(walk: _Walk, bracketed: str, source: str) -> list[_Walk]:
+    """The ways on, the likelier last: brackets in both texts alike are the source's own, others are ruby."""
+    result = []
+    if source.startswith(bracketed[walk.done], walk.place):
+        result.append(_Walk(walk.done + 1, walk.place + 1, walk.groups))
+    if group := _ruby_group(bracketed, walk.done, walk.since):
+        result.append(_Walk(group.end(), walk.place, (*walk.groups, group)))
+    return result[::-1] if _chain(bracketed, walk.done) == _chain(source, walk.place) else result
+
+
+def _segments(bracketed: str, groups: tuple[re.Match[str], ...]) -> Iterator[FuriganaSegment]:
+    since = 0
+    for group in groups:
+        yield from _with_ruby(bracketed[since : group.start()], group["ruby"])
+        since = group.end()
+    yield FuriganaSegment(text=bracketed[since:], ruby=None)
 
 
 def _ruby_group(bracketed: str, place: int, since: int) -> re.Match[str] | None:
@@ -119,7 +160,7 @@ def _ruby_group(bracketed: str, place: int, since: int) -> re.Match[str] | None:
 
 
 def _chain(text: str, place: int) -> str:
-    """All bracket pairs from here on: only the first can be ruby, so equal chains are the source's own brackets."""
+    """All bracket pairs from here on."""
     chain = _CHAIN.match(text, place)
     return chain[0] if chain else ""
 
@@ -154,8 +195,7 @@ def _respelt(segments: Segments, source: str) -> Segments | None:
 def _end_of(normal: str, source: str, place: int) -> int | None:
     """Where the stretch of the source ends whose normal form this is."""
     for end in range(place + len(normal), min(len(source), place + 4 * len(normal)) + 1):
-        whole = end == len(source) or not unicodedata.combining(source[end])
-        if whole and unicodedata.normalize("NFC", source[place:end]) == normal:
+        if unicodedata.normalize("NFC", source[place:end]) == normal:
             return end
     return None
 
@@ -166,17 +206,24 @@ def _end_of(normal: str, source: str, place: int) -> int | None:
 def adopt(tokens: Sequence[Token], accepted: Segments) -> tuple[tuple[Token, ...], Segments]:
     """The tokens read as the accepted furigana says, and the furigana that goes with them.
 
-    `accepted` must join to the tokens' text. Words keep the analyser's borders, except that words under one ruby read
-    otherwise become one; a counted number whose digits were left bare keeps the analyser's reading and ruby.
+    Words keep the analyser's borders, except that words under one ruby read otherwise become one. A name with a binding
+    reading keeps it, and so does a counted number whose digits were left bare. Raises ValueError if `accepted` does not
+    join to the tokens' text.
     """
+    if "".join(token.surface for token in tokens) != "".join(segment.text for segment in accepted):
+        raise ValueError("accepted furigana must join to the text: check it with verify.problems first")
     read: list[Token] = []
     shown: list[FuriganaSegment] = []
     for block, pieces in _blocks(tokens, accepted):
-        number = any(token.is_number for token in block)
-        own = number and any(piece.ruby is None and _DIGITS.search(piece.text) for piece in pieces)
+        own = any(token.binding for token in block) or _leaves_a_number_bare(block, pieces)
         read += block if own else _reread(block, pieces)
         shown += segments(block) if own else pieces
     return tuple(read), merge_plain(shown)
+
+
+def _leaves_a_number_bare(block: list[Token], pieces: list[FuriganaSegment]) -> bool:
+    number = any(token.is_number for token in block)
+    return number and any(piece.ruby is None and _DIGITS.search(piece.text) for piece in pieces)
 
 
 def _blocks(tokens: Sequence[Token], accepted: Segments) -> Iterator[tuple[list[Token], list[FuriganaSegment]]]:

@@ -39,7 +39,7 @@ _HONORIFICS: Final = frozenset({"さん", "さま", "様", "ちゃん", "くん"
 _NOT_NAMES: Final = frozenset(
     {"皆", "みな", "みんな", "ごちそう", "御馳走", "ご馳走", "お疲れ", "疲れ", "苦労", "ご苦労", "お客", "客"}
 )
-_APART: Final = frozenset({"です", "だ", "らしい", "べし", "まい", "や"})
+_APART: Final = frozenset({"助動詞-デス", "助動詞-ダ", "助動詞-ラシイ", "文語助動詞-ベシ", "助動詞-ヤ", "助動詞-ジャ"})
 _JOINING: Final = frozenset({"て", "で", "ば", "ちゃ", "じゃ", "つつ", "ながら", "たり", "だり"})
 _INFLECTED: Final = frozenset({"動詞", "形容詞", "助動詞", "接尾辞"})
 _AFTER_A_NUMBER: Final = frozenset({"後", "前", "薬"})
@@ -109,7 +109,7 @@ def _drawn_out(before: Token, token: Token) -> bool:
 def _auxiliary_joins(before: Token, token: Token) -> bool:
     if before.pos[1] == "準体助詞":  # ので is one word, のです two
         return before.surface == "の" and token.surface == "で"
-    return token.lemma not in _APART and before.pos[0] in _INFLECTED
+    return token.pos[4] not in _APART and before.pos[0] in _INFLECTED
 
 
 def _particle_joins(before: Token, token: Token) -> bool:
@@ -121,13 +121,11 @@ def _particle_joins(before: Token, token: Token) -> bool:
 
 def _compounds(before: Token, token: Token) -> bool:
     """食べ+始める, 高+すぎる, おいし+そう; not 勉強 する nor 降る そう."""
-    if token.pos[0] not in {"動詞", "形状詞"}:
-        return False
-    stem = before.pos[5].startswith("語幹") or (
-        before.pos[0] in {"動詞", "助動詞"} and before.pos[5].startswith("連用形-一般")
-    )
-    follows = "非自立可能" in token.pos if token.pos[0] == "動詞" else token.surface == "そう"
-    return stem and follows
+    kind, form = before.pos[0], before.pos[5]
+    stem = form.startswith("語幹") or (kind in {"動詞", "助動詞"} and form.startswith("連用形-一般"))
+    if token.pos[0] == "動詞":
+        return stem and token.pos[1] == "非自立可能" and not token.pos[4].startswith("サ行変格")
+    return stem and token.pos[0] == "形状詞" and token.surface == "そう"
 
 
 # --- One word -----------------------------------------------------------------------------------------------------
@@ -139,19 +137,18 @@ def _spelt(word: Word, style: Style) -> tuple[str, str]:
     if word[0].is_symbol:
         return "".join(map(_mark, surface)), surface
     parts: list[list[str]] = [[]]
-    written: list[str] = []
-    for token in word:
-        if _hyphened(token, word):
+    for index, token in enumerate(word):
+        if _hyphened(word, index):
             parts.append([])
         parts[-1] += _morphemes(token)
-    written = [_letters(part, style) for part in parts]
-    return "-".join(filter(None, written)), surface
+    return "-".join(filter(None, (_letters(part, style) for part in parts))), surface
 
 
-def _hyphened(token: Token, word: Word) -> bool:
+def _hyphened(word: Word, index: int) -> bool:
     """田中-san; but お母さん and 皆さん are words of their own."""
-    before = "".join(other.surface for other in word[: word.index(token)])
-    return bool(before) and token.pos[0] == "接尾辞" and token.surface in _HONORIFICS and before not in _NOT_NAMES
+    if not index or word[index].pos[0] != "接尾辞" or word[index].surface not in _HONORIFICS:
+        return False
+    return "".join(token.surface for token in word[:index]) not in _NOT_NAMES
 
 
 def _letters(morphemes: list[str], style: Style) -> str:
@@ -248,5 +245,4 @@ def _spaced(before: _Written, word: _Written) -> bool:
     if word.surface.startswith(_CLOSING) or before.surface.endswith(_OPENING):
         return False
     signs = not before.text[-1].isalnum() or not word.text[0].isalnum()
-    as_typed = before.surface[-1].isascii() and word.surface[0].isascii() and signs
-    return not as_typed or before.surface.endswith(_CLOSING)
+    return not (signs and before.surface[-1].isascii() and word.surface[0].isascii())  # ASCII signs stand as typed

@@ -20,6 +20,7 @@ class Token:
 
     `reading` is hiragana, with katakana kept where the surface has it; what cannot be read out stands as it is.
     `pos` is Sudachi's six-part tuple (UniDic's): class, three sub-classes, conjugation type, conjugation form.
+    `binding` says that the reading was laid down (a name of the lesson's frame), so no model's reading replaces it.
     """
 
     surface: str
@@ -27,6 +28,7 @@ class Token:
     lemma: str
     pos: tuple[str, ...]
     start: int
+    binding: bool = False
 
     @property
     def end(self) -> int:
