@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import uvloop
-from prometheus_client import CollectorRegistry
 
 from content_service.servicer import FULL_NAME, ContentServicer
 from content_service.settings import ContentSettings
 from content_service.stage import ContentStage
-from lesson.v1 import content_service_pb2_grpc
 from servicekit.llm.observe import observe_calls
 from servicekit.llm.settings import model_client
 from servicekit.server import Service, run
 from servicekit.settings import SettingsError, load, refuse
-from servicekit.telemetry import ModelMetrics
+from servicekit.telemetry import ModelMetrics, Registry
 
 NAME = "content_service"
 
 
 async def build(settings: ContentSettings) -> Service:
     """Makes the real adapters, inside the running loop; `serving` or `run` opens the ports."""
-    registry = CollectorRegistry()
+    registry = Registry()
     provider = settings.cando_ai_stage1_provider
     observe = observe_calls(provider, ModelMetrics(registry))
     client = model_client(settings, provider, "CANDO_AI_STAGE1_PROVIDER", observe)
@@ -38,7 +36,7 @@ async def build(settings: ContentSettings) -> Service:
         health_port=settings.content_health_port,
         metrics_port=settings.content_metrics_port,
         grpc_names=(FULL_NAME,),
-        register=lambda server: content_service_pb2_grpc.add_ContentServiceServicer_to_server(servicer, server),
+        register=servicer.register,
         registry=registry,
         longest_call_seconds=settings.ai_stage1_timeout_seconds,
         log_level=settings.log_level,

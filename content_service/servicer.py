@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+import grpc
+
 from content_service import prompts
 from content_service.stage import ContentFinished, ContentRequest, ContentStage, SectionReleased
 from lesson import wire
@@ -28,6 +30,9 @@ class ContentServicer(content_service_pb2_grpc.ContentServiceServicer):
         self._provider = provider
         self._timeout_seconds = timeout_seconds
         self._max_output_tokens = max_output_tokens
+
+    def register(self, server: grpc.aio.Server) -> None:
+        content_service_pb2_grpc.add_ContentServiceServicer_to_server(self, server)
 
     async def GenerateContent(  # noqa: N802 - the contract's name
         self, request: pb.GenerateContentRequest, context: Any

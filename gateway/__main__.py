@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import uvloop
-from prometheus_client import CollectorRegistry
 
 from gateway.catalogue import Catalogue
 from gateway.pipeline import Flow, Pipeline
@@ -13,18 +12,17 @@ from gateway.servicer import FULL_NAME, LessonServicer
 from gateway.settings import RUN_MARGIN_SECONDS, GatewaySettings
 from gateway.upstream import Upstream
 from lesson.models import AttemptOutcome, EnhancementMode, SectionName, SectionState
-from lesson.v1 import lesson_service_pb2_grpc
 from servicekit.llm.capabilities import Provider, capabilities
 from servicekit.server import Service, run
 from servicekit.settings import SettingsError, load, refuse
-from servicekit.telemetry import LessonMetrics
+from servicekit.telemetry import LessonMetrics, Registry
 
 NAME = "gateway"
 
 
 async def build(settings: GatewaySettings) -> Service:
     """Makes the real adapters, inside the running loop; `serving` or `run` opens the ports."""
-    registry = CollectorRegistry()
+    registry = Registry()
     upstream = Upstream(settings.content_address, settings.enhancer_address)
     pipeline = Pipeline(_flow(settings), upstream, Catalogue.shipped(), _metrics(registry, settings))
     servicer = LessonServicer(pipeline, settings.lesson_deadline_seconds)
@@ -35,7 +33,7 @@ async def build(settings: GatewaySettings) -> Service:
         health_port=settings.gateway_health_port,
         metrics_port=settings.gateway_metrics_port,
         grpc_names=(FULL_NAME,),
-        register=lambda server: lesson_service_pb2_grpc.add_LessonServiceServicer_to_server(servicer, server),
+        register=servicer.register,
         registry=registry,
         longest_call_seconds=settings.lesson_deadline_seconds,
         log_level=settings.log_level,
@@ -57,7 +55,7 @@ def _flow(settings: GatewaySettings) -> Flow:
     )
 
 
-def _metrics(registry: CollectorRegistry, settings: GatewaySettings) -> LessonMetrics:
+def _metrics(registry: Registry, settings: GatewaySettings) -> LessonMetrics:
     metrics = LessonMetrics(registry)
     metrics.enabled.set(settings.use_twostage_generation)
     metrics.publish_zeros(

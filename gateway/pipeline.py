@@ -9,8 +9,6 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-import grpc
-
 from gateway import merge
 from gateway.catalogue import Catalogue
 from gateway.render import master_json
@@ -36,6 +34,8 @@ from servicekit.errors import (
     Fault,
     FieldViolation,
     InvalidRequestError,
+    MisconfiguredError,
+    OverloadedError,
     ServiceError,
     UnknownResourceError,
     UnsupportedError,
@@ -127,52 +127,41 @@ class StagesUnavailableError(UpstreamError):
     reason = "STAGES_UNAVAILABLE"
 
 
-class Stage1FailedError(ServiceError):
-    """Frame, reading, dialogue or grammar is missing after every model. Its status depends on what went wrong."""
-
-    fault: Fault = "model"
-
-
-_UNAVAILABLE = (grpc.StatusCode.UNAVAILABLE, True)
-_OPERATOR = (grpc.StatusCode.FAILED_PRECONDITION, False)
-_BAD_ANSWER = (grpc.StatusCode.INTERNAL, True)
-_STAGE1_STATUS: Mapping[AttemptOutcome, tuple[grpc.StatusCode, bool]] = {
+_UNAVAILABLE = (UpstreamError, True)
+_OPERATOR = (MisconfiguredError, False)
+_BAD_ANSWER = (ServiceError, True)
+_STAGE1_ERRORS: Mapping[AttemptOutcome, tuple[type[ServiceError], bool]] = {
     AttemptOutcome.AUTH: _OPERATOR,
     AttemptOutcome.BAD_REQUEST: _OPERATOR,
     AttemptOutcome.UNKNOWN_MODEL: _OPERATOR,
     AttemptOutcome.RETIRED: _OPERATOR,
-    AttemptOutcome.QUOTA: (grpc.StatusCode.RESOURCE_EXHAUSTED, False),
-    AttemptOutcome.BUDGET_TOO_SMALL: (grpc.StatusCode.RESOURCE_EXHAUSTED, False),
-    AttemptOutcome.RATE_LIMITED: (grpc.StatusCode.RESOURCE_EXHAUSTED, True),
-    AttemptOutcome.REFUSED: (grpc.StatusCode.INTERNAL, False),
-    AttemptOutcome.CONTENT_FILTER: (grpc.StatusCode.INTERNAL, False),
-} | dict.fromkeys(
-    (
-        AttemptOutcome.INVALID_JSON,
-        AttemptOutcome.INVALID_SCHEMA,
-        AttemptOutcome.EMPTY,
-        AttemptOutcome.LENGTH,
-        AttemptOutcome.REASONING_EXHAUSTED,
-    ),
-    _BAD_ANSWER,
-)
-"""Status and retryable of a Stage 1 that failed so; anything else is UNAVAILABLE and worth another try."""
+    AttemptOutcome.QUOTA: (OverloadedError, False),
+    AttemptOutcome.BUDGET_TOO_SMALL: (OverloadedError, False),
+    AttemptOutcome.RATE_LIMITED: (OverloadedError, True),
+    AttemptOutcome.REFUSED: (ServiceError, False),
+    AttemptOutcome.CONTENT_FILTER: (ServiceError, False),
+    AttemptOutcome.INVALID_JSON: _BAD_ANSWER,
+    AttemptOutcome.INVALID_SCHEMA: _BAD_ANSWER,
+    AttemptOutcome.EMPTY: _BAD_ANSWER,
+    AttemptOutcome.LENGTH: _BAD_ANSWER,
+    AttemptOutcome.REASONING_EXHAUSTED: _BAD_ANSWER,
+}
+"""Error and retryable of a Stage 1 that failed so; anything else is UNAVAILABLE and worth another try."""
 
 
-def stage1_failure(attempt: Attempt, missing: tuple[SectionName, ...], lesson_id: str) -> Stage1FailedError:
-    """The error a caller gets, from the attempt that ended Stage 1."""
-    status, retryable = _STAGE1_STATUS.get(attempt.outcome, _UNAVAILABLE)
+def stage1_failure(attempt: Attempt, missing: tuple[SectionName, ...], lesson_id: str) -> ServiceError:
+    """The error of a lesson that cannot be: from the attempt that ended Stage 1, and what it left missing."""
+    kind, retryable = _STAGE1_ERRORS.get(attempt.outcome, _UNAVAILABLE)
     names = ", ".join(name.json_key for name in missing)
-    error = Stage1FailedError(
+    return kind(
         f"Stage 1 gave no {names}. {attempt.model} ended {attempt.outcome.value}: {attempt.reason}",
         reason=f"STAGE1_{attempt.outcome.name}",
         retryable=retryable,
+        fault="upstream" if kind is UpstreamError else "model",
         retry_after_seconds=attempt.retry_after_seconds,
         stage="stage1",
         lesson_id=lesson_id,
     )
-    error.status = status
-    return error
 
 
 class Pipeline:

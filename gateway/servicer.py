@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Any
 
+import grpc
+
 from gateway.pipeline import (
     Accepted,
     Completed,
@@ -35,6 +37,9 @@ class LessonServicer(lesson_service_pb2_grpc.LessonServiceServicer):
     def __init__(self, pipeline: Pipeline, deadline_seconds: float) -> None:
         self._pipeline = pipeline
         self._deadline_seconds = deadline_seconds
+
+    def register(self, server: grpc.aio.Server) -> None:
+        lesson_service_pb2_grpc.add_LessonServiceServicer_to_server(self, server)
 
     async def GenerateLesson(  # noqa: N802 - the contract's name
         self, request: pb.GenerateLessonRequest, _context: Any

@@ -4,6 +4,7 @@
     ├── InvalidRequestError      INVALID_ARGUMENT      INVALID_REQUEST       caller; names each field
     ├── UnknownResourceError     NOT_FOUND             UNKNOWN_RESOURCE      caller
     ├── UnsupportedError         UNIMPLEMENTED         UNSUPPORTED           caller
+    ├── MisconfiguredError       FAILED_PRECONDITION   MISCONFIGURED         service; an operator must act
     ├── OverloadedError          RESOURCE_EXHAUSTED    OVERLOADED            service; says when to come back
     ├── DeadlineError            DEADLINE_EXCEEDED     DEADLINE_EXCEEDED     service
     └── UpstreamError            UNAVAILABLE           UPSTREAM_UNAVAILABLE  upstream
@@ -53,6 +54,7 @@ class ServiceError(Exception):
         *,
         reason: str | None = None,
         retryable: bool | None = None,
+        fault: Fault | None = None,
         retry_after_seconds: float | None = None,
         violations: Iterable[FieldViolation] = (),
         stage: str = "",
@@ -62,6 +64,7 @@ class ServiceError(Exception):
         self.message = message
         self.reason = reason or type(self).reason
         self.retryable = type(self).retryable if retryable is None else retryable
+        self.fault = fault or type(self).fault
         self.retry_after_seconds = retry_after_seconds
         self.violations = tuple(violations)
         self.stage = stage
@@ -90,6 +93,13 @@ class UnsupportedError(ServiceError):
     status = grpc.StatusCode.UNIMPLEMENTED
     reason = "UNSUPPORTED"
     fault: Fault = "caller"
+
+
+class MisconfiguredError(ServiceError):
+    """No request can succeed until an operator changes something."""
+
+    status = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "MISCONFIGURED"
 
 
 class OverloadedError(ServiceError):

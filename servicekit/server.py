@@ -15,15 +15,22 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry
 
 from servicekit.errors import ServiceError, to_rpc_status
-from servicekit.telemetry import RpcMetrics, bind_log_context, configure_logging, logger, serve_metrics, watch_loop_lag
+from servicekit.telemetry import (
+    Registry,
+    RpcMetrics,
+    bind_log_context,
+    configure_logging,
+    logger,
+    serve_metrics,
+    watch_loop_lag,
+)
 
 REQUEST_ID_KEY = "x-request-id"
 LESSON_ID_KEY = "x-lesson-id"
@@ -73,7 +80,7 @@ class Service:
     grpc_names: Sequence[str]
     """Full names of its services, for health and reflection."""
     register: Callable[[grpc.aio.Server], None]
-    registry: CollectorRegistry
+    registry: Registry
     longest_call_seconds: float
     log_level: str = "info"
     reflection: bool = False
@@ -259,11 +266,18 @@ class _ErrorInterceptor(_Interceptor):
         try:
             yield
         except ServiceError as error:
-            await context.abort_with_status(to_rpc_status(error))
+            await _abort(context, error)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the last place that can turn it into a status
             logger().exception("rpc_failed_unexpectedly", method=method)
             unexpected = ServiceError("Internal error; the service's log has it under this request id.")
-            await context.abort_with_status(to_rpc_status(unexpected))
-            raise AssertionError("abort returned") from error
+            await _abort(context, unexpected, error)
+
+
+async def _abort(context: Any, error: ServiceError, cause: BaseException | None = None) -> NoReturn:
+    """Ends the call with the error's status; the trailers set so far, the request id among them, go with it."""
+    status = to_rpc_status(error)
+    trailers = (*(context.trailing_metadata() or ()), *status.trailing_metadata)
+    await context.abort(status.code, status.details, trailers)
+    raise AssertionError("abort returned") from cause

@@ -48,10 +48,14 @@ _GEN_AI_TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 
 _RPC_SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 180, 240, 300)
 
 
+Registry = CollectorRegistry
+"""A fresh one a process: metrics are never global."""
+
+
 class RpcMetrics:
     """What every gRPC server here tells."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: Registry) -> None:
         method = ("grpc_service", "grpc_method")
         self.handled = Counter(
             "grpc_server_handled", "RPCs ended, by status code", (*method, "grpc_code"), registry=registry
@@ -68,7 +72,7 @@ class RpcMetrics:
 class ModelMetrics:
     """What a stage tells of its model calls, under OpenTelemetry's names."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: Registry) -> None:
         labels = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
         self.duration = Histogram(
             "gen_ai_client_operation_duration_seconds",
@@ -97,7 +101,7 @@ class ModelMetrics:
 class LessonMetrics:
     """What the gateway tells of lessons, stages, sections, attempts and money."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: Registry) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(name, text, labels, registry=registry)
 
@@ -170,7 +174,7 @@ class LessonMetrics:
         self.breaker_open.labels(model)
 
 
-def serve_metrics(registry: CollectorRegistry, bind: str, port: int) -> int:
+def serve_metrics(registry: Registry, bind: str, port: int) -> int:
     """Serves /metrics from a thread and returns the port it got. Raises OSError when the port is taken."""
     server, _thread = start_http_server(port, bind, registry)
     return int(server.server_port)

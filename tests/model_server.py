@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from offline_model.answer import answer
 from offline_model.bank import Bank, load_bank
@@ -53,7 +54,7 @@ class Call:
     """stage1, or the name of the section that Stage 2 was asked for."""
     body: dict[str, Any]
     data: dict[str, Any]
-    headers: dict[str, str]
+    headers: CIMultiDict[str]
     authorization: str
 
 
@@ -142,7 +143,7 @@ def _call(raw: bytes, request: web.Request) -> Call:
     user = body["messages"][-1]["content"]
     data = json.loads(user.split("<data>\n", 1)[1].split("\n</data>", 1)[0])
     key = "stage1" if "sections" in data else str(data["section"])
-    return Call(key, body, data, dict(request.headers), request.headers.get("Authorization", ""))
+    return Call(key, body, data, CIMultiDict(request.headers), request.headers.get("Authorization", ""))
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from sudachipy import Dictionary, SplitMode
 
 from enhancer_service.japanese import counters, everyday, numbers
 from enhancer_service.japanese.align import spoken
+from enhancer_service.japanese.pages import give_back_pages
 from enhancer_service.japanese.script import DIGIT, has_kanji, hiragana, is_kana, is_ruby, plain_kana
 from enhancer_service.japanese.token import Token
 
@@ -43,6 +44,7 @@ class Analyser:
         sudachi, core = (importlib.metadata.version(name) for name in ("sudachipy", "sudachidict_core"))
         analyser = cls(Dictionary(dict="core"), f"sudachi-{sudachi}+core-{core}")
         analyser.tokens("日本語")
+        give_back_pages("/system.dic")
         return analyser
 
     def tokens(self, text: str) -> tuple[Token, ...]:

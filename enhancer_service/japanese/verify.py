@@ -77,10 +77,20 @@ _SUBTAGS: Final = {"Hans": "Hani", "Hant": "Hani", "Kore": "Hang"}
 _JAPANESE_SHARE: Final = 0.3  # of the letters: a translation may quote a Japanese word
 
 
+# What models and careless code write where a translation belongs: words that say that there is none.
+_PLACEHOLDER = re.compile(
+    r"""[(\[<{*]\s*(?:pending|no|missing|insert|add|your|sample|english)?\s*translation[^)\]>}*]*[)\]>}*]
+      | \btranslation\s+(?:is\s+)?(?:pending|unavailable|missing|needed|goes\s+here|not\s+available)\b
+      | \b(?:lorem\s+ipsum|placeholder)\b
+      | ^(?:translation|translate|todo|tbd|tba|n/?a|null|undefined|string|mock-\w+)[.:]?$""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
 def translation_problems(source: str, translation: str | None, language: str) -> tuple[str, ...]:
     """Faults of a translation of `source` into a BCP-47 language, one short line each.
 
-    It must be there, not be the source again, and be in the language's script; for a language not in the table the
+    It must be there, be no placeholder, not be the source again, and be in the language's script; for a language not in the table the
     script is not checked, and into Japanese anything but nothing is right.
     """
     text = unicodedata.normalize("NFC", translation or "").strip()
@@ -91,6 +101,8 @@ def translation_problems(source: str, translation: str | None, language: str) ->
         return ()
     if text == unicodedata.normalize("NFC", source).strip() and not (primary == "zh" and not _count(_KANA, source)):
         return ("the translation is the Japanese sentence again",)
+    if _PLACEHOLDER.search(text):
+        return ("the translation is a placeholder",)
     script = _script(language)
     return tuple(_script_problems(text, script)) if script else ()
 

@@ -1,0 +1,36 @@
+"""Asks a health port whether the service serves: `python -m servicekit.probe PORT` ends with 0 when it does.
+
+What a container's HEALTHCHECK runs. It is plaintext and on loopback, because it runs beside the service.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+TIMEOUT_SECONDS = 3.0
+
+
+def serves(address: str, timeout_seconds: float = TIMEOUT_SECONDS) -> bool:
+    """Whether the server at host:port answers SERVING in time. Never raises."""
+    with grpc.insecure_channel(address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        try:
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1 or not arguments[0].isdigit():
+        print("usage: python -m servicekit.probe PORT", file=sys.stderr)
+        return 2
+    return 0 if serves(f"127.0.0.1:{arguments[0]}") else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

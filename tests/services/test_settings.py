@@ -1,0 +1,261 @@
+"""Each setting, by its documented name, changes what goes over the wire."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import grpc
+import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from content_service.settings import ContentSettings
+from enhancer_service.settings import EnhancerSettings
+from gateway.settings import GatewaySettings
+from lesson.models import Outcome, ReadingProvenance, SectionName
+from lesson.v1 import lesson_service_pb2 as pb
+from servicekit.settings import SettingsError, load
+from tests.model_server import Answer, ModelServer
+from tests.trio import trio
+
+
+async def stage1_body(monkeypatch: Any, model: ModelServer, env: dict[str, str], **fields: Any) -> dict[str, Any]:
+    async with trio(monkeypatch, model, env) as running:
+        await running.generate(**fields)
+    return model.asked("stage1")[0].body
+
+
+async def test_cando_ai_stage1_model_is_the_model_asked(monkeypatch: pytest.MonkeyPatch, model: ModelServer) -> None:
+    body = await stage1_body(monkeypatch, model, {"CANDO_AI_STAGE1_MODEL": "gpt-4o"})
+    assert body["model"] == "gpt-4o"
+
+
+async def test_the_default_stage_1_model_is_gpt_5(monkeypatch: pytest.MonkeyPatch, model: ModelServer) -> None:
+    assert (await stage1_body(monkeypatch, model, {}))["model"] == "gpt-5"
+
+
+async def test_cando_ai_stage1_fallback_models_are_what_a_caller_may_ask_for(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    env = {"CANDO_AI_STAGE1_FALLBACK_MODELS": "model-a, model-b"}
+    async with trio(monkeypatch, model, env) as running:
+        await running.generate(model="model-b")
+        refused = await running.refused(model="gpt-4o")
+    assert model.asked("stage1")[0].body["model"] == "model-b"
+    assert refused.violations[0].field == "spec.model"
+
+
+async def test_cando_ai_stage2_model_is_the_model_asked(monkeypatch: pytest.MonkeyPatch, model: ModelServer) -> None:
+    async with trio(monkeypatch, model, {"CANDO_AI_STAGE2_MODEL": "gpt-4o"}) as running:
+        await running.generate()
+    assert {call.body["model"] for call in model.calls if call.key != "stage1"} == {"gpt-4o"}
+
+
+async def test_cando_ai_stage2_fallback_models_are_told_in_their_order(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    async with trio(monkeypatch, model, {"CANDO_AI_STAGE2_FALLBACK_MODELS": "x,y,gpt-4.1"}) as running:
+        request = pb.StreamLessonRequest(spec=pb.LessonSpec(can_do_id="JF:349"))
+        call = running.stub.StreamLesson(request, timeout=10)
+        async for event in call:
+            assert event.accepted.stage2_models == ["gpt-4.1", "x", "y"]
+            break
+        call.cancel()
+
+
+async def test_cando_ai_stage2_provider_none_leaves_the_analyser_alone(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    async with trio(monkeypatch, model, {"CANDO_AI_STAGE2_PROVIDER": "none"}) as running:
+        lesson, _ = await running.generate()
+    assert [call.key for call in model.calls] == ["stage1"]
+    assert lesson.outcome is Outcome.PARTIAL
+    read = {text.reading_provenance for section in lesson.sections for text in section.texts}
+    assert read == {ReadingProvenance.ANALYSER, ReadingProvenance.FRAME}
+
+
+async def test_cando_ai_stage1_provider_offline_asks_the_offline_models_address(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    env = {
+        "CANDO_AI_STAGE1_PROVIDER": "offline",
+        "CANDO_AI_STAGE2_PROVIDER": "offline",
+        "OFFLINE_MODEL_URL": model.url,
+        "OPENAI_BASE_URL": "http://127.0.0.1:1/v1",
+        "OPENAI_API_KEY": "",
+    }
+    async with trio(monkeypatch, model, env) as running:
+        lesson, master = await running.generate()
+    assert {call.body["model"] for call in model.calls} == {"nidan-offline"}
+    assert lesson.sample
+    assert master["metadata"]["sampleNote"] == "hand-written sample lesson"
+    assert master["metadata"]["costUsd"] == 0
+
+
+async def test_ai_stage1_timeout_seconds_bounds_the_attempt(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    model.always["stage1"] = Answer(delay_seconds=5)
+    async with trio(monkeypatch, model, {"AI_STAGE1_TIMEOUT_SECONDS": "0.2"}) as running:
+        refused = await running.refused()
+    assert "no end within 0.2 s" in refused.message
+
+
+async def test_ai_stage2_timeout_seconds_bounds_each_section(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    model.always["reading"] = Answer(delay_seconds=5)
+    async with trio(monkeypatch, model, {"AI_STAGE2_TIMEOUT_SECONDS": "0.2"}) as running:
+        lesson, _ = await running.generate()
+    reading = next(section for section in lesson.sections if section.name is SectionName.READING)
+    assert "no end within 0.2 s" in reading.reason
+
+
+async def test_ai_stage1_reasoning_effort_goes_to_models_that_take_one(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    body = await stage1_body(monkeypatch, model, {"AI_STAGE1_REASONING_EFFORT": "high"})
+    assert body["reasoning_effort"] == "high"
+
+
+async def test_ai_stage1_reasoning_effort_stays_away_from_models_that_take_none(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    body = await stage1_body(monkeypatch, model, {"CANDO_AI_STAGE1_MODEL": "gpt-4o"})
+    assert "reasoning_effort" not in body
+
+
+async def test_ai_stage1_max_output_tokens_is_the_limit_sent(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    body = await stage1_body(monkeypatch, model, {"AI_STAGE1_MAX_OUTPUT_TOKENS": "30000"})
+    assert body["max_completion_tokens"] == 30000
+    assert "max_tokens" not in body
+
+
+async def test_openai_api_key_is_the_bearer_of_every_call(monkeypatch: pytest.MonkeyPatch, model: ModelServer) -> None:
+    async with trio(monkeypatch, model, {"OPENAI_API_KEY": "sk-canary"}) as running:
+        await running.generate()
+    assert {call.authorization for call in model.calls} == {"Bearer sk-canary"}
+
+
+async def test_openai_base_url_is_where_the_calls_go(monkeypatch: pytest.MonkeyPatch, model: ModelServer) -> None:
+    async with trio(monkeypatch, model, {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}) as running:
+        refused = await running.refused()
+    assert refused.reason == "STAGE1_CONNECTION"
+    assert not model.calls
+
+
+async def test_lesson_deadline_seconds_is_the_most_a_caller_may_ask_for(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    async with trio(monkeypatch, model, {"LESSON_DEADLINE_SECONDS": "100"}) as running:
+        refused = await running.refused(timeout_seconds=101)
+    assert refused.violations[0].description == "must be above 0 and at most 100"
+
+
+async def test_stage2_reserve_seconds_is_kept_from_stage_1(monkeypatch: pytest.MonkeyPatch, model: ModelServer) -> None:
+    model.always["stage1"] = Answer(delay_seconds=10)
+    env = {"LESSON_DEADLINE_SECONDS": "8", "STAGE2_RESERVE_SECONDS": "4.9"}
+    async with trio(monkeypatch, model, env) as running:
+        refused = await running.refused()
+    # 8 - 4.9 s, less what an answer needs on its way back.
+    assert refused.reason == "STAGE1_TIMEOUT"
+    assert "no end within 2.5" in refused.message or "no end within 2.6" in refused.message
+
+
+@pytest.mark.parametrize("value", ["macron", "double", "kana"])
+async def test_romaji_style_is_the_style_of_every_item(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer, value: str
+) -> None:
+    async with trio(monkeypatch, model, {"ROMAJI_STYLE": value}) as running:
+        lesson, _ = await running.generate()
+    romaji = " ".join(text.romaji for section in lesson.sections for text in section.texts)
+    assert ("ō" in romaji) == (value == "macron")
+
+
+@pytest.mark.parametrize("value", ["False", "false", "0", "no"])
+async def test_use_twostage_generation_off_refuses_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer, value: str
+) -> None:
+    async with trio(monkeypatch, model, {"USE_TWOSTAGE_GENERATION": value}) as running:
+        refused = await running.refused()
+        text = await running.metrics()
+    assert (refused.reason, refused.status) == ("TWOSTAGE_DISABLED", grpc.StatusCode.UNIMPLEMENTED)
+    assert "nidan_twostage_enabled 0.0" in text
+    assert 'nidan_lessons_total{outcome="rejected",source="generated"} 1.0' in text
+    assert not model.calls
+
+
+@pytest.mark.parametrize("value", ["True", "true", "1"])
+async def test_use_twostage_generation_on_makes_lessons(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer, value: str
+) -> None:
+    async with trio(monkeypatch, model, {"USE_TWOSTAGE_GENERATION": value}) as running:
+        lesson, _ = await running.generate()
+        assert "nidan_twostage_enabled 1.0" in await running.metrics()
+    assert lesson.outcome is Outcome.COMPLETE
+
+
+async def test_grpc_reflection_is_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch, model: ModelServer) -> None:
+    async def listed(address: int) -> bool:
+        channel: Any
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{address}") as channel:
+            stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+            call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+            try:
+                reply = await call.read()
+            except grpc.aio.AioRpcError:
+                return False
+            names = {service.name for service in reply.list_services_response.service}
+            return "lesson.v1.LessonService" in names
+
+    async with trio(monkeypatch, model) as running:
+        assert not await listed(running.gateway.grpc)
+    async with trio(monkeypatch, model, {"GRPC_REFLECTION": "true"}) as running:
+        assert await listed(running.gateway.grpc)
+
+
+WRONG: list[tuple[type[Any], str, str]] = [
+    (GatewaySettings, "LESSON_DEADLINE_SECONDS", "soon"),
+    (GatewaySettings, "LESSON_DEADLINE_SECONDS", "-1"),
+    (GatewaySettings, "LESSON_DEADLINE_SECONDS", "63"),
+    (GatewaySettings, "USE_TWOSTAGE_GENERATION", "perhaps"),
+    (GatewaySettings, "GATEWAY_PORT", "70000"),
+    (GatewaySettings, "CANDO_AI_STAGE1_PROVIDER", "none"),
+    (GatewaySettings, "CANDO_AI_STAGE2_PROVIDER", "oracle"),
+    (GatewaySettings, "LOG_LEVEL", "loud"),
+    (ContentSettings, "AI_STAGE1_TIMEOUT_SECONDS", "0"),
+    (ContentSettings, "AI_STAGE1_REASONING_EFFORT", "extreme"),
+    (ContentSettings, "AI_STAGE1_MAX_OUTPUT_TOKENS", "1"),
+    (EnhancerSettings, "AI_STAGE2_TIMEOUT_SECONDS", "1e9"),
+    (EnhancerSettings, "ROMAJI_STYLE", "kunrei"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), WRONG)
+def test_a_wrong_value_is_refused_by_the_name_of_its_variable(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Any], name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name):
+        load(kind)
+
+
+@pytest.mark.parametrize(
+    ("module", "variable"),
+    [("content_service", "CANDO_AI_STAGE1_PROVIDER"), ("enhancer_service", "CANDO_AI_STAGE2_PROVIDER")],
+)
+def test_provider_openai_without_a_key_ends_the_process_before_its_port_opens(module: str, variable: str) -> None:
+    run = subprocess.run([sys.executable, "-m", module], capture_output=True, text=True, check=False, timeout=30)
+    assert run.returncode == 2
+    assert "OPENAI_API_KEY" in run.stderr
+    assert f"{variable}=offline" in run.stderr
+    assert "server_started" not in run.stdout
+
+
+def test_a_key_is_never_shown_by_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    settings = load(ContentSettings)
+    assert "canary" not in repr(settings) + str(settings) + settings.model_dump_json()
