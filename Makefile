@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools
 
-.PHONY: help setup demo up check test stubs golden lock clean
+.PHONY: help setup demo up check test stubs golden compose lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -37,6 +37,7 @@ check: setup ## ruff, mypy strict, import contracts, buf lint, stubs fresh
 	@$(BIN)/buf lint
 	@$(BIN)/python tools/stubs.py --check
 	@$(BIN)/hadolint Dockerfile
+	@tools/compose.sh config || [ $$? -eq 3 ]
 	@$(BIN)/mypy $(CODE)
 	@echo "check passed"
 
@@ -48,6 +49,9 @@ stubs: setup ## generate lesson/v1 from protos/
 
 golden: setup ## write the golden master lesson and the JSON Schema anew, to be read in the diff
 	@$(BIN)/python tools/golden.py
+
+compose: ## ask a real Compose v2 whether it accepts docker-compose.yml (Debian: fetched once into .nidan/)
+	@tools/compose.sh config
 
 lock: ## resolve both lock files anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --python-version 3.11 -q pyproject.toml -o requirements.lock

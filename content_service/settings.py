@@ -12,11 +12,11 @@ from servicekit.settings import Port, Seconds
 
 
 class ContentSettings(ModelServerSettings):
-    """Stage 1 (see the README's table for what each does)."""
+    """Stage 1 (docs/settings.md says what each does)."""
 
     cando_ai_stage1_provider: Literal[Provider.OPENAI, Provider.OFFLINE] = Provider.OPENAI
     ai_stage1_timeout_seconds: Seconds = 180.0
-    ai_stage1_reasoning_effort: Literal["minimal", "low", "medium", "high", ""] = "low"
+    ai_stage1_reasoning_effort: Literal["minimal", "low", "medium", "high"] = "low"
     ai_stage1_max_output_tokens: Annotated[int, Field(ge=256, le=128_000)] = 8000
     content_port: Port = 50051
     content_health_port: Port = 50061

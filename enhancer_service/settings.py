@@ -10,7 +10,7 @@ from servicekit.settings import Port, Seconds
 
 
 class EnhancerSettings(ModelServerSettings):
-    """Stage 2 (see the README's table for what each does)."""
+    """Stage 2 (docs/settings.md says what each does)."""
 
     cando_ai_stage2_provider: Provider = Provider.OPENAI
     ai_stage2_timeout_seconds: Seconds = 60.0

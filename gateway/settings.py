@@ -14,7 +14,7 @@ RUN_MARGIN_SECONDS = 3.0
 
 
 class GatewaySettings(ServiceSettings):
-    """The flow (see the README's table for what each does)."""
+    """The flow (docs/settings.md says what each does)."""
 
     use_twostage_generation: bool = True
     cando_ai_stage1_provider: Literal[Provider.OPENAI, Provider.OFFLINE] = Provider.OPENAI

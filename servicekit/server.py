@@ -64,6 +64,7 @@ def channel_options() -> list[tuple[str, Any]]:
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.enable_retries", 0),
+        ("grpc.enable_http_proxy", 0),  # a proxy is for the way to the providers, not between services
         ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),
     ]
 

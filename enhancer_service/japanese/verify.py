@@ -90,8 +90,8 @@ _PLACEHOLDER = re.compile(
 def translation_problems(source: str, translation: str | None, language: str) -> tuple[str, ...]:
     """Faults of a translation of `source` into a BCP-47 language, one short line each.
 
-    It must be there, be no placeholder, not be the source again, and be in the language's script; for a language not in the table the
-    script is not checked, and into Japanese anything but nothing is right.
+    It must be there, be no placeholder, not be the source again, and be in the language's script; for a language not
+    in the table the script is not checked, and into Japanese anything but nothing is right.
     """
     text = unicodedata.normalize("NFC", translation or "").strip()
     if not text:

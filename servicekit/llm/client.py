@@ -381,6 +381,9 @@ _BY_CODE = {"insufficient_quota": CallOutcome.QUOTA, "model_not_found": CallOutc
 
 
 def _classify(error: Exception, text_came: bool, timeout_seconds: float) -> tuple[CallOutcome, str]:
+    # The aiohttp backend tells a refused connection as one that timed out.
+    if isinstance(error.__cause__, httpx2.ConnectTimeout):
+        return CallOutcome.CONNECTION, f"no connection to the model server: {error.__cause__}"
     if isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException):
         return CallOutcome.TIMEOUT, f"no end within {timeout_seconds:g} s"
     if isinstance(error, openai.APIStatusError):

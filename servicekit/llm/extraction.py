@@ -10,6 +10,7 @@ The policy and the measurements behind it: notes/structured-output.md, sections 
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import re
 import sys
@@ -70,7 +71,8 @@ def extract(text: str, keys: Collection[str], finish_reason: str = "stop") -> Ex
     """The one object in `text` that has any of `keys` at its top level.
 
     Prose, code fences and reasoning around it are skipped; envelopes of one key (lesson, data, result, output,
-    response) and lists of one element are unwrapped. Keys may be missing; that is for the caller to judge.
+    response) and lists of one element are unwrapped. Keys may be missing, that is for the caller to judge; but not with
+    another key in their place that is spelt much alike (`unexpected_key`).
 
     Raises ExtractError. `finish_reason` other than "stop" is itself the reason (`length`, `content_filter`, ...);
     else one of truncated, no_json, ambiguous, duplicate_key, elision, bracket_mismatch, missing_comma_or_stray_quote,
@@ -123,7 +125,8 @@ class _RootSearch:
         self._wanted = wanted
         names = "|".join(re.escape(key) for key in wanted)
         self._any_mention = re.compile(rf"(?<!\w)(?:{names})[\"'“”＂]?\s*[:：]")
-        self._quoted_mention = re.compile(rf"[\"'“”＂](?:{names})[\"'“”＂]\s*[:：]")
+        # After the root: a wanted key in quotes, were it only the closing one, or a bare one with a value.
+        self._more = re.compile(rf"(?<!\w)(?:{names})(?:[\"'“”＂]\s*[:：]|\s*[:：]\s*[\[{{［｛{OPEN_QUOTES}'])")
         self._answer_begins = 0  # after the reasoning, if it was not opened by a tag
         self._candidates = 0
         self._roots: list[_Root] = []
@@ -213,8 +216,8 @@ class _RootSearch:
     def _is_harmless_brace(self, start: int, end: int, after: int) -> bool:
         """Whether the one brace too many can stand nowhere but at the end.
 
-        It may also stand where two braces close in a row within the root; and if the text before the root has a brace or
-        a key, it may belong there.
+        It may also be one of two that close in a row within the root; and if the text before the root has a brace or a
+        key, it may belong there.
         """
         before = self._text[self._answer_begins : start]
         if "{" in before or '":' in before.replace(" ", "") or _AFTER_ROOT.match(self._text, after):
@@ -227,7 +230,7 @@ class _RootSearch:
             if not _same(first.members, other.members):
                 raise ExtractError("ambiguous", "two different objects with wanted keys", other.start)
         for start, end in self._prose_after(first.end):
-            if mention := self._quoted_mention.search(self._text, start, end):
+            if mention := self._more.search(self._text, start, end):
                 detail = f"{mention.group()} after the root has closed"
                 raise ExtractError("content_after_root", detail, mention.start())
 
@@ -243,10 +246,23 @@ class _RootSearch:
         for key, section in value.items():
             if _is_empty(section):
                 raise ExtractError("empty_section", key, root.start)
-        notes = [*root.notes, *(f"ignored_key:{key}" for key in root.members if key not in value)]
+        self._refuse_misspelt(root)
+        notes = [*root.notes, *(f"ignored_key:{key[:40]}" for key in root.members if key not in value)]
         if len(self._roots) > 1:
             notes.append("repeated")
         return Extracted(value, tuple(dict.fromkeys(notes)), (root.start, root.end))
+
+    def _refuse_misspelt(self, root: _Root) -> None:
+        """A missing section and a key much like its name: dropping that key would lose the section without a word."""
+        missing = {_letters(key): key for key in self._wanted.difference(root.members)}
+        for key in root.members:
+            if key not in self._wanted and (near := difflib.get_close_matches(_letters(key), missing, 1, cutoff=0.8)):
+                detail = f"the key {key[:40]!r} where {missing[near[0]]!r} is missing"
+                raise ExtractError("unexpected_key", detail, root.start)
+
+
+def _letters(key: str) -> str:
+    return re.sub(r"[\W_]", "", key).lower()
 
 
 def _unwrapped(value: Any, wanted: frozenset[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -290,10 +306,10 @@ def _same(one: Any, other: Any) -> bool:
 class _Pending:
     """A value that is read and waits for what follows to confirm where it ended.
 
-    `may_end_early`: two brackets of a kind close in a row in it, and one of them may be one too many. Then the quote after
-    the next comma may open a key that belongs inside of it, and only a wanted key proves that it does not. `doubted`:
-    even the closing brace of the root proves nothing, because it may be the value's own: something followed these two
-    brackets, inside of the value or after it.
+    `may_end_early`: in it or at its end two brackets of a kind close in a row, one of which may be one too many. Then
+    the quote after the next comma may open a key that belongs inside of it; only a wanted key proves the contrary.
+    `doubted`: more followed those two brackets. Then the closing brace of the root proves nothing either, because it
+    may be the value's own.
     """
 
     key: str
@@ -308,6 +324,16 @@ class _Pending:
         if event.kind == "key":
             return event.key in keys
         return event.kind == "root_closed" and not self.doubted
+
+
+def _pending(key: str, parsed: Parsed, slice_: str) -> _Pending:
+    """Only an object right inside of an object, or a list in a list, can be ended by a stray bracket: through brackets
+    of the other kind it would be a mismatch."""
+    children = parsed.value.values() if isinstance(parsed.value, dict) else parsed.value
+    alike = isinstance(parsed.value, (dict, list)) and any(isinstance(child, type(parsed.value)) for child in children)
+    more_inside = alike and _CLOSERS_THEN_MORE.search(slice_) is not None
+    more_may_follow = alike and slice_[:-1].rstrip()[-1:] == slice_[-1]
+    return _Pending(key, parsed.value, parsed.notes, more_inside or more_may_follow, doubted=more_inside)
 
 
 class SectionStream:
@@ -375,16 +401,14 @@ class SectionStream:
         """Parse the slice of a wanted value; if it is broken, nothing after it can be trusted either."""
         slice_ = self._scanner.text(event.start, event.at)
         try:
-            parsed = read_value(slice_, python_repr=False)
+            parsed = read_value(slice_, part=True)
         except ExtractError:
-            parsed = Parsed(None, -1)
-        if parsed.end != len(slice_):
+            parsed = None
+        if parsed is None or parsed.end != len(slice_):
             self._scanner.stop()
             return False
         if not _is_empty(parsed.value) and not _swallowed(parsed.value, self._keys):
-            may_have_moved = _CLOSERS_THEN_MORE.search(slice_) is not None
-            may_end_early = may_have_moved or slice_[:-1].rstrip()[-1:] == slice_[-1]
-            self._pending = _Pending(event.key, parsed.value, parsed.notes, may_end_early, doubted=may_have_moved)
+            self._pending = _pending(event.key, parsed, slice_)
         return True
 
 

@@ -28,10 +28,13 @@ class ExtractError(ValueError):
     """
 
     def __init__(self, reason: str, detail: str, pos: int = 0) -> None:
-        super().__init__(f"{reason} at character {pos}: {detail}")
+        super().__init__(reason, detail, pos)
         self.reason = reason
         self.detail = detail
         self.pos = pos
+
+    def __str__(self) -> str:
+        return f"{self.reason} at character {self.pos}: {self.detail}"
 
 
 @dataclass(frozen=True)
@@ -147,18 +150,17 @@ def _explained(error: json.JSONDecodeError) -> ExtractError:
 # --- strict, else lossless -----------------------------------------------------------------------------------
 
 
-def read_value(text: str, start: int = 0, *, python_repr: bool | None = None) -> Parsed:
+def read_value(text: str, start: int = 0, *, part: bool = False) -> Parsed:
     """Read the one value that begins at `start`: strictly if possible, else losslessly.
 
-    `python_repr` says whether strings in single quotes are allowed; None: if the first key of an object at `start`
-    is so quoted. Raises ExtractError; besides the reasons of `strict_loads`: `elision`, `bracket_mismatch`,
+    `part`: the value stands in an object that is JSON so far, so it is neither Python repr nor full-width throughout.
+    Raises ExtractError; besides the reasons of `strict_loads`: `elision`, `bracket_mismatch`,
     `unexpected_*`.
     """
     try:
-        value, end = _strict_value(text, start)
+        return Parsed(*_strict_value(text, start))
     except json.JSONDecodeError:
-        return _LosslessReader(text, start, python_repr).read()
-    return Parsed(value, end)
+        return _LosslessReader(text, start, part=part).read()
 
 
 WIDE = {"：": ":", "，": ",", "｛": "{", "｝": "}", "［": "[", "］": "]"}
@@ -182,6 +184,7 @@ _BARE_WORD = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?(?![0-9A-Za-z_.+-])")
 _INFINITE = re.compile(r"[+-]?(?:NaN|Infinity|inf|nan)\b")
 _CONTROL = re.compile(r"[\x00-\x1f]")
+_CLOSER_ON_THIS_LINE = re.compile(r"[ \t]*[,，]?[ \t]*[}\]｝］]")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
 _JSON_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "'": "'"}
 # What repr() writes, and no more: \b and \/ mean one thing in JSON and another in Python.
@@ -193,17 +196,23 @@ _PYTHON_LITERALS = {"True": True, "False": False, "None": None}
 class _LosslessReader:
     """Recursive descent over one value. Each method begins at `self._pos` and leaves it just after what it read."""
 
-    def __init__(self, text: str, start: int, python_repr: bool | None) -> None:
+    def __init__(self, text: str, start: int, *, part: bool) -> None:
         self._text = text
         self._pos = start
         self._notes: dict[str, None] = {}
+        self._python = not part and self._first_key_is_single_quoted()
         self._comma_was_wide = False
-        self._python = self._first_key_is_single_quoted() if python_repr is None else python_repr
+        self._narrow_comma_seen = part
+        self._quoted_keys_seen = part
+        self._bare_keys: Counter[str] = Counter()
+        self._split_strings: dict[str, ExtractError] = {}  # by the bare key, or "，"
 
     def read(self) -> Parsed:
         if self._python:
             self._note("python_repr")
-        return Parsed(self._value(1), self._pos, tuple(self._notes))
+        value = self._value(1)
+        self._refuse_split_strings()
+        return Parsed(value, self._pos, tuple(self._notes))
 
     def _first_key_is_single_quoted(self) -> bool:
         start, self._pos = self._pos, self._pos + 1
@@ -288,34 +297,38 @@ class _LosslessReader:
 
     def _object(self, depth: int) -> dict[str, Any]:
         members: dict[str, Any] = {}
-        bare_keys = 0
+        before: Any = None
         self._take()
         self._gap()
         while self._peek() != "}":
-            bare_keys += _BARE_WORD.match(self._text, self._pos) is not None
+            bare = _BARE_WORD.match(self._text, self._pos) is not None
             key = self._key(members)
-            self._gap()
-            if self._peek() != ":":
-                raise self._error("missing_comma_or_stray_quote", f"no colon after the key {key[:40]!r}")
-            self._take()
-            self._gap()
-            members[key] = self._value(depth + 1)
+            if bare and isinstance(before, str):
+                self._suspect_split_at(key)
+            self._colon(key)
+            before = members[key] = self._value(depth + 1)
             if not self._another("}"):
                 break
         self._take()
-        # `"a", see: "b"` inside a string that lost its escapes looks like one bare key among quoted ones.
-        if bare_keys not in (0, len(members)):
-            raise self._error("unexpected_key", "some keys of one object are quoted and some are not")
         return members
+
+    def _colon(self, key: str) -> None:
+        self._gap()
+        if self._peek() != ":":
+            raise self._error("missing_comma_or_stray_quote", f"no colon after the key {key[:40]!r}")
+        self._take()
+        self._gap()
 
     def _key(self, members: dict[str, Any]) -> str:
         char = self._peek()
         if char in OPEN_QUOTES or char == "'":
             key = self._string()
+            self._quoted_keys_seen = True
         elif word := _BARE_WORD.match(self._text, self._pos):
             self._note("unquoted_key")
             self._pos = word.end()
             key = word.group()
+            self._bare_keys[key] += 1
         elif char == "]":
             raise self._error("bracket_mismatch", "']' closes an object")
         else:
@@ -324,25 +337,38 @@ class _LosslessReader:
             raise self._error("duplicate_key", f"the key {key!r} stands twice in one object")
         return key
 
+    def _suspect_split_at(self, key: str) -> None:
+        """`"First", remember: "..."` may be one string with unescaped quotes in it."""
+        detail = f"the key {key!r} has no quotes, unlike others"
+        self._split_strings[key] = self._error("unexpected_key", detail)
+
+    def _refuse_split_strings(self) -> None:
+        """Raise for a suspected split string, unless the whole text is written in the manner that made it suspect."""
+        for mark, error in self._split_strings.items():
+            consistent = not self._narrow_comma_seen if mark == "，" else not self._quoted_keys_seen
+            if not consistent and self._bare_keys[mark] < 2:
+                raise error
+
     def _array(self, depth: int) -> list[Any]:
         elements: list[Any] = []
-        wide_array = self._take()
+        self._take()
         self._gap()
         while self._peek() != "]":
             if self._peek() == "}":
                 raise self._error("bracket_mismatch", "'}' closes a list")
-            self._refuse_split_string(elements, wide_array)
+            self._suspect_split_string(elements)
             elements.append(self._value(depth + 1))
             if not self._another("]"):
                 break
         self._take()
         return elements
 
-    def _refuse_split_string(self, elements: list[Any], wide_array: bool) -> None:
-        """`"りんご"，"みかん"` in an ASCII list may be one string with unescaped quotes in it."""
+    def _suspect_split_string(self, elements: list[Any]) -> None:
+        """`"りんご"，"みかん"` may be one string with unescaped quotes in it, unless all commas are full-width."""
         between_strings = elements and isinstance(elements[-1], str) and self._peek() in OPEN_QUOTES
-        if between_strings and self._comma_was_wide and not wide_array:
-            raise self._error("missing_comma_or_stray_quote", "a full-width comma between two strings of a list")
+        if between_strings and self._comma_was_wide:
+            detail = "a full-width comma between two strings of a list, and other commas elsewhere"
+            self._split_strings["，"] = self._error("missing_comma_or_stray_quote", detail)
 
     def _another(self, closer: str) -> bool:
         """Whether one more element follows; if not, the next character is `closer`."""
@@ -355,6 +381,7 @@ class _LosslessReader:
         if char != ",":
             raise self._error("missing_comma_or_stray_quote", f"{char!r} follows a value")
         self._comma_was_wide = self._take()
+        self._narrow_comma_seen |= not self._comma_was_wide
         self._gap()
         if self._peek() == closer:
             self._note("trailing_comma")
@@ -376,6 +403,9 @@ class _LosslessReader:
             raise self._error("unexpected_quote", "repr() would have written this string in single quotes")
         if pattern is _SMART_QUOTED:
             self._note("smart_quotes")
+        if body.endswith(("\n", "\r")) and _CLOSER_ON_THIS_LINE.match(self._text, token.end()):
+            # In `"market⏎"  }` the line break is the layout's, and the quote has slipped past it.
+            raise self._error("unexpected_control_character", "a raw line break at the end of a string")
         value = self._decoded(body)
         self._pos = token.end()
         return value
@@ -388,9 +418,8 @@ class _LosslessReader:
 
     def _decoded(self, body: str) -> str:
         if _CONTROL.search(body):
-            # At an edge of the string, the line break may be the layout's and the quote have slipped past it.
-            if self._python or _CONTROL.match(body) or _CONTROL.match(body[-1]):
-                raise self._error("unexpected_control_character", "a raw line break or the like where none can be")
+            if self._python:
+                raise self._error("unexpected_control_character", "repr() would have escaped it")
             self._note("control_character")
         if "\\" in body:
             body = _ESCAPE.sub(self._unescaped, body)

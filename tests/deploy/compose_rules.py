@@ -1,0 +1,169 @@
+"""What must hold for docker-compose.yml, as rules: each tells its faults in words, none when all is well."""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import re
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from offline_model.__main__ import DRAIN_SECONDS
+from tests.deploy.shipped import MODULES, Compose, defaults, health_check, interpolated, seconds
+
+Rule = Callable[[Compose], Iterator[str]]
+
+LONGEST_CALL = {
+    "gateway": "LESSON_DEADLINE_SECONDS",
+    "content": "AI_STAGE1_TIMEOUT_SECONDS",
+    "enhancer": "AI_STAGE2_TIMEOUT_SECONDS",
+}
+
+
+def port(service: str, kind: str = "PORT") -> str:
+    """The default that the code has for a service's port."""
+    prefix = service.upper().replace("-", "_")
+    return defaults(MODULES[service])[f"{prefix}_{kind}"]
+
+
+def runs_real_modules(compose: Compose) -> Iterator[str]:
+    for name, service in compose.services.items():
+        module = service["command"][-1]
+        if service["command"] != ["python", "-m", module] or module != MODULES.get(name):
+            yield f"{name} runs {service['command']}, not its module"
+        elif importlib.util.find_spec(f"{module}.__main__") is None:
+            yield f"{name} runs {module}, which cannot be run"
+
+
+def sets_only_what_is_read(compose: Compose) -> Iterator[str]:
+    for name, service in compose.services.items():
+        for variable in sorted(service["environment"].keys() - defaults(MODULES[name]).keys()):
+            yield f"{name} is given {variable}, which it does not read"
+
+
+def passes_variables_under_their_own_names(compose: Compose) -> Iterator[str]:
+    for name, service in compose.services.items():
+        for variable, value in service["environment"].items():
+            if interpolated(str(value)) not in ([], [variable]):
+                yield f"{name}: {variable} is taken from {interpolated(str(value))}"
+
+
+def agrees_on_what_services_share(compose: Compose) -> Iterator[str]:
+    """Gateway and stage must hold the same provider, however .env is written."""
+    told: dict[str, str] = {}
+    for name, service in compose.services.items():
+        for variable, value in service["environment"].items():
+            if told.setdefault(variable, str(value)) != str(value):
+                yield f"{name} is given another {variable} than the service before it"
+
+
+def uses_the_ports_of_the_settings(compose: Compose) -> Iterator[str]:
+    gateway = compose.services["gateway"]["environment"]
+    expected = {
+        "CONTENT_ADDRESS": f"content:{port('content')}",
+        "ENHANCER_ADDRESS": f"enhancer:{port('enhancer')}",
+    }
+    for variable, address in expected.items():
+        if gateway[variable] != address:
+            yield f"gateway: {variable} is {gateway[variable]}, not {address}"
+    for name in LONGEST_CALL:
+        environment, check = compose.services[name]["environment"], compose.services[name]["healthcheck"]["test"]
+        if check[-1] != port(name, "HEALTH_PORT"):
+            yield f"{name}: its health check asks port {check[-1]}"
+        url = urlsplit(environment.get("OFFLINE_MODEL_URL", f"http://offline-model:{port('offline-model')}/v1"))
+        if (url.hostname, str(url.port)) != ("offline-model", port("offline-model")):
+            yield f"{name}: OFFLINE_MODEL_URL is {url.geturl()}"
+    if port("offline-model") not in compose.services["offline-model"]["healthcheck"]["test"][-1]:
+        yield "offline-model: its health check asks another port"
+
+
+def listens_where_other_containers_reach_it(compose: Compose) -> Iterator[str]:
+    for name, service in compose.services.items():
+        if service["environment"].get("BIND") != "0.0.0.0":
+            yield f"{name}: BIND is not 0.0.0.0"
+
+
+def publishes_only_the_gateway_and_only_on_loopback(compose: Compose) -> Iterator[str]:
+    for name, service in compose.services.items():
+        for published in service.get("ports", []):
+            parts = re.fullmatch(r"(?P<address>[\d.]+):\d+:(?P<target>\d+)", str(published))
+            if parts is None or not ipaddress.ip_address(parts["address"]).is_loopback:
+                yield f"{name}: {published} is not bound to loopback"
+            elif name != "gateway" or parts["target"] != port("gateway"):
+                yield f"{name}: {published} is published"
+        if service.get("network_mode"):
+            yield f"{name}: network_mode"
+    if not compose.services["gateway"].get("ports"):
+        yield "gateway: nothing is published"
+
+
+def waits_for_health(compose: Compose) -> Iterator[str]:
+    for name, service in compose.services.items():
+        for other, how in service.get("depends_on", {}).items():
+            if other not in compose.services:
+                yield f"{name} depends on {other}, which is no service"
+                continue
+            if how.get("condition") != "service_healthy":
+                yield f"{name} does not wait for the health of {other}"
+            if how.get("required", True) == bool(compose.services[other].get("profiles")):
+                yield f"{name}: {other} must be required unless a profile may leave it out"
+    if {"content", "enhancer"} - compose.services["gateway"].get("depends_on", {}).keys():
+        yield "gateway does not wait for both stages"
+
+
+def checks_health_as_the_image_does(compose: Compose) -> Iterator[str]:
+    options, command = health_check()
+    for name, service in compose.services.items():
+        check = service["healthcheck"]
+        told = {key.replace("_", "-"): str(value) for key, value in check.items() if key != "test"}
+        if told != options:
+            yield f"{name}: health check at {told}, the image's at {options}"
+        if name in LONGEST_CALL and check["test"][:-1] != ["CMD", *command[:-1]]:
+            yield f"{name}: another health check than the image's"
+
+
+def stops_later_than_the_longest_call(compose: Compose) -> Iterator[str]:
+    for name, service in compose.services.items():
+        read = defaults(MODULES[name])
+        longest = float(read[LONGEST_CALL[name]]) if name in LONGEST_CALL else DRAIN_SECONDS
+        longest += float(read.get("SHUTDOWN_DELAY_SECONDS", "0"))
+        if seconds(service["stop_grace_period"]) < longest + 5:
+            yield f"{name}: killed after {service['stop_grace_period']}, and a call may take {longest:g} s"
+
+
+def is_hardened(compose: Compose) -> Iterator[str]:
+    for name, service in compose.services.items():
+        kept = {
+            "read_only": service.get("read_only") is True,
+            "tmpfs": [entry.split(":")[0] for entry in service.get("tmpfs", [])] == ["/tmp"],  # noqa: S108
+            "cap_drop": service.get("cap_drop") == ["ALL"] and "cap_add" not in service,
+            "security_opt": service.get("security_opt") == ["no-new-privileges:true"],
+            "privileged": not service.get("privileged"),
+            "memory": bool(service.get("deploy", {}).get("resources", {}).get("limits", {}).get("memory")),
+            "restart": service.get("restart") == "unless-stopped",
+        }
+        yield from (f"{name}: {key}" for key, holds in kept.items() if not holds)
+
+
+def gives_the_key_only_to_the_stages(compose: Compose) -> Iterator[str]:
+    for name, service in compose.services.items():
+        if ("OPENAI_API_KEY" in service["environment"]) != (name in {"content", "enhancer"}):
+            yield f"{name}: OPENAI_API_KEY"
+        if "env_file" in service:
+            yield f"{name}: env_file hands over everything in it"
+
+
+RULES: tuple[Rule, ...] = (
+    runs_real_modules,
+    sets_only_what_is_read,
+    passes_variables_under_their_own_names,
+    agrees_on_what_services_share,
+    uses_the_ports_of_the_settings,
+    listens_where_other_containers_reach_it,
+    publishes_only_the_gateway_and_only_on_loopback,
+    waits_for_health,
+    checks_health_as_the_image_does,
+    stops_later_than_the_longest_call,
+    is_hardened,
+    gives_the_key_only_to_the_stages,
+)

@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# Asks a real Compose v2 whether it accepts a compose file. Needs no Docker engine.
+#
+#   tools/compose.sh config [FILE]   `config -q` on FILE (docker-compose.yml): as it stands without .env, and with
+#                                    .env.example. Ends 0 when both pass, 1 when Compose refuses, 3 when there is no
+#                                    Compose here and none could be had.
+#   tools/compose.sh path            prints the Compose that is used, one word a line
+#
+# The first of these is used: .nidan/tools/docker-compose, `docker compose`, `docker-compose`. Where there is none, a
+# Debian machine fetches trixie's docker-compose (2.26.1) from the mirror that its own apt sources name, checked by
+# apt's signatures, and unpacks the one binary into .nidan/tools. It is not installed, and nothing else is changed.
+set -euo pipefail
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+TOOLS="$ROOT/.nidan/tools"
+RELEASE=trixie
+CANNOT=3
+
+cannot() {
+  echo "tools/compose.sh: docker-compose.yml NOT CHECKED: $*" >&2
+  exit "$CANNOT"
+}
+
+is_v2() { # COMMAND...
+  [[ "$("$@" version --short 2>/dev/null)" =~ ^v?([2-9]|[1-9][0-9]+)\. ]]
+}
+
+find_compose() { # sets COMPOSE, or fails
+  local words
+  for words in "$TOOLS/docker-compose" "docker compose" docker-compose; do
+    if [[ "$words" == "docker compose" ]]; then COMPOSE=(docker compose); else COMPOSE=("$words"); fi
+    if is_v2 "${COMPOSE[@]}"; then return 0; fi
+  done
+  return 1
+}
+
+# The machine's own Debian source with another release in place of its own; empty when it has none.
+deb822_source() { # CODENAME FILE...
+  awk -v RS= -v own="$1" -v other="$RELEASE" '
+    $0 ~ "(^|\n)Suites:([^\n]* )?" own "( [^\n]*)?(\n|$)" {
+      gsub(/(^|\n)#[^\n]*/, ""); sub(/Suites:[^\n]*/, "Suites: " other); print; exit
+    }' "${@:2}"
+}
+
+one_line_source() { # CODENAME FILE...
+  awk -v own="$1" -v other="$RELEASE" '
+    $1 == "deb" { for (i = 2; i <= NF; i++) if ($i == own) { $i = other; print; exit } }' "${@:2}"
+}
+
+write_source() { # FOLDER
+  local codename files
+  codename="$(. /etc/os-release 2>/dev/null && [[ "${ID:-}" == debian ]] && echo "${VERSION_CODENAME:-}")" || true
+  [[ -n "$codename" ]] || cannot "no Compose v2 is installed, and only on Debian can this script fetch one. Install Docker Compose 2.20 or later."
+  shopt -s nullglob
+  files=(/etc/apt/sources.list.d/*.sources)
+  if ((${#files[@]})); then deb822_source "$codename" "${files[@]}" >"$1/nidan.sources"; fi
+  files=(/etc/apt/sources.list /etc/apt/sources.list.d/*.list)
+  shopt -u nullglob
+  if [[ ! -s "$1/nidan.sources" ]]; then
+    rm -f "$1/nidan.sources"
+    one_line_source "$codename" "${files[@]}" >"$1/nidan.list" 2>/dev/null || true
+  fi
+  [[ -s "$1/nidan.sources" || -s "$1/nidan.list" ]] || cannot "this machine's apt sources name no mirror of its own release ($codename)."
+}
+
+fetch() {
+  local lab
+  command -v apt-get >/dev/null && command -v dpkg >/dev/null ||
+    cannot "no Compose v2 is installed, and there is no apt-get to fetch one with. Install Docker Compose 2.20 or later."
+  mkdir -p "$TOOLS"
+  lab="$(mktemp -d "$TOOLS/fetch.XXXXXX")"
+  # shellcheck disable=SC2064 - the folder of now, not of then
+  trap "rm -rf '$lab'" EXIT
+  mkdir -p "$lab"/{parts,lists/partial,cache/archives/partial}
+  write_source "$lab/parts"
+  # Read after the machine's own settings, so that its proxies stay and its hooks, which touch the host, do not run.
+  cat >"$lab/apt.conf" <<CONF
+Dir::Etc::SourceList "/dev/null";
+Dir::Etc::SourceParts "$lab/parts";
+Dir::State::Lists "$lab/lists";
+Dir::Cache "$lab/cache";
+APT::Sandbox::User "";
+Acquire::Languages "none";
+Acquire::Retries "2";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+CONF
+  echo "tools/compose.sh: fetching docker-compose of Debian $RELEASE into .nidan/tools (once)" >&2
+  (
+    cd "$lab"
+    timeout 120 apt-get -c "$lab/apt.conf" -qq update &&
+      timeout 120 apt-get -c "$lab/apt.conf" -qq download docker-compose &&
+      dpkg -x docker-compose_*.deb root
+  ) >&2 || cannot "docker-compose could not be fetched from Debian $RELEASE (see above)."
+  mv -f "$lab/root/usr/libexec/docker/cli-plugins/docker-compose" "$TOOLS/docker-compose"
+  rm -rf "$lab"
+}
+
+need_compose() {
+  find_compose && return
+  fetch
+  find_compose || cannot "what was fetched does not run here as Compose v2."
+}
+
+config() { # FILE
+  local file="$1" environment
+  [[ -f "$file" ]] || { echo "tools/compose.sh: no such file: $file" >&2; exit 1; }
+  need_compose
+  for environment in /dev/null "$ROOT/.env.example"; do
+    # The caller's own variables would hide what the files say.
+    env -i PATH="$PATH" HOME="${HOME:-/}" "${COMPOSE[@]}" --project-directory "$ROOT" --env-file "$environment" -f "$file" config -q || {
+      echo "tools/compose.sh: Compose refuses $file (variables from $environment)" >&2
+      exit 1
+    }
+  done
+}
+
+case "${1:-}" in
+  config) config "${2:-$ROOT/docker-compose.yml}" ;;
+  path)
+    need_compose
+    printf '%s\n' "${COMPOSE[@]}"
+    ;;
+  *)
+    sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2
+    exit 2
+    ;;
+esac
