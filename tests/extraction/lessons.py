@@ -33,6 +33,11 @@ _ENGLISH = (
 _WORDS = ("魚", "市場", "駅", "買う", "食べる", "五百円", "雨", "歩く")
 
 
+def seeded(seed: int | str) -> random.Random:
+    """The same choices in every run."""
+    return random.Random(seed)  # noqa: S311  # lessons, not secrets
+
+
 def random_lesson(rng: random.Random) -> dict[str, Any]:
     """A lesson with most of the seven sections, in the order Stage 1 writes them. No section is empty."""
     makers: dict[str, Callable[[random.Random], Any]] = {
@@ -49,14 +54,18 @@ def random_lesson(rng: random.Random) -> dict[str, Any]:
 
 def written(lesson: dict[str, Any], rng: random.Random) -> str:
     """The lesson as JSON in one of the formats models use."""
-    layout: tuple[int | None, tuple[str, str] | None] = rng.choice([(None, None), (None, (",", ":")), (2, None), (4, None)])
+    layout: tuple[int | None, tuple[str, str] | None] = rng.choice(
+        [(None, None), (None, (",", ":")), (2, None), (4, None)]
+    )
     indent, separators = layout
     return json.dumps(lesson, ensure_ascii=rng.random() < 0.1, indent=indent, separators=separators)
 
 
 def surrounded(text: str, rng: random.Random) -> str:
     """The text with the fences and prose that models put around it."""
-    before = rng.choice(["", "", "```json\n", "はい、レッスンを作りました。\n\n", "\ufeff", "Keys {reading}, {dialogue}: {...}\n"])
+    before = rng.choice(
+        ["", "", "```json\n", "はい、レッスンを作りました。\n\n", "\ufeff", "Keys {reading}, {dialogue}: {...}\n"]
+    )
     after = "\n```" if before.startswith("```") else rng.choice(["", "\n", "\n\nご確認ください。", "\nDone {ok}."])
     return before + text + after
 
@@ -90,7 +99,9 @@ def _frame(rng: random.Random) -> dict[str, Any]:
 def _reading(rng: random.Random) -> dict[str, Any]:
     reading: dict[str, Any] = {"title": _ja(rng), "text": _ja(rng) + "\n" + _ja(rng), "translation": _en(rng)}
     if rng.random() < 0.5:
-        reading["comprehension"] = [{"question": _ja(rng), "choices": [_en(rng), _ja(rng)], "answer": 0, "mode": "read"}]
+        reading["comprehension"] = [
+            {"question": _ja(rng), "choices": [_en(rng), _ja(rng)], "answer": 0, "mode": "read"}
+        ]
     if rng.random() < 0.3:
         reading["source"] = {"kind": "original", "credits": {"author": "nidan", "year": 2026}}
     return reading
@@ -118,7 +129,9 @@ def _practice(rng: random.Random) -> dict[str, Any]:
 
 
 def _plan(rng: random.Random) -> dict[str, Any]:
-    steps = [{"phase": "INPUT", "minutes": rng.randint(3, 20), "teacherNotes": _ja(rng)} for _ in range(rng.randint(1, 4))]
+    steps = [
+        {"phase": "INPUT", "minutes": rng.randint(3, 20), "teacherNotes": _ja(rng)} for _ in range(rng.randint(1, 4))
+    ]
     return {
         "warmUp": {"ask": {"ja": _ja(rng), "en": _en(rng)}, "minutes": 3},
         "steps": steps,
