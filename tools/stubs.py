@@ -18,7 +18,8 @@ def generate(out: Path) -> None:
     """Writes messages, services and their types below `out`; raises SystemExit when protoc refuses."""
     sources = sorted(str(path) for path in PROTOS.rglob("*.proto"))
     well_known = str(resources.files("grpc_tools") / "_proto")
-    flags = [f"--{plugin}_out={out}" for plugin in ("python", "grpc_python", "mypy", "mypy_grpc")]
+    flags = [f"--{plugin}_out={out}" for plugin in ("python", "grpc_python")]
+    flags += [f"--{plugin}_out=quiet:{out}" for plugin in ("mypy", "mypy_grpc")]
     if protoc.main(["protoc", f"-I{PROTOS}", f"-I{well_known}", *flags, *sources]) != 0:
         raise SystemExit("protoc refused the protos")
 
