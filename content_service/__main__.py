@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import uvloop
-
 from content_service.servicer import FULL_NAME, ContentServicer
 from content_service.settings import ContentSettings
 from content_service.stage import ContentStage
 from servicekit.llm.observe import observe_calls
 from servicekit.llm.settings import model_client
-from servicekit.server import Service, run
-from servicekit.settings import SettingsError, load, refuse
+from servicekit.server import Service, start
 from servicekit.telemetry import ModelMetrics, Registry
 
 NAME = "content_service"
@@ -46,17 +43,5 @@ async def build(settings: ContentSettings) -> Service:
     )
 
 
-async def serve() -> None:
-    """Serves until SIGTERM. Raises SettingsError or OSError before any port is open."""
-    await run(await build(load(ContentSettings)))
-
-
-def main() -> None:
-    try:
-        uvloop.run(serve())
-    except (SettingsError, OSError) as error:
-        refuse(NAME, error)
-
-
 if __name__ == "__main__":
-    main()
+    start(NAME, ContentSettings, build)

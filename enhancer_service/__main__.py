@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import uvloop
-
 from enhancer_service.japanese.reading import Analyser
 from enhancer_service.servicer import FULL_NAME, EnhancerServicer
 from enhancer_service.settings import EnhancerSettings
 from enhancer_service.stage import EnhancerStage
 from servicekit.llm.observe import observe_calls
 from servicekit.llm.settings import model_client
-from servicekit.server import Service, run
-from servicekit.settings import SettingsError, load, refuse
+from servicekit.server import Service, start
 from servicekit.telemetry import ModelMetrics, Registry
 
 NAME = "enhancer_service"
@@ -47,17 +44,5 @@ async def build(settings: EnhancerSettings, analyser: Analyser | None = None) ->
     )
 
 
-async def serve() -> None:
-    """Serves until SIGTERM. Raises SettingsError or OSError before any port is open."""
-    await run(await build(load(EnhancerSettings)))
-
-
-def main() -> None:
-    try:
-        uvloop.run(serve())
-    except (SettingsError, OSError) as error:
-        refuse(NAME, error)
-
-
 if __name__ == "__main__":
-    main()
+    start(NAME, EnhancerSettings, build)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import uvloop
-
 from gateway.catalogue import Catalogue
 from gateway.pipeline import Flow, Pipeline
 from gateway.servicer import FULL_NAME, LessonServicer
@@ -13,8 +11,7 @@ from gateway.settings import RUN_MARGIN_SECONDS, GatewaySettings
 from gateway.upstream import Upstream
 from lesson.models import AttemptOutcome, EnhancementMode, SectionName, SectionState
 from servicekit.llm.capabilities import Provider, capabilities
-from servicekit.server import Service, run
-from servicekit.settings import SettingsError, load, refuse
+from servicekit.server import Service, start
 from servicekit.telemetry import LessonMetrics, Registry
 
 NAME = "gateway"
@@ -74,17 +71,5 @@ def _publish_ends(metrics: LessonMetrics, provider: Provider, models: tuple[str,
             metrics.shutdown_at.labels(model).set(datetime(end.year, end.month, end.day, tzinfo=UTC).timestamp())
 
 
-async def serve() -> None:
-    """Serves until SIGTERM. Raises SettingsError or OSError before any port is open."""
-    await run(await build(load(GatewaySettings)))
-
-
-def main() -> None:
-    try:
-        uvloop.run(serve())
-    except (SettingsError, OSError) as error:
-        refuse(NAME, error)
-
-
 if __name__ == "__main__":
-    main()
+    start(NAME, GatewaySettings, build)

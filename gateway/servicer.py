@@ -10,16 +10,16 @@ from typing import Any
 
 import grpc
 
-from gateway.pipeline import (
+from gateway.events import (
     Accepted,
     Completed,
     Event,
     LessonSpec,
-    Pipeline,
     SectionEnhanced,
     SectionReady,
     SectionReplaced,
 )
+from gateway.pipeline import Pipeline
 from lesson import wire
 from lesson.models import Content, Level
 from lesson.v1 import lesson_service_pb2 as pb

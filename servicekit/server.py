@@ -15,13 +15,15 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import grpc
+import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from servicekit.errors import ServiceError, to_rpc_status
+from servicekit.settings import ServiceSettings, SettingsError, load, refuse
 from servicekit.telemetry import (
     Registry,
     RpcMetrics,
@@ -31,6 +33,8 @@ from servicekit.telemetry import (
     serve_metrics,
     watch_loop_lag,
 )
+
+S = TypeVar("S", bound=ServiceSettings)
 
 REQUEST_ID_KEY = "x-request-id"
 LESSON_ID_KEY = "x-lesson-id"
@@ -97,6 +101,21 @@ class Ports:
     grpc: int
     health: int
     metrics: int
+
+
+def start(name: str, settings_kind: type[S], build: Callable[[S], Awaitable[Service]]) -> None:
+    """A composition root's whole main: reads the settings, builds the service, serves until SIGTERM.
+
+    A wrong setting or a taken port ends the process before any port is open, with 2 and one line that says what to set.
+    """
+
+    async def serve() -> None:
+        await run(await build(load(settings_kind)))
+
+    try:
+        uvloop.run(serve())
+    except (SettingsError, OSError) as error:
+        refuse(name, error)
 
 
 async def run(service: Service) -> None:
