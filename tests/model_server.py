@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from aiohttp import web
@@ -146,10 +147,16 @@ def _call(raw: bytes, request: web.Request) -> Call:
     return Call(key, body, data, CIMultiDict(request.headers), request.headers.get("Authorization", ""))
 
 
+@cache
+def bank() -> Bank:
+    """One for all tests: it is never written to, and its YAML takes a while to read."""
+    return load_bank()
+
+
 @asynccontextmanager
 async def model_server() -> AsyncIterator[ModelServer]:
     """A server on a free port, for the block."""
-    server = ModelServer(load_bank())
+    server = ModelServer(bank())
     app = web.Application(client_max_size=8 * 1024 * 1024)
     app.router.add_post("/v1/chat/completions", server.chat)
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.2)

@@ -1,0 +1,97 @@
+"""What a command hands over: to stdout, or whole to a file or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+
+class OutputError(Exception):
+    """What was made could not be written; says where and why."""
+
+
+class Output:
+    """Where a command's one result goes. A path is tried at once, so that no lesson is paid for and then lost.
+
+    A file appears, or changes, only when all of it is on the disk: it is written beside its place and renamed. Devices
+    and pipes (/dev/stdout) are written as they are. Raises OutputError.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = None if path is None else path.resolve()  # a link stays a link; what it means is replaced
+        self._draft: Path | None = None
+        if self._path is not None and _is_place_for_a_file(self._path):
+            with _told(self._path):
+                number, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
+                os.close(number)
+                self._draft = Path(name)
+
+    def write(self, text: str) -> None:
+        """Hands the text over as UTF-8, at most once."""
+        data = text.encode("utf-8", "replace")
+        if self._path is None:
+            with _told("standard output"):
+                sys.stdout.flush()
+                sys.stdout.buffer.write(data)
+                sys.stdout.buffer.flush()
+        elif self._draft is None:
+            with _told(self._path):
+                self._path.write_bytes(data)
+        else:
+            with _told(self._path):
+                self._replace(self._draft, data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """A draft that was not finished goes; the file itself is left as it was."""
+        if self._draft is not None:
+            self._draft.unlink(missing_ok=True)
+
+    def _replace(self, draft: Path, data: bytes) -> None:
+        assert self._path is not None  # noqa: S101 - a draft is always for a path
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.chmod(_mode(self._path))
+        draft.replace(self._path)
+        self._draft = None
+
+
+def _is_place_for_a_file(path: Path) -> bool:
+    with _told(path):
+        if path.is_dir():
+            raise OutputError(f"cannot write {path}: it is a directory; name a file in it.")
+        if path.exists() and not os.access(path, os.W_OK):
+            raise OutputError(f"cannot write {path}: it is write-protected.")
+        return path.is_file() or not path.exists()
+
+
+def _mode(path: Path) -> int:
+    """Of the file that is replaced, else what the umask gives a new one."""
+    if path.exists():
+        return stat.S_IMODE(path.stat().st_mode)
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
+@contextlib.contextmanager
+def _told(place: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # nobody reads any more: no error of ours
+    except OSError as error:
+        raise OutputError(f"cannot write {place}: {error.strerror or error}.") from error
