@@ -42,7 +42,7 @@ check: setup ## ruff, mypy strict, import contracts, buf lint, stubs fresh
 	@echo "check passed"
 
 test: setup ## the whole suite, through the wire
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 stubs: setup ## generate lesson/v1 from protos/
 	@$(BIN)/python tools/stubs.py
