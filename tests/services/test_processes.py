@@ -146,11 +146,23 @@ async def test_resident_memory_after_a_lesson_is_within_bounds() -> None:
     assert resident["enhancer_service"] <= 200
 
 
-async def test_request_and_lesson_id_stand_in_the_logs_of_the_gateway() -> None:
+async def test_request_and_lesson_id_stand_in_the_logs_of_all_three() -> None:
     async with house() as made, stub(made["gateway"]) as lessons:
         response = await lessons.GenerateLesson(REQUEST, timeout=20, metadata=(("x-request-id", "req-7"),))
         gateway = made["gateway"]
-        assert await gateway.end() == 0
+        for process in made.values():
+            assert await process.end() == 0
+    attempts = {attempt.id for attempt in response.lesson.attempts}
+    calls = [
+        line
+        for name in ("content_service", "enhancer_service")
+        for line in made[name].log
+        if line["event"] == "model_call_ended"
+    ]
+    assert {line["attempt_id"] for line in calls} == attempts
+    for line in calls:
+        assert (line["request_id"], line["lesson_id"]) == ("req-7", response.lesson.lesson_id)
+        assert (line["outcome"], line["model"]) == ("ok", "nidan-offline")
     events = {line["event"]: line for line in gateway.log}
     for name in (
         "using_twostage_generation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from typing import Any
@@ -10,14 +11,16 @@ import grpc
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+import content_service.__main__ as content_main
 from content_service.settings import ContentSettings
 from enhancer_service.settings import EnhancerSettings
 from gateway.settings import GatewaySettings
 from lesson.models import Outcome, ReadingProvenance, SectionName
 from lesson.v1 import lesson_service_pb2 as pb
+from servicekit.server import serving
 from servicekit.settings import SettingsError, load
 from tests.model_server import Answer, ModelServer
-from tests.trio import trio
+from tests.trio import FREE_PORTS, trio
 
 
 async def stage1_body(monkeypatch: Any, model: ModelServer, env: dict[str, str], **fields: Any) -> dict[str, Any]:
@@ -215,6 +218,40 @@ async def test_grpc_reflection_is_off_unless_asked_for(monkeypatch: pytest.Monke
         assert not await listed(running.gateway.grpc)
     async with trio(monkeypatch, model, {"GRPC_REFLECTION": "true"}) as running:
         assert await listed(running.gateway.grpc)
+
+
+async def test_bind_is_the_one_address_that_is_listened_on(monkeypatch: pytest.MonkeyPatch, model: ModelServer) -> None:
+    async def reached(address: str) -> bool:
+        try:
+            _, writer = await asyncio.open_connection(*address.split(":"))
+        except ConnectionRefusedError:
+            return False
+        writer.close()
+        return True
+
+    monkeypatch.setenv("BIND", "127.0.0.2")
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    for name, value in FREE_PORTS.items():
+        monkeypatch.setenv(name, value)
+    async with serving(await content_main.build(load(ContentSettings))) as ports:
+        for port in (ports.grpc, ports.health, ports.metrics):
+            assert await reached(f"127.0.0.2:{port}")
+            assert not await reached(f"127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "ports"),
+    [
+        (GatewaySettings, (50050, 50060, 9100)),
+        (ContentSettings, (50051, 50061, 9101)),
+        (EnhancerSettings, (50052, 50062, 9102)),
+    ],
+)
+def test_the_documented_ports_are_the_defaults(kind: type[Any], ports: tuple[int, int, int]) -> None:
+    settings = load(kind)
+    prefix = kind.__name__.removesuffix("Settings").lower()
+    assert ports == tuple(getattr(settings, f"{prefix}_{name}") for name in ("port", "health_port", "metrics_port"))
+    assert settings.bind == "127.0.0.1"
 
 
 WRONG: list[tuple[type[Any], str, str]] = [
