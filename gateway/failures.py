@@ -29,12 +29,6 @@ class UnknownCanDoError(UnknownResourceError):
     reason = "UNKNOWN_CAN_DO"
 
 
-class StagesUnavailableError(UpstreamError):
-    """The stage services do not answer."""
-
-    reason = "STAGES_UNAVAILABLE"
-
-
 _UNAVAILABLE = (UpstreamError, True)
 _OPERATOR = (MisconfiguredError, False)
 _BAD_ANSWER = (ServiceError, True)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from gateway import journal, merge
 from gateway.catalogue import Catalogue
 from gateway.events import Accepted, Completed, Event, LessonSpec, SectionEnhanced, SectionReady
-from gateway.failures import FeatureDisabledError, StagesUnavailableError, UnknownCanDoError, stage1_failure
+from gateway.failures import FeatureDisabledError, UnknownCanDoError, stage1_failure
 from gateway.journal import Journal
 from gateway.render import master_json
-from gateway.upstream import ContentCall, ContentResult, EnhanceCall, EnhanceResult, StageVersions, Upstream
+from gateway.upstream import ContentCall, ContentResult, EnhanceCall, EnhanceResult, Upstream
 from lesson.items import cut
 from lesson.models import (
     AttemptOutcome,
@@ -29,6 +29,7 @@ from lesson.models import (
     Versions,
 )
 from servicekit.errors import FieldViolation, InvalidRequestError, ServiceError
+from servicekit.llm.capabilities import Provider
 from servicekit.telemetry import LessonMetrics, bind_log_context
 
 _DESCRIBE_SECONDS = 5.0
@@ -153,12 +154,15 @@ class _Run:
         try:
             self.journal.started()
             yield Accepted(self.brief, self.flow.stage1_models, self.flow.stage2_models)
-            versions = await self._versions()
-            for stage in (self._stage1(), self._stage2()):
-                async with aclosing(stage) as events:
-                    async for event in events:
-                        yield event
-            lesson = self._lesson(versions)
+            versions = asyncio.create_task(self.upstream.describe(_DESCRIBE_SECONDS))
+            try:
+                for stage in (self._stage1(), self._stage2()):
+                    async with aclosing(stage) as events:
+                        async for event in events:
+                            yield event
+                lesson = self._lesson(await versions)
+            finally:
+                versions.cancel()
             ended = lesson.outcome.value
             yield Completed(lesson, master_json(lesson))
         except ServiceError as error:
@@ -167,14 +171,6 @@ class _Run:
             raise
         finally:
             self.journal.ended(ended, list(self.sections.values()), self.stage1_seconds, self.stage2_seconds)
-
-    async def _versions(self) -> StageVersions:
-        try:
-            return await self.upstream.describe(min(_DESCRIBE_SECONDS, self._deadline))
-        except ConnectionError as error:
-            raise StagesUnavailableError(
-                f"A stage service does not answer: {error}", stage="stage1", lesson_id=self.lesson_id
-            ) from error
 
     async def _stage1(self) -> AsyncGenerator[Event, None]:
         call = ContentCall(
@@ -252,24 +248,19 @@ class _Run:
         self.journal.section_ended(section, self._stage2_model, self.journal.elapsed - started)
         return section
 
-    def _lesson(self, versions: StageVersions) -> Lesson:
+    def _lesson(self, versions: Versions) -> Lesson:
         sections = tuple(self.sections[name] for name in SectionName)
         return Lesson(
             lesson_id=self.lesson_id,
             brief=self.brief,
             learner_level=self.spec.learner_level,
             outcome=merge.outcome_of(sections),
-            sample=versions.sample,
+            sample=any(attempt.provider == Provider.OFFLINE.value for attempt in self.journal.attempts),
             created_at=self.created_at,
             content=self.content,
             sections=sections,
             attempts=tuple(self.journal.attempts),
-            versions=Versions(
-                prompt_stage1=versions.prompt_stage1,
-                prompt_stage2=versions.prompt_stage2,
-                lesson_schema=versions.lesson_schema,
-                annotator=versions.annotator,
-            ),
+            versions=versions,
             notes=tuple(self.notes),
             duration_seconds=self.journal.elapsed,
             stage1_seconds=self.stage1_seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from lesson.models import (
     SectionName,
     SectionValue,
     Stage,
+    Versions,
 )
 from lesson.v1 import (
     content_service_pb2,
@@ -92,17 +94,6 @@ class EnhanceResult:
     """Why there is no answer at all; empty when there is."""
 
 
-@dataclass(frozen=True)
-class StageVersions:
-    """What the two stages say they are."""
-
-    prompt_stage1: str
-    lesson_schema: str
-    sample: bool
-    prompt_stage2: str
-    annotator: str
-
-
 class Upstream:
     """One long-lived channel to each stage; make it inside the running loop."""
 
@@ -118,23 +109,26 @@ class Upstream:
         for channel in self._channels:
             await channel.close()
 
-    async def describe(self, timeout_seconds: float) -> StageVersions:
-        """Asks both stages what they are. Raises grpc.aio.AioRpcError told as ConnectionError."""
-        try:
-            content = await self._content.Describe(
+    async def describe(self, timeout_seconds: float) -> Versions:
+        """What the stages say made the lesson; empty where one does not answer, which is no reason to make none."""
+        content, enhancer = await asyncio.gather(
+            self._content.Describe(
                 content_service_pb2.ContentServiceDescribeRequest(), timeout=timeout_seconds, metadata=_metadata()
-            )
-            enhancer = await self._enhancer.Describe(
+            ),
+            self._enhancer.Describe(
                 enhancer_service_pb2.EnhancerServiceDescribeRequest(), timeout=timeout_seconds, metadata=_metadata()
-            )
-        except grpc.aio.AioRpcError as error:
-            raise ConnectionError(_told(error)) from error
-        return StageVersions(
-            content.prompt_version,
-            content.schema_version,
-            content.sample,
-            enhancer.prompt_version,
-            enhancer.annotator_version,
+            ),
+            return_exceptions=True,
+        )
+        if isinstance(content, BaseException):
+            content = content_service_pb2.ContentServiceDescribeResponse()
+        if isinstance(enhancer, BaseException):
+            enhancer = enhancer_service_pb2.EnhancerServiceDescribeResponse()
+        return Versions(
+            prompt_stage1=content.prompt_version,
+            lesson_schema=content.schema_version,
+            prompt_stage2=enhancer.prompt_version,
+            annotator=enhancer.annotator_version,
         )
 
     async def generate(self, call: ContentCall) -> AsyncGenerator[SectionReleased | ContentResult, None]:
@@ -159,7 +153,7 @@ class Upstream:
                 content = content.with_section(released.name, released.value)
                 yield released
             reason = "the content service ended without a result"
-        except grpc.aio.AioRpcError as error:
+        except (grpc.aio.AioRpcError, wire.WireError) as error:
             reason = _told(error)
         finally:
             # A stream that is merely no longer read would go on at the other end, at our cost.
@@ -183,12 +177,12 @@ class Upstream:
         started = time.monotonic()
         try:
             response = await self._enhancer.EnhanceSection(request, timeout=call.timeout_seconds, metadata=_metadata())
-        except grpc.aio.AioRpcError as error:
+            items = tuple(wire.from_message(EnhancedItem, item) for item in response.items)
+            attempt = wire.from_message(Attempt, response.attempt) if response.HasField("attempt") else None
+        except (grpc.aio.AioRpcError, wire.WireError) as error:
             reason = _told(error)
             lost = _lost(Stage.STAGE2, call.section, call, reason, started) if call.model else None
             return EnhanceResult((), lost, reason)
-        items = tuple(wire.from_message(EnhancedItem, item) for item in response.items)
-        attempt = wire.from_message(Attempt, response.attempt) if response.HasField("attempt") else None
         return EnhanceResult(items, attempt)
 
 
@@ -216,7 +210,9 @@ def _content_result(finished: content_service_pb2.ContentFinished) -> ContentRes
     )
 
 
-def _told(error: grpc.aio.AioRpcError) -> str:
+def _told(error: grpc.aio.AioRpcError | wire.WireError) -> str:
+    if isinstance(error, wire.WireError):
+        return f"an answer that cannot be read: {error}"
     remote = read_error(error)
     return f"{remote.status.name}: {remote.message}"
 

@@ -30,7 +30,7 @@ from servicekit.telemetry import (
     bind_log_context,
     configure_logging,
     logger,
-    serve_metrics,
+    metrics_served,
     watch_loop_lag,
 )
 
@@ -151,26 +151,25 @@ async def serving(service: Service) -> AsyncIterator[Ports]:
         reflection.enable_server_reflection([*service.grpc_names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     probe = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     health_pb2_grpc.add_HealthServicer_to_server(checks, probe)
-    ports = Ports(
-        _bound(server, service.bind, service.port),
-        _bound(probe, service.bind, service.health_port),
-        serve_metrics(service.registry, service.bind, service.metrics_port),
-    )
-    await server.start()
-    await probe.start()
-    lag = asyncio.create_task(watch_loop_lag(metrics.loop_lag))
-    for name in ("", *service.grpc_names):
-        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
-    try:
-        yield ports
-    finally:
-        await checks.enter_graceful_shutdown()
-        await asyncio.sleep(service.shutdown_delay_seconds)
-        await server.stop(service.longest_call_seconds)
-        await probe.stop(0)
-        lag.cancel()
-        for close in service.close:
-            await close()
+    with metrics_served(service.registry, service.bind, service.metrics_port) as metrics_port:
+        ports = Ports(
+            _bound(server, service.bind, service.port), _bound(probe, service.bind, service.health_port), metrics_port
+        )
+        await server.start()
+        await probe.start()
+        lag = asyncio.create_task(watch_loop_lag(metrics.loop_lag))
+        for name in ("", *service.grpc_names):
+            await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+        try:
+            yield ports
+        finally:
+            await checks.enter_graceful_shutdown()
+            await asyncio.sleep(service.shutdown_delay_seconds)
+            await server.stop(service.longest_call_seconds)
+            await probe.stop(0)
+            lag.cancel()
+            for close in service.close:
+                await close()
 
 
 def _bound(server: grpc.aio.Server, bind: str, port: int) -> int:

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import product
 from typing import Any
 
@@ -174,10 +175,15 @@ class LessonMetrics:
         self.breaker_open.labels(model)
 
 
-def serve_metrics(registry: Registry, bind: str, port: int) -> int:
-    """Serves /metrics from a thread and returns the port it got. Raises OSError when the port is taken."""
+@contextmanager
+def metrics_served(registry: Registry, bind: str, port: int) -> Iterator[int]:
+    """Serves /metrics from a thread inside the block; gives the port it got. Raises OSError when the port is taken."""
     server, _thread = start_http_server(port, bind, registry)
-    return int(server.server_port)
+    try:
+        yield int(server.server_port)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 async def watch_loop_lag(gauge: Gauge) -> None:

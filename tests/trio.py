@@ -88,8 +88,9 @@ async def trio(monkeypatch: Any, model: ModelServer, env: dict[str, str] | None 
         serving(await content_main.build(load(ContentSettings))) as content,
         serving(await enhancer_main.build(load(EnhancerSettings), analyser())) as enhancer,
     ):
-        monkeypatch.setenv("CONTENT_ADDRESS", f"127.0.0.1:{content.grpc}")
-        monkeypatch.setenv("ENHANCER_ADDRESS", f"127.0.0.1:{enhancer.grpc}")
+        addresses = {"CONTENT_ADDRESS": f"127.0.0.1:{content.grpc}", "ENHANCER_ADDRESS": f"127.0.0.1:{enhancer.grpc}"}
+        for name, value in (addresses | (env or {})).items():
+            monkeypatch.setenv(name, value)
         async with (
             serving(await gateway_main.build(load(GatewaySettings))) as gateway,
             grpc.aio.insecure_channel(f"127.0.0.1:{gateway.grpc}") as channel,

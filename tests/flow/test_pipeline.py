@@ -108,6 +108,31 @@ async def test_with_all_of_stage_2_dead_every_turn_point_answer_and_note_is_kept
     assert len(master["exercises"]) == len(whole.content.practice)
 
 
+async def test_an_enhancer_that_is_gone_leaves_every_text_and_says_that_it_is_plain(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    async with trio(monkeypatch, model, {"ENHANCER_ADDRESS": "127.0.0.1:1"}) as running:
+        lesson, master = await running.generate()
+
+    assert lesson.outcome is Outcome.PARTIAL
+    assert lesson.content.written == tuple(SectionName)
+    texts = [text for section in lesson.sections for text in section.texts]
+    assert {text.reading_provenance for text in texts} == {ReadingProvenance.NONE}
+    assert "UNAVAILABLE" in master["metadata"]["sectionReasons"]["dialogue"]
+    assert lesson.versions.annotator == ""
+    assert {attempt.outcome for attempt in lesson.attempts[1:]} == {AttemptOutcome.UPSTREAM}
+
+
+async def test_a_content_service_that_is_gone_is_an_error_worth_another_try(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    async with trio(monkeypatch, model, {"CONTENT_ADDRESS": "127.0.0.1:1"}) as running:
+        error = await running.refused()
+
+    assert (error.status, error.reason) == (grpc.StatusCode.UNAVAILABLE, "STAGE1_UPSTREAM")
+    assert (error.retryable, error.fault, error.stage) == (True, "upstream", "stage1")
+
+
 async def test_an_enhancer_that_never_answers_leaves_the_plain_lesson(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
