@@ -284,6 +284,7 @@ SECTION_FAULTS: dict[str, Answer] = {
     "rate limit": Answer(status=429, error={"message": "slow down"}),
     "no items": Answer(text='{"items":[{"id":"99","furigana":"x","translation":"y"}]}'),
     "wrong shape": Answer(text='{"items":{"1":"x"}}'),
+    "timeout": Answer(delay_seconds=5),
 }
 
 
@@ -293,7 +294,7 @@ async def test_a_section_whose_model_fails_keeps_the_analysers_readings(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer, name: SectionName, fault: str
 ) -> None:
     model.always[name.value] = SECTION_FAULTS[fault]
-    async with trio(monkeypatch, model) as running:
+    async with trio(monkeypatch, model, {"AI_STAGE2_TIMEOUT_SECONDS": "1"} if fault == "timeout" else {}) as running:
         lesson, _ = await running.generate()
 
     assert lesson.outcome is Outcome.PARTIAL

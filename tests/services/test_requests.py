@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import grpc
 import pytest
 
+from gateway.catalogue import Catalogue
 from lesson.models import Level, Outcome
 from lesson.v1 import content_service_pb2 as content_pb
 from lesson.v1 import content_service_pb2_grpc, enhancer_service_pb2_grpc, lesson_pb2
@@ -169,3 +172,26 @@ async def test_a_malformed_request_id_is_replaced_by_a_new_one(running: Trio) ->
         await call
     trailers = dict(await call.trailing_metadata())
     assert len(trailers["x-request-id"]) == 32
+
+
+def test_every_id_of_the_catalogue_is_jf_349_or_our_own() -> None:
+    catalogue = Catalogue.shipped()
+    assert catalogue.ids[0] == "JF:349"
+    for can_do_id in catalogue.ids[1:]:
+        entry = catalogue.find(can_do_id)
+        assert entry is not None
+        assert re.fullmatch(rf"nidan:[a-z-]+-{entry.level.value.lower()}-[1-9]", can_do_id)
+
+
+def test_two_entries_that_claim_one_id_are_refused() -> None:
+    entry = Catalogue.shipped().find("JF:349")
+    assert entry is not None
+    with pytest.raises(ValueError, match="two entries claim"):
+        Catalogue([entry, replace(entry, ids=("ｊｆ:349",))])
+
+
+def test_the_wording_is_the_learners_where_there_is_one() -> None:
+    entry = Catalogue.shipped().find("JF:349")
+    assert entry is not None
+    assert entry.text_in("ja-JP") == entry.text_ja
+    assert entry.text_in("en-GB") == entry.text_in("fr") == entry.text_en
