@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -179,11 +180,16 @@ class LessonMetrics:
 def metrics_served(registry: Registry, bind: str, port: int) -> Iterator[int]:
     """Serves /metrics from a thread inside the block; gives the port it got. Raises OSError when the port is taken."""
     server, _thread = start_http_server(port, bind, registry)
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+
     try:
         yield int(server.server_port)
     finally:
-        server.shutdown()
-        server.server_close()
+        # It notices within half a second; nobody, the event loop least of all, waits for that.
+        threading.Thread(target=close, name="metrics-close").start()
 
 
 async def watch_loop_lag(gauge: Gauge) -> None:
