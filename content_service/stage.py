@@ -10,14 +10,13 @@ from lesson.intake import SectionRead, derive_frame, read_section
 from lesson.levels import soft_notes
 from lesson.models import (
     Attempt,
-    AttemptKind,
     AttemptOutcome,
     Brief,
     Content,
     SectionName,
     SectionValue,
     Stage,
-    Usage,
+    attempt_reported,
 )
 from servicekit.llm.capabilities import capabilities
 from servicekit.llm.client import CallOutcome, JsonSchema, ModelClient, ModelRequest, Reply
@@ -124,7 +123,16 @@ class _Answer:
             faults += [f"{name.value}: missing" for name in missing if name not in self._read]
         notes = [note for read in self._read.values() for note in read.notes]
         notes += soft_notes(content, self._request.brief.level)
-        attempt = self._attempt(reply, provider, outcome, faults[0] if faults else "")
+        attempt = attempt_reported(
+            reply,
+            attempt_id=self._request.attempt_id,
+            stage=Stage.STAGE1,
+            section=None,
+            provider=provider,
+            model=self._request.model,
+            outcome=outcome,
+            reason=faults[0] if faults else "",
+        )
         return ContentFinished(content, attempt, tuple(notes), tuple(faults))
 
     def _judge(self) -> tuple[AttemptOutcome, list[str]]:
@@ -156,20 +164,3 @@ class _Answer:
         read.notes.append("frame: not given; derived from the brief and those who speak")
         self._read[SectionName.FRAME] = read
         return content.model_copy(update={"frame": read.value})
-
-    def _attempt(self, reply: Reply, provider: str, outcome: AttemptOutcome, reason: str) -> Attempt:
-        return Attempt(
-            id=self._request.attempt_id,
-            stage=Stage.STAGE1,
-            section=None,
-            provider=provider,
-            model=self._request.model,
-            kind=AttemptKind.FIRST,
-            outcome=outcome,
-            reason="" if outcome is AttemptOutcome.OK else reason,
-            retry_after_seconds=reply.retry_after_seconds,
-            usage=Usage(**vars(reply.usage)) if reply.usage else None,
-            cost_usd=reply.cost_usd,
-            first_token_seconds=reply.first_token_seconds,
-            duration_seconds=reply.duration_seconds,
-        )

@@ -20,7 +20,6 @@ from enhancer_service.japanese.verify import problems, translation_problems
 from enhancer_service.prompts import ServedMode
 from lesson.models import (
     Attempt,
-    AttemptKind,
     AttemptOutcome,
     Brief,
     EnhancedItem,
@@ -34,7 +33,7 @@ from lesson.models import (
     SectionName,
     Stage,
     TranslationProvenance,
-    Usage,
+    attempt_reported,
 )
 from servicekit.llm.capabilities import capabilities
 from servicekit.llm.client import CallOutcome, JsonSchema, ModelClient, ModelRequest, Reply
@@ -114,7 +113,17 @@ class EnhancerStage:
         ids = frozenset(item.id for item in asked)
         reply = await self._client.complete(_model_request(request, asked, ids, self._client))
         answers = _judged(request, asked, reply)
-        return answers, _attempt(request, reply, self._client.provider.value, answers)
+        attempt = attempt_reported(
+            reply,
+            attempt_id=request.attempt_id,
+            stage=Stage.STAGE2,
+            section=request.section,
+            provider=self._client.provider.value,
+            model=request.model,
+            outcome=answers.outcome,
+            reason=answers.reason,
+        )
+        return answers, attempt
 
     def _enhanced(self, item: Item, said: _Said, names: Mapping[str, str], model: str) -> EnhancedItem:
         annotation = annotate(self._analyser, item.text, names, said.segments, self._style)
@@ -228,21 +237,3 @@ def _translation(item: Item, given: object, language: str) -> tuple[str | None, 
     text = given.strip() if isinstance(given, str) else ""
     wrong = [f"translation: {problem}" for problem in translation_problems(item.text, text, language)]
     return (None if wrong else text), wrong
-
-
-def _attempt(request: EnhanceRequest, reply: Reply, provider: str, answers: _Answers) -> Attempt:
-    return Attempt(
-        id=request.attempt_id,
-        stage=Stage.STAGE2,
-        section=request.section,
-        provider=provider,
-        model=request.model,
-        kind=AttemptKind.FIRST,
-        outcome=answers.outcome,
-        reason=answers.reason,
-        retry_after_seconds=reply.retry_after_seconds,
-        usage=Usage(**vars(reply.usage)) if reply.usage else None,
-        cost_usd=reply.cost_usd,
-        first_token_seconds=reply.first_token_seconds,
-        duration_seconds=reply.duration_seconds,
-    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, model_validator
 from pydantic.alias_generators import to_camel
@@ -610,6 +610,50 @@ class Attempt(Model):
     """At list price; None when usage or price is unknown."""
     first_token_seconds: float | None
     duration_seconds: float
+
+
+class CallReport(Protocol):
+    """How a model call ended, as whoever made it tells it; each field as in Attempt."""
+
+    @property
+    def usage(self) -> Any: ...
+    @property
+    def cost_usd(self) -> float | None: ...
+    @property
+    def retry_after_seconds(self) -> float | None: ...
+    @property
+    def first_token_seconds(self) -> float | None: ...
+    @property
+    def duration_seconds(self) -> float: ...
+
+
+def attempt_reported(
+    report: CallReport,
+    *,
+    attempt_id: str,
+    stage: Stage,
+    section: SectionName | None,
+    provider: str,
+    model: str,
+    outcome: AttemptOutcome,
+    reason: str,
+) -> Attempt:
+    """The attempt that a call was. Its kind is FIRST: only whoever runs several knows better."""
+    return Attempt(
+        id=attempt_id,
+        stage=stage,
+        section=section,
+        provider=provider,
+        model=model,
+        kind=AttemptKind.FIRST,
+        outcome=outcome,
+        reason="" if outcome is AttemptOutcome.OK else reason,
+        retry_after_seconds=report.retry_after_seconds,
+        usage=Usage(**vars(report.usage)) if report.usage else None,
+        cost_usd=report.cost_usd,
+        first_token_seconds=report.first_token_seconds,
+        duration_seconds=report.duration_seconds,
+    )
 
 
 class SectionState(enum.StrEnum):
