@@ -101,5 +101,12 @@ def user_prompt(
         data["scenario"] = frame.scenario
         data["characters"] = [{"name": person.name, "kana": person.kana} for person in frame.characters]
     if reask_reasons:
-        data["reask"] = list(reask_reasons)
+        data["reask"] = [_by_number(reason, items) for reason in reask_reasons]
     return f"Annotate the wanted items of the data.\n{data_block(data)}"
+
+
+def _by_number(reason: str, items: Collection[Item]) -> str:
+    """A reason with its item's id as the model knows it."""
+    id_, separator, fault = reason.partition(": ")
+    numbers = {item.id: str(number) for number, item in enumerate(items, start=1)}
+    return f"{numbers.get(id_, id_)}{separator}{fault}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from gateway.catalogue import Catalogue
-from gateway.pipeline import Flow, Pipeline
+from gateway.ledger import MemoryLedger
+from gateway.pipeline import Pipeline
+from gateway.run import Flow
 from gateway.servicer import FULL_NAME, LessonServicer
 from gateway.settings import RUN_MARGIN_SECONDS, GatewaySettings
 from gateway.upstream import Upstream
@@ -21,7 +23,13 @@ async def build(settings: GatewaySettings) -> Service:
     """Makes the real adapters, inside the running loop; `serving` or `run` opens the ports."""
     registry = Registry()
     upstream = Upstream(settings.content_address, settings.enhancer_address)
-    pipeline = Pipeline(_flow(settings), upstream, Catalogue.shipped(), _metrics(registry, settings))
+    pipeline = Pipeline(
+        flow=_flow(settings),
+        upstream=upstream,
+        catalogue=Catalogue.shipped(),
+        metrics=_metrics(registry, settings),
+        ledger=MemoryLedger(),
+    )
     servicer = LessonServicer(pipeline, settings.lesson_deadline_seconds)
     return Service(
         name=NAME,
@@ -42,12 +50,19 @@ async def build(settings: GatewaySettings) -> Service:
 
 def _flow(settings: GatewaySettings) -> Flow:
     return Flow(
+        stage1_provider=settings.cando_ai_stage1_provider,
         stage1_models=settings.stage1_models,
+        stage2_provider=settings.cando_ai_stage2_provider,
         stage2_models=settings.stage2_models,
         deadline_seconds=settings.lesson_deadline_seconds,
         reserve_seconds=settings.stage2_reserve_seconds,
         margin_seconds=RUN_MARGIN_SECONDS,
         mode=EnhancementMode.MODEL,
+        stage1_max_output_tokens=settings.ai_stage1_max_output_tokens,
+        lessons_limit=settings.lessons_limit,
+        stage1_calls_limit=settings.stage1_calls_limit,
+        stage2_calls_limit=settings.stage2_calls_limit,
+        on_disconnect=settings.on_disconnect,
         enabled=settings.use_twostage_generation,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from lesson.models import Attempt, AttemptOutcome, SectionName
 from servicekit.errors import (
+    DeadlineError,
     Fault,
     MisconfiguredError,
     OverloadedError,
@@ -51,16 +52,18 @@ _STAGE1_ERRORS: Mapping[AttemptOutcome, tuple[type[ServiceError], bool]] = {
 """Error and retryable of a Stage 1 that failed so; anything else is UNAVAILABLE and worth another try."""
 
 
-def stage1_failure(attempt: Attempt, missing: tuple[SectionName, ...], lesson_id: str) -> ServiceError:
-    """The error of a lesson that cannot be: from the attempt that ended Stage 1, and what it left missing."""
-    kind, retryable = _STAGE1_ERRORS.get(attempt.outcome, _UNAVAILABLE)
+def stage1_failure(last: Attempt | None, missing: tuple[SectionName, ...], lesson_id: str) -> ServiceError:
+    """The error of a lesson that cannot be: from the last attempt at it (None: none was begun in time)."""
     names = ", ".join(name.json_key for name in missing)
+    if last is None:
+        return DeadlineError(f"There was no time for Stage 1: no {names}.", stage="stage1", lesson_id=lesson_id)
+    kind, retryable = _STAGE1_ERRORS.get(last.outcome, _UNAVAILABLE)
     return kind(
-        f"Stage 1 gave no {names}. {attempt.model} ended {attempt.outcome.value}: {attempt.reason}",
-        reason=f"STAGE1_{attempt.outcome.name}",
+        f"Stage 1 gave no {names}. {last.model} ended {last.outcome.value}: {last.reason}",
+        reason=f"STAGE1_{last.outcome.name}",
         retryable=retryable,
         fault="upstream" if kind is UpstreamError else "model",
-        retry_after_seconds=attempt.retry_after_seconds,
+        retry_after_seconds=last.retry_after_seconds,
         stage="stage1",
         lesson_id=lesson_id,
     )

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
+import uuid
+from collections.abc import Iterable
 
+from gateway.attempts import Step
+from gateway.ledger import Ledger, Row
 from lesson.models import (
     COUNTED_SECTIONS,
     Attempt,
     Brief,
     EnhancedSection,
+    SectionName,
     SectionState,
+    Stage,
 )
 from servicekit.errors import ServiceError
 from servicekit.telemetry import LessonMetrics, logger
@@ -32,18 +38,43 @@ def told_disabled(metrics: LessonMetrics, can_do_id: str) -> None:
 
 
 class Journal:
-    """The record of one run. `attempts` is what the lesson tells of money, and what the metrics count."""
+    """The record of one run. What its rows say of money is what the lesson tells and what the metrics count."""
 
-    def __init__(self, metrics: LessonMetrics, brief: Brief) -> None:
+    def __init__(self, metrics: LessonMetrics, ledger: Ledger, brief: Brief, lesson_id: str) -> None:
         self._metrics = metrics
+        self._ledger = ledger
         self._brief = brief
+        self._lesson_id = lesson_id
         self._started = time.monotonic()
-        self.attempts: list[Attempt] = []
 
     @property
     def elapsed(self) -> float:
         """Seconds since the run began."""
         return time.monotonic() - self._started
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every settled attempt, in the order in which they were begun."""
+        return tuple(row.attempt for row in self._ledger.rows(self._lesson_id) if row.attempt)
+
+    def opened(self, step: Step, stage: Stage, section: SectionName | None, reserved_usd: float | None) -> str:
+        """A row for a call that is about to be made; gives the attempt's id."""
+        row_id = uuid.uuid4().hex
+        self._ledger.open(Row(row_id, self._lesson_id, stage, section, step.model, step.kind, reserved_usd))
+        return row_id
+
+    def settled(self, row_id: str, attempt: Attempt, *, wasted: bool = False) -> Attempt:
+        """One row, one count. `wasted`: nothing of its answer is used."""
+        counted = self._ledger.settle(row_id, attempt)
+        labels = (counted.stage.value, counted.model)
+        self._metrics.attempts.labels(*labels, counted.kind.value, counted.outcome.value).inc()
+        if counted.cost_usd is None:
+            self._metrics.unpriced.labels(counted.model).inc()
+            return counted
+        self._metrics.cost.labels(*labels).inc(counted.cost_usd)
+        if wasted:
+            self._metrics.wasted.labels(*labels).inc(counted.cost_usd)
+        return counted
 
     def started(self) -> None:
         logger().info(
@@ -53,29 +84,34 @@ class Journal:
             level=self._brief.level.value,
         )
 
-    def attempt(self, attempt: Attempt) -> None:
-        """One row, one count: what the reply says of money is what the metrics say."""
-        self.attempts.append(attempt)
-        labels = (attempt.stage.value, attempt.model)
-        self._metrics.attempts.labels(*labels, attempt.kind.value, attempt.outcome.value).inc()
-        if attempt.cost_usd is not None:
-            self._metrics.cost.labels(*labels).inc(attempt.cost_usd)
-        elif attempt.usage is not None:
-            self._metrics.unpriced.labels(attempt.model).inc()
-
-    def stage1_ended(self, attempt: Attempt, sections_count: int, failed: bool) -> None:
+    def stage1_ended(self, model: str, sections_count: int, failed: bool) -> None:
+        """`model` is the one that was asked last."""
         duration = self.elapsed
-        self._metrics.stage1.labels("failed" if failed else "ok", attempt.model).inc()
-        self._metrics.stage1_seconds.labels(attempt.model).observe(duration)
+        self._metrics.stage1.labels("failed" if failed else "ok", model).inc()
+        self._metrics.stage1_seconds.labels(model).observe(duration)
+        mine = [attempt for attempt in self.attempts if attempt.stage is Stage.STAGE1]
         if not failed:
             logger().info(
                 "stage1_completed",
                 duration=round(duration, 3),
                 sections_count=sections_count,
-                model=attempt.model,
-                attempts=1,
-                cost_usd=attempt.cost_usd,
+                model=model,
+                attempts=len(mine),
+                cost_usd=_sum(mine),
             )
+
+    def section_attempt_failed(self, attempt: Attempt, items_failed: int, number: int) -> None:
+        logger().warning(
+            "section_enhancement_failed",
+            section=attempt.section.value if attempt.section else "",
+            error=f"{attempt.outcome.value}: {attempt.reason}",
+            attempt=number,
+            model=attempt.model,
+            items_failed=items_failed,
+        )
+
+    def all_sections_fell_back(self, fallback_model: str) -> None:
+        logger().warning("stage2_all_sections_failed_retrying_with_fallback", attempt=2, fallback_model=fallback_model)
 
     def section_ended(self, section: EnhancedSection, model: str, seconds: float) -> None:
         name = section.name.value
@@ -84,15 +120,6 @@ class Journal:
         for text in section.texts:
             translated = str(bool(text.translation)).lower() if text.needs_translation else "not_needed"
             self._metrics.items.labels(name, text.reading_provenance.value, translated).inc()
-        if section.state is not SectionState.ENHANCED:
-            logger().warning(
-                "section_enhancement_failed",
-                section=name,
-                error=section.reason,
-                attempt=1,
-                model=model,
-                items_failed=sum(not text.complete for text in section.texts),
-            )
 
     def stage2_ended(self, sections: list[EnhancedSection], model: str, seconds: float) -> None:
         """`sections` are those that have items."""
@@ -108,9 +135,16 @@ class Journal:
             sections_succeeded=good,
             sections_total=len(sections),
             duration=round(seconds, 3),
-            attempt=1,
+            attempt=max([0, *(len(attempts) for attempts in self._by_section().values())]),
             model=model,
         )
+
+    def _by_section(self) -> dict[SectionName | None, list[Attempt]]:
+        found: dict[SectionName | None, list[Attempt]] = {}
+        for attempt in self.attempts:
+            if attempt.stage is Stage.STAGE2:
+                found.setdefault(attempt.section, []).append(attempt)
+        return found
 
     def failed(self, error: ServiceError) -> None:
         event = _FAILURE_EVENTS.get(error.reason, "twostage_generation_failed")
@@ -120,7 +154,7 @@ class Journal:
         self, outcome: str, sections: list[EnhancedSection], stage1_seconds: float, stage2_seconds: float
     ) -> None:
         """`outcome` is complete, partial, failed or cancelled; once a run."""
-        cost = sum(attempt.cost_usd or 0.0 for attempt in self.attempts)
+        cost = _sum(self.attempts)
         self._metrics.lessons.labels(outcome, "generated").inc()
         self._metrics.lesson_seconds.labels(outcome).observe(self.elapsed)
         self._metrics.lesson_usd.labels(outcome).observe(cost)
@@ -141,3 +175,7 @@ class Journal:
             cost_usd=round(cost, 6),
             tokens=sum(usage.input_tokens + usage.output_tokens for usage in used),
         )
+
+
+def _sum(attempts: Iterable[Attempt]) -> float:
+    return sum(attempt.cost_usd or 0.0 for attempt in attempts)

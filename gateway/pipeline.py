@@ -1,69 +1,49 @@
-"""The flow: request, Can-do, Stage 1, items, Stage 2, merge, lesson. One path serves both RPCs: a stream of events."""
+"""The flow: request, Can-do, a run, its events. One path serves both RPCs; `gateway.run` is what happens inside."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-import uuid
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from gateway import journal, merge
+from gateway import journal
 from gateway.catalogue import Catalogue
-from gateway.events import Accepted, Completed, Event, LessonSpec, SectionEnhanced, SectionReady
-from gateway.failures import FeatureDisabledError, UnknownCanDoError, stage1_failure
-from gateway.journal import Journal
-from gateway.render import master_json
-from gateway.upstream import ContentCall, ContentResult, EnhanceCall, EnhanceResult, Upstream
-from lesson.items import cut
-from lesson.models import (
-    AttemptOutcome,
-    Brief,
-    Content,
-    EnhancedSection,
-    EnhancementMode,
-    Lesson,
-    Outcome,
-    SectionName,
-    Versions,
-)
-from servicekit.errors import FieldViolation, InvalidRequestError, ServiceError
-from servicekit.llm.capabilities import Provider
+from gateway.events import Event, LessonSpec
+from gateway.failures import FeatureDisabledError, UnknownCanDoError
+from gateway.ledger import MemoryLedger
+from gateway.run import Flow, Run, Stages
+from gateway.upstream import Upstream
+from lesson.models import Brief
+from servicekit.errors import FieldViolation, InvalidRequestError, OverloadedError, ServiceError
 from servicekit.telemetry import LessonMetrics, bind_log_context
 
-_DESCRIBE_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Flow:
-    """How lessons are made here: fixed for the life of the process."""
-
-    stage1_models: tuple[str, ...]
-    stage2_models: tuple[str, ...]
-    deadline_seconds: float
-    reserve_seconds: float
-    margin_seconds: float
-    mode: EnhancementMode
-    enabled: bool = True
+_COME_BACK_SECONDS = 5.0
 
 
 class Pipeline:
-    """Makes lessons. `now` is wall time in Unix seconds, for the lesson's own record."""
+    """Makes lessons. `now` dates the lesson and its list prices."""
 
     def __init__(
         self,
+        *,
         flow: Flow,
         upstream: Upstream,
         catalogue: Catalogue,
         metrics: LessonMetrics,
-        now: Callable[[], float] = time.time,
+        ledger: MemoryLedger,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._flow = flow
-        self._upstream = upstream
         self._catalogue = catalogue
         self._metrics = metrics
+        self._ledger = ledger
         self._now = now
+        self._stages = Stages(
+            upstream,
+            asyncio.Semaphore(flow.stage1_calls_limit),
+            asyncio.Semaphore(flow.stage2_calls_limit),
+        )
+        self._running: set[asyncio.Task[None]] = set()
 
     def brief(self, spec: LessonSpec) -> Brief:
         """What the request is to teach. Raises UnknownCanDoError or InvalidRequestError; never guesses a topic."""
@@ -114,164 +94,37 @@ class Pipeline:
             chain = ", ".join(self._flow.stage1_models)
             violation = FieldViolation("spec.model", f"not in the configured chain ({chain})")
             raise InvalidRequestError(f"Model {spec.model!r} is not served here.", violations=[violation])
-        run = _Run(self._flow, self._upstream, Journal(self._metrics, brief), spec, brief, self._now())
-        bind_log_context(lesson_id=run.lesson_id)
-        with self._metrics.lessons_in_flight.track_inprogress():
-            async with aclosing(run.events()) as events:
-                async for event in events:
-                    yield run.lesson_id, event
-
-
-@dataclass
-class _Run:
-    """One lesson being made."""
-
-    flow: Flow
-    upstream: Upstream
-    journal: Journal
-    spec: LessonSpec
-    brief: Brief
-    created_at: float
-    lesson_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    notes: list[str] = field(default_factory=list)
-    content: Content = field(default_factory=Content)
-    sections: dict[SectionName, EnhancedSection] = field(default_factory=dict)
-    stage1_seconds: float = 0.0
-    stage2_seconds: float = 0.0
-
-    @property
-    def _deadline(self) -> float:
-        """Seconds from the start by which the run ends; a caller may only lower it."""
-        return min(self.flow.deadline_seconds, self.spec.timeout_seconds or self.flow.deadline_seconds)
-
-    def _remaining(self, reserve_seconds: float) -> float:
-        """Seconds that a call may take now, if so much is kept for what follows."""
-        return max(1.0, self._deadline - reserve_seconds - self.journal.elapsed)
-
-    async def events(self) -> AsyncGenerator[Event, None]:
-        """Stage 1, then its sections side by side, then the lesson."""
-        ended = "cancelled"
-        try:
-            self.journal.started()
-            yield Accepted(self.brief, self.flow.stage1_models, self.flow.stage2_models)
-            versions = asyncio.create_task(self.upstream.describe(_DESCRIBE_SECONDS))
-            try:
-                for stage in (self._stage1(), self._stage2()):
-                    async with aclosing(stage) as events:
-                        async for event in events:
-                            yield event
-                lesson = self._lesson(await versions)
-            finally:
-                versions.cancel()
-            ended = lesson.outcome.value
-            yield Completed(lesson, master_json(lesson))
-        except ServiceError as error:
-            ended = "failed"
-            self.journal.failed(error)
-            raise
-        finally:
-            self.journal.ended(ended, list(self.sections.values()), self.stage1_seconds, self.stage2_seconds)
-
-    async def _stage1(self) -> AsyncGenerator[Event, None]:
-        call = ContentCall(
-            brief=self.brief,
-            model=self.spec.model or self.flow.stage1_models[0],
-            attempt_id=uuid.uuid4().hex,
-            timeout_seconds=self._remaining(self.flow.reserve_seconds),
-        )
-        async with aclosing(self.upstream.generate(call)) as events:
-            async for event in events:
-                if isinstance(event, ContentResult):
-                    self._stage1_ended(event)
-                else:
-                    yield SectionReady(event.name, event.revision, event.value)
-
-    def _stage1_ended(self, result: ContentResult) -> None:
-        self.content, self.stage1_seconds = result.content, self.journal.elapsed
-        self.journal.attempt(result.attempt)
-        self.notes.extend(result.notes)
-        missing = tuple(name for name in SectionName if self.content.section(name) is None)
-        for name in missing:
-            reason = next((fault for fault in result.faults if fault.startswith(name.value)), result.attempt.reason)
-            self.sections[name] = merge.missing_section(name, reason)
-        # What the lesson could still become: all that was written, enhanced.
-        at_best = [self.sections.get(name) or merge.enhanced_section(name, (), ()) for name in SectionName]
-        failed = merge.outcome_of(at_best) is Outcome.FAILED
-        self.journal.stage1_ended(result.attempt, len(self.content.written), failed)
-        if failed:
-            raise stage1_failure(result.attempt, missing, self.lesson_id)
-
-    async def _stage2(self) -> AsyncGenerator[Event, None]:
-        started = self.journal.elapsed
-        tasks = [asyncio.create_task(self._enhance(name)) for name in self.content.written]
-        try:
-            for done in asyncio.as_completed(tasks):
-                section = await done
-                self.sections[section.name] = section
-                yield SectionEnhanced(section)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        self.stage2_seconds = self.journal.elapsed - started
-        asked = [section for section in self.sections.values() if section.items]
-        self.journal.stage2_ended(asked, self._stage2_model, self.stage2_seconds)
-
-    @property
-    def _stage2_model(self) -> str:
-        """Empty: the analyser alone."""
-        return next(iter(self.flow.stage2_models), "")
-
-    async def _enhance(self, name: SectionName) -> EnhancedSection:
-        started = self.journal.elapsed
-        value = self.content.section(name)
-        items = cut(name, value) if value else ()
-        if items:
-            result = await self.upstream.enhance(
-                EnhanceCall(
-                    section=name,
-                    brief=self.brief,
-                    frame=self.content.frame,
-                    items=items,
-                    model=self._stage2_model,
-                    attempt_id=uuid.uuid4().hex,
-                    timeout_seconds=self._remaining(self.flow.margin_seconds),
-                    mode=self.flow.mode,
-                )
+        if len(self._running) >= self._flow.lessons_limit:
+            self._metrics.shed.labels("gateway").inc()
+            raise OverloadedError(
+                "As many lessons are being made as this gateway takes.", retry_after_seconds=_COME_BACK_SECONDS
             )
-        else:
-            result = EnhanceResult((), None)
-        if result.attempt:
-            self.journal.attempt(result.attempt)
-        texts = [item.text for item in result.items]
-        section = merge.enhanced_section(name, items, texts, reason=_why(result))
-        self.journal.section_ended(section, self._stage2_model, self.journal.elapsed - started)
-        return section
-
-    def _lesson(self, versions: Versions) -> Lesson:
-        sections = tuple(self.sections[name] for name in SectionName)
-        return Lesson(
-            lesson_id=self.lesson_id,
-            brief=self.brief,
-            learner_level=self.spec.learner_level,
-            outcome=merge.outcome_of(sections),
-            sample=any(attempt.provider == Provider.OFFLINE.value for attempt in self.journal.attempts),
-            created_at=self.created_at,
-            content=self.content,
-            sections=sections,
-            attempts=tuple(self.journal.attempts),
-            versions=versions,
-            notes=tuple(self.notes),
-            duration_seconds=self.journal.elapsed,
-            stage1_seconds=self.stage1_seconds,
-            stage2_seconds=self.stage2_seconds,
+        run = Run(
+            flow=self._flow,
+            stages=self._stages,
+            metrics=self._metrics,
+            ledger=self._ledger,
+            spec=spec,
+            brief=brief,
+            now=self._now,
         )
+        bind_log_context(lesson_id=run.lesson_id)
+        task = asyncio.create_task(run.work())
+        self._running.add(task)
+        self._metrics.lessons_in_flight.set(len(self._running))
+        task.add_done_callback(lambda ended: self._ended(ended, run.lesson_id))
+        try:
+            while (event := await run.told.get()) is not None:
+                yield run.lesson_id, event
+            await task
+        finally:
+            if self._flow.on_disconnect == "cancel":
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
-
-def _why(result: EnhanceResult) -> str:
-    """Why the enhancer fell short, for people; empty when the model answered well."""
-    if result.failure:
-        return result.failure
-    if result.attempt and result.attempt.outcome is not AttemptOutcome.OK:
-        return f"{result.attempt.model}: {result.attempt.outcome.value}: {result.attempt.reason}"
-    return "" if result.attempt else "no model was asked"
+    def _ended(self, task: asyncio.Task[None], lesson_id: str) -> None:
+        self._running.discard(task)
+        self._metrics.lessons_in_flight.set(len(self._running))
+        self._ledger.forget(lesson_id)
+        if not task.cancelled():
+            task.exception()  # whoever watches is told; with nobody watching it is no news to asyncio

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import unicodedata
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -24,9 +25,11 @@ from lesson import wire
 from lesson.models import Content, Level
 from lesson.v1 import lesson_service_pb2 as pb
 from lesson.v1 import lesson_service_pb2_grpc
-from servicekit.errors import FieldViolation, InvalidRequestError
+from servicekit.errors import DeadlineError, FieldViolation, InvalidRequestError
 
 FULL_NAME = "lesson.v1.LessonService"
+_TELL_BEFORE_SECONDS = 0.5
+"""Before its own deadline a caller is told, with the lesson's id; later its client makes the status itself."""
 _LIMITS = {"can_do_id": 100, "topic": 200, "can_do_text": 1000, "learner_language": 35, "model": 100}
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
@@ -42,10 +45,9 @@ class LessonServicer(lesson_service_pb2_grpc.LessonServiceServicer):
         lesson_service_pb2_grpc.add_LessonServiceServicer_to_server(self, server)
 
     async def GenerateLesson(  # noqa: N802 - the contract's name
-        self, request: pb.GenerateLessonRequest, _context: Any
+        self, request: pb.GenerateLessonRequest, context: Any
     ) -> pb.GenerateLessonResponse:
-        spec = read_spec(request.spec, self._deadline_seconds)
-        async with aclosing(self._pipeline.run(spec)) as events:
+        async with aclosing(self._events(request.spec, context)) as events:
             async for _, event in events:
                 if isinstance(event, Completed):
                     return pb.GenerateLessonResponse(
@@ -54,14 +56,31 @@ class LessonServicer(lesson_service_pb2_grpc.LessonServiceServicer):
         raise AssertionError("a run ends in Completed or in an error")
 
     async def StreamLesson(  # noqa: N802
-        self, request: pb.StreamLessonRequest, _context: Any
+        self, request: pb.StreamLessonRequest, context: Any
     ) -> AsyncIterator[pb.StreamLessonResponse]:
-        spec = read_spec(request.spec, self._deadline_seconds)
         sequence = 0
-        async with aclosing(self._pipeline.run(spec)) as events:
+        async with aclosing(self._events(request.spec, context)) as events:
             async for lesson_id, event in events:
                 sequence += 1
                 yield _message(sequence, lesson_id, event)
+
+    async def _events(self, request: pb.LessonSpec, context: Any) -> AsyncGenerator[tuple[str, Event], None]:
+        """The run's events as long as the caller waits: its deadline bounds its waiting, and it is told before."""
+        spec = read_spec(request, self._deadline_seconds)
+        remaining = context.time_remaining()
+        limit = None if remaining is None else asyncio.get_running_loop().time() + remaining - _TELL_BEFORE_SECONDS
+        lesson_id = ""
+        async with aclosing(self._pipeline.run(spec)) as events:
+            while True:
+                try:
+                    async with asyncio.timeout_at(limit):
+                        lesson_id, event = await anext(events)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError as error:
+                    message = "The caller's deadline came before the lesson was done. Allow more time."
+                    raise DeadlineError(message, lesson_id=lesson_id) from error
+                yield lesson_id, event
 
 
 def read_spec(spec: pb.LessonSpec, deadline_seconds: float) -> LessonSpec:

@@ -23,8 +23,13 @@ class GatewaySettings(ServiceSettings):
     cando_ai_stage2_provider: Provider = Provider.OPENAI
     cando_ai_stage2_model: Annotated[str, Field(min_length=1)] = "gpt-4.1"
     cando_ai_stage2_fallback_models: str = "gpt-4o-mini,gpt-6-luna"
+    ai_stage1_max_output_tokens: Annotated[int, Field(ge=256, le=128_000)] = 8000
     lesson_deadline_seconds: Seconds = 300.0
     stage2_reserve_seconds: Seconds = 60.0
+    on_disconnect: Literal["cancel", "finish"] = "cancel"
+    lessons_limit: Annotated[int, Field(ge=1)] = 200
+    stage1_calls_limit: Annotated[int, Field(ge=1)] = 200
+    stage2_calls_limit: Annotated[int, Field(ge=1)] = 400
     content_address: str = "127.0.0.1:50051"
     enhancer_address: str = "127.0.0.1:50052"
     gateway_port: Port = 50050

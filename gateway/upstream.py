@@ -44,6 +44,7 @@ class ContentCall:
     model: str
     attempt_id: str
     timeout_seconds: float
+    max_output_tokens: int
     wanted: tuple[SectionName, ...] = tuple(SectionName)
     confirmed: Content = field(default_factory=Content)
     reask_reasons: tuple[str, ...] = ()

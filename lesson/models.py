@@ -656,6 +656,25 @@ def attempt_reported(
     )
 
 
+def cancelled_attempt(attempt_id: str, stage: Stage, section: SectionName | None, provider: str, model: str) -> Attempt:
+    """The attempt of a call that nobody waited for: what it used is not known."""
+    return Attempt(
+        id=attempt_id,
+        stage=stage,
+        section=section,
+        provider=provider,
+        model=model,
+        kind=AttemptKind.FIRST,
+        outcome=AttemptOutcome.CANCELLED,
+        reason="nobody waits for the answer any more",
+        retry_after_seconds=None,
+        usage=None,
+        cost_usd=None,
+        first_token_seconds=None,
+        duration_seconds=0.0,
+    )
+
+
 class SectionState(enum.StrEnum):
     """The first that fits."""
 

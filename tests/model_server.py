@@ -15,7 +15,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from offline_model.answer import answer
-from offline_model.bank import Bank, load_bank
+from offline_model.bank import SECTION_KEYS, Bank, load_bank
 from offline_model.request import read_data, read_request
 
 CHUNK = 6
@@ -42,6 +42,8 @@ class Answer:
     cut_after: int | None = None
     """Characters of the answer after which the connection is broken."""
     chunk_delay_seconds: float = 0.0
+    drop_end: int = 0
+    """Characters left out at the end of the answer."""
 
 
 GOOD = Answer()
@@ -74,6 +76,10 @@ class ModelServer:
     def asked(self, key: str) -> list[Call]:
         return [call for call in self.calls if call.key == key]
 
+    def good_stage1_text(self) -> str:
+        """The whole Stage 1 answer of JF:349."""
+        return json.dumps(self._bank.stage1("JF:349", SECTION_KEYS), ensure_ascii=False)
+
     async def chat(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
         call = _call(raw, request)
@@ -93,6 +99,7 @@ class ModelServer:
         if chosen.body is not None:
             return web.Response(body=chosen.body, content_type="application/json")
         content = chosen.text if chosen.text is not None else self._good(raw, chosen.edit)
+        content = content[: len(content) - chosen.drop_end]
         if call.body.get("stream"):
             return await self._stream(request, content, chosen)
         if chosen.cut_after is not None:
@@ -159,7 +166,7 @@ async def model_server() -> AsyncIterator[ModelServer]:
     server = ModelServer(bank())
     app = web.Application(client_max_size=8 * 1024 * 1024)
     app.router.add_post("/v1/chat/completions", server.chat)
-    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.2)
+    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.2, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

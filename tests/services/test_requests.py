@@ -73,7 +73,7 @@ async def test_an_unknown_can_do_is_not_found_and_never_guessed(running: Trio, m
 
 async def test_an_unknown_can_do_with_topic_and_level_is_the_callers_own(running: Trio, model: ModelServer) -> None:
     await running.refused("SCHOOL:7", topic="学校", level=2)
-    [call] = model.asked("stage1")
+    call = model.asked("stage1")[0]
     assert call.data["brief"]["canDoId"] == "SCHOOL:7"
     assert (call.data["brief"]["topic"], call.data["brief"]["level"]) == ("学校", "A2")
 

@@ -20,7 +20,7 @@ from lesson.v1 import lesson_service_pb2 as pb
 from servicekit.server import serving
 from servicekit.settings import SettingsError, load
 from tests.model_server import Answer, ModelServer
-from tests.trio import FREE_PORTS, trio
+from tests.trio import FREE_PORTS, trio, until
 
 
 async def stage1_body(monkeypatch: Any, model: ModelServer, env: dict[str, str], **fields: Any) -> dict[str, Any]:
@@ -163,9 +163,67 @@ async def test_stage2_reserve_seconds_is_kept_from_stage_1(monkeypatch: pytest.M
     env = {"LESSON_DEADLINE_SECONDS": "8", "STAGE2_RESERVE_SECONDS": "4.9"}
     async with trio(monkeypatch, model, env) as running:
         refused = await running.refused()
-    # 8 - 4.9 s, less what an answer needs on its way back.
+    # 8 - 4.9 s, less what an answer needs on its way back; no second attempt has the time.
     assert refused.reason == "STAGE1_TIMEOUT"
     assert "no end within 2.5" in refused.message or "no end within 2.6" in refused.message
+    assert len(model.asked("stage1")) == 1
+
+
+async def test_a_lower_timeout_of_the_callers_lowers_the_reserve_with_it(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    async with trio(monkeypatch, model) as running:
+        lesson, _ = await running.generate(timeout_seconds=20)
+    assert lesson.outcome is Outcome.COMPLETE
+
+
+@pytest.mark.parametrize("value", ["cancel", "finish"])
+async def test_on_disconnect_says_what_becomes_of_a_lesson_nobody_waits_for(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer, value: str
+) -> None:
+    model.always["stage1"] = Answer(chunk_delay_seconds=0.0005)
+    async with trio(monkeypatch, model, {"ON_DISCONNECT": value}) as running:
+        call = running.stub.StreamLesson(pb.StreamLessonRequest(spec=pb.LessonSpec(can_do_id="JF:349")), timeout=20)
+        async for _ in call:
+            break
+        call.cancel()
+        outcome = "cancelled" if value == "cancel" else "complete"
+        wanted = f'nidan_lessons_total{{outcome="{outcome}",source="generated"}} 1.0'
+        async with asyncio.timeout(15):
+            while wanted not in await running.metrics():  # noqa: ASYNC110 - a real /metrics is asked
+                await asyncio.sleep(0.05)
+
+
+async def test_lessons_limit_refuses_new_lessons_and_says_when_to_come_back(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    model.always["stage1"] = Answer(delay_seconds=1)
+    async with trio(monkeypatch, model, {"LESSONS_LIMIT": "1"}) as running:
+        first = asyncio.create_task(running.generate())
+        await until(lambda: bool(model.calls))
+        refused = await running.refused()
+        lesson, _ = await first
+    assert (refused.status, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert refused.retry_after_seconds == 5
+    assert lesson.outcome is Outcome.COMPLETE
+
+
+async def test_stage2_calls_limit_bounds_the_calls_under_way(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    most = 0
+
+    def watch(_answer: object) -> None:
+        nonlocal most
+        most = max(most, model.in_flight)
+
+    for name in SectionName:
+        model.always[name.value] = Answer(edit=watch, delay_seconds=0.05)
+    model.always["stage1"] = Answer()
+    async with trio(monkeypatch, model, {"STAGE2_CALLS_LIMIT": "1"}) as running:
+        lesson, _ = await running.generate()
+    assert lesson.outcome is Outcome.COMPLETE
+    assert most <= 2  # one of Stage 2, and Stage 1 beside it
 
 
 @pytest.mark.parametrize("value", ["macron", "double", "kana"])

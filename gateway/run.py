@@ -1,0 +1,508 @@
+"""One lesson being made: Stage 1 and Stage 2 side by side, until all is said, or the time is up.
+
+A section's Stage 2 begins when Stage 1 releases it, while the model still writes the next. Such work is speculative:
+what the end of an answer contradicts, or a re-ask replaces, is withdrawn, its Stage 2 cancelled and its cost counted as
+waste. Only what is missing is asked again, and only items that lack something, always with their section as context.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from gateway import merge
+from gateway.attempts import Attempts, Step
+from gateway.events import Accepted, Completed, Event, LessonSpec, SectionEnhanced, SectionReady, SectionReplaced
+from gateway.failures import stage1_failure
+from gateway.journal import Journal
+from gateway.ledger import Ledger
+from gateway.render import master_json
+from gateway.upstream import ContentCall, ContentResult, EnhanceCall, EnhanceResult, Upstream
+from lesson.items import cut
+from lesson.models import (
+    Attempt,
+    AttemptOutcome,
+    Brief,
+    Content,
+    EnhancedItem,
+    EnhancedSection,
+    EnhancementMode,
+    Frame,
+    Item,
+    Lesson,
+    Outcome,
+    ReadingProvenance,
+    SectionName,
+    SectionValue,
+    Stage,
+    Versions,
+    cancelled_attempt,
+)
+from servicekit.errors import ServiceError
+from servicekit.llm.capabilities import Provider
+from servicekit.llm.prices import TokenUsage, cost_usd
+from servicekit.telemetry import LessonMetrics
+
+_DESCRIBE_SECONDS = 5.0
+_LEAST_ATTEMPT_SECONDS = 1.0
+"""With less left than this an attempt is not begun."""
+_TOO_LATE = "the deadline came first"
+
+# What an attempt can cost at the most, for its reservation: prompts of ours are below, answers are cut there.
+_STAGE1_PROMPT_TOKENS = 4000
+_STAGE2_PROMPT_TOKENS = 1000
+_TOKENS_PER_ITEM = 80
+_TOKENS_PER_CHARACTER = 6
+
+
+@dataclass(frozen=True)
+class Flow:
+    """How lessons are made here: fixed for the life of the process."""
+
+    stage1_provider: Provider
+    stage1_models: tuple[str, ...]
+    stage2_provider: Provider
+    stage2_models: tuple[str, ...]
+    deadline_seconds: float
+    reserve_seconds: float
+    """Kept from Stage 1 for the sections written last."""
+    margin_seconds: float
+    """A run ends this long before its deadline, with what it has."""
+    mode: EnhancementMode
+    stage1_max_output_tokens: int
+    lessons_limit: int
+    """Lessons at once; more are refused before a running one is degraded."""
+    stage1_calls_limit: int
+    stage2_calls_limit: int
+    on_disconnect: Literal["cancel", "finish"] = "cancel"
+    enabled: bool = True
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The two stages, and how many calls to each may be under way at once."""
+
+    upstream: Upstream
+    stage1_calls: asyncio.Semaphore
+    stage2_calls: asyncio.Semaphore
+
+
+@dataclass
+class _Section:
+    """A section that Stage 1 released, and what Stage 2 has made of it so far."""
+
+    name: SectionName
+    value: SectionValue
+    revision: int
+    items: tuple[Item, ...] = ()
+    best: dict[str, EnhancedItem] = field(default_factory=dict)
+    why: str = ""
+    """Why it is not enhanced, as far as the last attempt told."""
+    done: bool = False
+    task: asyncio.Task[None] | None = None
+
+    def result(self) -> EnhancedSection:
+        texts = [item.text for item in self.best.values()]
+        return merge.enhanced_section(self.name, self.items, texts, self.revision, self.why)
+
+    def wanting_model(self) -> tuple[str, ...]:
+        """Ids of the items that lack something a model could give, or whose answer had faults.
+
+        Before any answer that is every item: the first call brings the analyser's share, too.
+        """
+        return tuple(
+            item.id
+            for item in self.items
+            if (item.kind.needs_model or not self.best) and not _stands(self.best.get(item.id))
+        )
+
+
+def _stands(item: EnhancedItem | None) -> bool:
+    return item is not None and item.text.complete and not item.faults
+
+
+class Run:
+    """One lesson. `work()` makes it; `told` gives its events, and None when there are no more."""
+
+    def __init__(
+        self,
+        *,
+        flow: Flow,
+        stages: Stages,
+        metrics: LessonMetrics,
+        ledger: Ledger,
+        spec: LessonSpec,
+        brief: Brief,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.lesson_id = str(uuid.uuid4())
+        self.told: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._flow = flow
+        self._stages = stages
+        self._spec = spec
+        self._brief = brief
+        self._now = now
+        self._created_at = now().timestamp()
+        self._journal = Journal(metrics, ledger, brief, self.lesson_id)
+        self._notes: list[str] = []
+        self._missing_because: dict[SectionName, str] = {}
+        self._sections: dict[SectionName, _Section] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._revisions: dict[SectionName, int] = {}
+        self._fell_back: set[SectionName] = set()
+        self._last_stage1: Attempt | None = None
+        self._stage1_seconds = 0.0
+        self._stage2_began: float | None = None
+        self._stage2_ended = 0.0
+
+    async def work(self) -> None:
+        """Makes the lesson. Raises ServiceError when there can be none; leaves no call and no task behind."""
+        ended = "cancelled"
+        try:
+            self._journal.started()
+            self.told.put_nowait(Accepted(self._brief, self._flow.stage1_models, self._flow.stage2_models))
+            lesson = await self._lesson()
+            ended = lesson.outcome.value
+            self.told.put_nowait(Completed(lesson, master_json(lesson)))
+        except ServiceError as error:
+            ended = "failed"
+            self._journal.failed(error)
+            raise
+        finally:
+            stage2_seconds = self._stage2_seconds
+            self._journal.ended(
+                ended, [section.result() for section in self._sections.values()], self._stage1_seconds, stage2_seconds
+            )
+            self.told.put_nowait(None)
+
+    async def _lesson(self) -> Lesson:
+        versions = asyncio.create_task(self._stages.upstream.describe(_DESCRIBE_SECONDS))
+        try:
+            async with asyncio.timeout(self._left(self._flow.margin_seconds)):
+                await self._stage1()
+                await asyncio.gather(*(section.task for section in self._sections.values() if section.task))
+                told = await versions
+        except TimeoutError:
+            self._notes.append("the deadline came first: the lesson is what there was by then")
+            told = versions.result() if versions.done() and not versions.cancelled() else _NO_VERSIONS
+        finally:
+            await _end([versions, *self._tasks])
+        return self._built(told)
+
+    def _left(self, reserve_seconds: float) -> float:
+        """Seconds to the deadline, less what is kept. A caller may only lower the one; the other shrinks with it."""
+        share = min(1.0, (self._spec.timeout_seconds or self._flow.deadline_seconds) / self._flow.deadline_seconds)
+        return max(0.0, share * (self._flow.deadline_seconds - reserve_seconds) - self._journal.elapsed)
+
+    # --- Stage 1 ------------------------------------------------------------------------------------------------
+
+    async def _stage1(self) -> None:
+        """Attempts until every section is there, or none can help; then what is missing is said."""
+        attempts = Attempts(self._stage1_chain())
+        reasons: tuple[str, ...] = ()
+        while (missing := self._missing()) and (step := attempts.next()):
+            await asyncio.sleep(step.pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            if self._left(self._flow.reserve_seconds) < _LEAST_ATTEMPT_SECONDS:
+                break
+            result = await self._stage1_attempt(step, missing, reasons)
+            reasons = result.faults
+            attempts.ended(result.attempt.outcome, reasons, result.attempt.retry_after_seconds)
+        self._stage1_seconds = self._journal.elapsed
+        self._stage1_judged()
+
+    def _stage1_chain(self) -> tuple[str, ...]:
+        """The caller's model first, then the rest of the chain."""
+        first = self._spec.model or self._flow.stage1_models[0]
+        return tuple(dict.fromkeys((first, *self._flow.stage1_models)))
+
+    def _missing(self) -> tuple[SectionName, ...]:
+        return tuple(name for name in SectionName if name not in self._sections)
+
+    async def _stage1_attempt(
+        self, step: Step, wanted: tuple[SectionName, ...], reasons: tuple[str, ...]
+    ) -> ContentResult:
+        async with (
+            self._stages.stage1_calls,
+            self._row(step, Stage.STAGE1, None, self._stage1_reserve(step.model)) as row,
+        ):
+            call = ContentCall(
+                brief=self._brief,
+                model=step.model,
+                attempt_id=row.id,
+                timeout_seconds=self._left(self._flow.reserve_seconds),
+                max_output_tokens=self._flow.stage1_max_output_tokens,
+                wanted=wanted,
+                confirmed=self._content(),
+                reask_reasons=reasons,
+            )
+            released: set[SectionName] = set()
+            async with aclosing(self._stages.upstream.generate(call)) as events:
+                async for event in events:
+                    if isinstance(event, ContentResult):
+                        result = event
+                    elif event.name in wanted:
+                        released.add(event.name)
+                        self._release(event.name, event.value)
+            self._agree(result, wanted, released)
+            useful = any(result.content.section(name) for name in wanted)
+            self._last_stage1 = row.settle(result.attempt, wasted=not useful)
+        self._notes.extend(result.notes)
+        for name in self._missing():
+            reason = next((fault for fault in result.faults if fault.startswith(name.value)), result.attempt.reason)
+            self._missing_because[name] = reason
+        return result
+
+    def _agree(self, result: ContentResult, wanted: tuple[SectionName, ...], released: set[SectionName]) -> None:
+        """The end of an answer counts, not what was released on the way: what it took back is withdrawn."""
+        for name in wanted:
+            value = result.content.section(name)
+            if value is not None:
+                self._release(name, value)
+            elif name in released:
+                self._withdraw(name, f"the answer took it back: {result.attempt.reason}")
+
+    def _release(self, name: SectionName, value: SectionValue) -> None:
+        """A section is there: it is told, and its Stage 2 begins. The same section again is no news."""
+        known = self._sections.get(name)
+        if known is not None and known.value == value:
+            return
+        if known is not None:
+            self._withdraw(name, "a later answer replaced it")
+        revision = self._revisions[name] = self._revisions.get(name, 0) + 1
+        section = _Section(name, value, revision, cut(name, value))
+        self._sections[name] = section
+        self.told.put_nowait(SectionReady(name, revision, value))
+        if self._stage2_began is None:
+            self._stage2_began = self._journal.elapsed
+        section.task = asyncio.create_task(self._enhance(section))
+        self._tasks.append(section.task)
+
+    def _withdraw(self, name: SectionName, reason: str) -> None:
+        section = self._sections.pop(name)
+        if section.task:
+            section.task.cancel()
+        self.told.put_nowait(SectionReplaced(name, section.revision, reason))
+
+    def _content(self) -> Content:
+        content = Content()
+        for name in SectionName:
+            if name in self._sections:
+                content = content.with_section(name, self._sections[name].value)
+        return content
+
+    def _stage1_judged(self) -> None:
+        missing = self._missing()
+        # What the lesson could still become: all that was written, enhanced.
+        at_best = [merge.enhanced_section(name, (), ()) for name in self._sections]
+        failed = merge.outcome_of(at_best) is Outcome.FAILED
+        last = self._last_stage1
+        if last is not None:
+            self._journal.stage1_ended(last.model, len(self._sections), failed)
+        if failed:
+            raise stage1_failure(last, missing, self.lesson_id)
+
+    def _stage1_reserve(self, model: str) -> float | None:
+        return self._reserve(
+            self._flow.stage1_provider, model, _STAGE1_PROMPT_TOKENS, self._flow.stage1_max_output_tokens
+        )
+
+    # --- Stage 2 ------------------------------------------------------------------------------------------------
+
+    async def _enhance(self, section: _Section) -> None:
+        """Attempts until every item stands, or none can help. Each answer can only better what there is."""
+        started = self._journal.elapsed
+        attempts, number = Attempts(self._flow.stage2_models), 0
+        reasons: tuple[str, ...] = ()
+        if not (self._flow.stage2_models and any(item.kind.needs_model for item in section.items)):
+            await self._analyser_alone(section)
+        while (wanted := section.wanting_model()) and (step := attempts.next()):
+            await asyncio.sleep(step.pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            if self._left(self._flow.margin_seconds) < _LEAST_ATTEMPT_SECONDS:
+                section.why = "; ".join(part for part in (_TOO_LATE, section.why) if part)
+                break
+            number += 1
+            self._note_fallback(section.name, step)
+            attempt, reasons = await self._section_attempt(section, step, wanted, reasons)
+            attempts.ended(attempt.outcome, reasons, attempt.retry_after_seconds)
+            if section.wanting_model():
+                self._journal.section_attempt_failed(attempt, len(section.wanting_model()), number)
+        self._section_done(section, self._journal.elapsed - started)
+
+    def _section_done(self, section: _Section, seconds: float) -> None:
+        section.done = True
+        result = section.result()
+        self._stage2_ended = self._journal.elapsed
+        model = next((item.text.translation_model for item in section.best.values() if item.text.translation_model), "")
+        self._journal.section_ended(result, model or next(iter(self._flow.stage2_models), ""), seconds)
+        self.told.put_nowait(SectionEnhanced(result))
+
+    def _note_fallback(self, name: SectionName, step: Step) -> None:
+        """Operators search for the one event that says that no section got through on the first model."""
+        if len(self._flow.stage2_models) < 2 or step.model == self._flow.stage2_models[0]:
+            return
+        asked = {section.name for section in self._sections.values() if section.items}
+        before = self._fell_back >= asked
+        self._fell_back.add(name)
+        if not before and self._fell_back >= asked:
+            self._journal.all_sections_fell_back(step.model)
+
+    async def _analyser_alone(self, section: _Section) -> None:
+        if not section.items:
+            return
+        call = self._enhance_call(section, "", uuid.uuid4().hex, (), ())
+        self._better(section, await self._stages.upstream.enhance(call))
+        section.why = section.why or "no model was asked"
+
+    async def _section_attempt(
+        self, section: _Section, step: Step, wanted: tuple[str, ...], reasons: tuple[str, ...]
+    ) -> tuple[Attempt, tuple[str, ...]]:
+        """One model call for the wanted items: its attempt as counted, and what a re-ask should mend."""
+        reserve = self._stage2_reserve(step.model, section)
+        async with self._stages.stage2_calls, self._row(step, Stage.STAGE2, section.name, reserve) as row:
+            call = self._enhance_call(section, step.model, row.id, wanted, reasons)
+            result = await self._stages.upstream.enhance(call)
+            improved = self._better(section, result)
+            attempt = row.settle(result.attempt or row.untold(), wasted=not improved)
+        section.why = result.failure or _why(attempt)
+        return attempt, _reasons(result)
+
+    def _enhance_call(
+        self, section: _Section, model: str, attempt_id: str, wanted: tuple[str, ...], reasons: tuple[str, ...]
+    ) -> EnhanceCall:
+        frame = self._sections.get(SectionName.FRAME)
+        return EnhanceCall(
+            section=section.name,
+            brief=self._brief,
+            frame=frame.value if frame and isinstance(frame.value, Frame) else None,
+            items=section.items,
+            model=model,
+            attempt_id=attempt_id,
+            timeout_seconds=max(_LEAST_ATTEMPT_SECONDS, self._left(self._flow.margin_seconds)),
+            mode=self._flow.mode,
+            wanted_ids=wanted,
+            reask_reasons=reasons,
+        )
+
+    def _better(self, section: _Section, result: EnhanceResult) -> bool:
+        """Takes each answer that is better than what stands; says whether any model's was."""
+        improved = False
+        for item in result.items:
+            known = section.best.get(item.text.id)
+            if known is None or _rank(item) < _rank(known):
+                section.best[item.text.id] = item
+                improved = improved or bool(item.text.reading_model or item.text.translation_model)
+        return improved
+
+    def _stage2_reserve(self, model: str, section: _Section) -> float | None:
+        characters = sum(len(item.text) for item in section.items)
+        output = _TOKENS_PER_ITEM * len(section.items) + _TOKENS_PER_CHARACTER * characters
+        return self._reserve(self._flow.stage2_provider, model, _STAGE2_PROMPT_TOKENS + 3 * output, output)
+
+    @property
+    def _stage2_seconds(self) -> float:
+        return max(0.0, self._stage2_ended - (self._stage2_began or 0.0)) if self._stage2_began is not None else 0.0
+
+    # --- rows, and the lesson -----------------------------------------------------------------------------------
+
+    def _reserve(self, provider: Provider, model: str, input_tokens: int, output_tokens: int) -> float | None:
+        return cost_usd(provider, model, TokenUsage(input_tokens, 0, output_tokens, 0), self._now())
+
+    @asynccontextmanager
+    async def _row(
+        self, step: Step, stage: Stage, section: SectionName | None, reserved_usd: float | None
+    ) -> AsyncIterator[_Row]:
+        """A ledger row around a call: whatever ends the call, the row is settled, once."""
+        provider = self._flow.stage1_provider if stage is Stage.STAGE1 else self._flow.stage2_provider
+        row_id = self._journal.opened(step, stage, section, reserved_usd)
+        row = _Row(row_id, self._journal, cancelled_attempt(row_id, stage, section, provider.value, step.model))
+        try:
+            yield row
+        finally:
+            if not row.settled:
+                row.settle(row.untold(), wasted=True)
+
+    def _built(self, versions: Versions) -> Lesson:
+        sections = tuple(self._told_of(name) for name in SectionName)
+        self._journal.stage2_ended(
+            [section for section in sections if section.items],
+            next(iter(self._flow.stage2_models), ""),
+            self._stage2_seconds,
+        )
+        attempts = self._journal.attempts
+        outcome = merge.outcome_of(sections)
+        if outcome is Outcome.FAILED:
+            raise stage1_failure(self._last_stage1, self._missing(), self.lesson_id)
+        return Lesson(
+            lesson_id=self.lesson_id,
+            brief=self._brief,
+            learner_level=self._spec.learner_level,
+            outcome=outcome,
+            sample=any(attempt.provider == Provider.OFFLINE.value for attempt in attempts),
+            created_at=self._created_at,
+            content=self._content(),
+            sections=sections,
+            attempts=attempts,
+            versions=versions,
+            notes=tuple(self._notes),
+            duration_seconds=self._journal.elapsed,
+            stage1_seconds=self._stage1_seconds,
+            stage2_seconds=self._stage2_seconds,
+        )
+
+    def _told_of(self, name: SectionName) -> EnhancedSection:
+        section = self._sections.get(name)
+        if section is None:
+            return merge.missing_section(name, self._missing_because.get(name, _TOO_LATE))
+        if not section.done:
+            section.why = section.why or _TOO_LATE
+        return section.result()
+
+
+_NO_VERSIONS = Versions(prompt_stage1="", prompt_stage2="", lesson_schema="", annotator="")
+
+
+@dataclass
+class _Row:
+    """An open ledger row."""
+
+    id: str
+    journal: Journal
+    cancelled: Attempt
+    settled: bool = False
+
+    def untold(self) -> Attempt:
+        """The attempt when nobody told how it ended."""
+        return self.cancelled
+
+    def settle(self, attempt: Attempt, *, wasted: bool) -> Attempt:
+        self.settled = True
+        return self.journal.settled(self.id, attempt, wasted=wasted)
+
+
+def _rank(item: EnhancedItem) -> tuple[bool, int, int]:
+    """Lower is better: complete, then with fewer faults, then with the more trusted reading."""
+    return (not item.text.complete, len(item.faults), list(ReadingProvenance).index(item.text.reading_provenance))
+
+
+def _reasons(result: EnhanceResult) -> tuple[str, ...]:
+    """What a re-ask tells the model: the faults by item."""
+    return tuple(f"{item.text.id}: {fault}" for item in result.items for fault in item.faults)
+
+
+def _why(attempt: Attempt) -> str:
+    if attempt.outcome is AttemptOutcome.OK:
+        return ""
+    return f"{attempt.model}: {attempt.outcome.value}: {attempt.reason}"
+
+
+async def _end(tasks: Sequence[asyncio.Task[None] | asyncio.Task[Versions]]) -> None:
+    """Cancels what still runs and waits for its end, so that nothing outlives the run."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
