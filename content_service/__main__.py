@@ -21,7 +21,12 @@ async def build(settings: ContentSettings) -> Service:
     client = model_client(settings, provider, "CANDO_AI_STAGE1_PROVIDER", observe)
     assert client is not None  # noqa: S101 - Stage 1 has no provider `none`
     servicer = ContentServicer(
-        ContentStage(client, settings.ai_stage1_reasoning_effort),
+        ContentStage(
+            client,
+            settings.ai_stage1_reasoning_effort,
+            settings.ai_stage1_first_token_seconds,
+            settings.ai_stream_stall_seconds,
+        ),
         provider,
         settings.ai_stage1_timeout_seconds,
         settings.ai_stage1_max_output_tokens,

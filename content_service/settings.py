@@ -16,6 +16,8 @@ class ContentSettings(ModelServerSettings):
 
     cando_ai_stage1_provider: Literal[Provider.OPENAI, Provider.OFFLINE] = Provider.OPENAI
     ai_stage1_timeout_seconds: Seconds = 180.0
+    ai_stage1_first_token_seconds: Seconds = 60.0
+    ai_stream_stall_seconds: Seconds = 20.0
     ai_stage1_reasoning_effort: Literal["minimal", "low", "medium", "high"] = "low"
     ai_stage1_max_output_tokens: Annotated[int, Field(ge=256, le=128_000)] = 8000
     content_port: Port = 50051

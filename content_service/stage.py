@@ -61,11 +61,15 @@ class ContentFinished:
 
 
 class ContentStage:
-    """Asks one model server. `max_output_tokens` and `reasoning_effort` are what a request gets by default."""
+    """Asks one model server. The limits are for the first text of an answer, and for any silence after it."""
 
-    def __init__(self, client: ModelClient, reasoning_effort: str) -> None:
+    def __init__(
+        self, client: ModelClient, reasoning_effort: str, first_token_seconds: float, stall_seconds: float
+    ) -> None:
         self._client = client
         self._reasoning_effort = reasoning_effort
+        self._first_token_seconds = first_token_seconds
+        self._stall_seconds = stall_seconds
 
     async def generate(self, request: ContentRequest) -> AsyncGenerator[SectionReleased | ContentFinished, None]:
         """Sections as they come, then always one ContentFinished, however the call ended."""
@@ -87,6 +91,8 @@ class ContentStage:
             timeout_seconds=request.timeout_seconds,
             schema=JsonSchema("lesson", prompts.sections_schema(request.wanted)),
             reasoning_effort=self._reasoning_effort,
+            first_token_seconds=self._first_token_seconds,
+            stall_seconds=self._stall_seconds,
         )
 
 

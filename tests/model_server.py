@@ -42,6 +42,8 @@ class Answer:
     cut_after: int | None = None
     """Characters of the answer after which the connection is broken."""
     chunk_delay_seconds: float = 0.0
+    stall_after: int | None = None
+    """Characters of the answer after which nothing comes any more, but comments."""
     drop_end: int = 0
     """Characters left out at the end of the answer."""
 
@@ -127,6 +129,9 @@ class ModelServer:
                 assert request.transport is not None
                 request.transport.close()
                 return response
+            while chosen.stall_after is not None and start >= chosen.stall_after:
+                await response.write(b": still here\n\n")
+                await asyncio.sleep(0.05)
             await response.write(_event({"content": content[start : start + CHUNK]}))
             self.chunks_written += 1
             await asyncio.sleep(chosen.chunk_delay_seconds)

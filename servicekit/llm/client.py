@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ class CallOutcome(enum.StrEnum):
     REFUSED = "refused"
     CONTENT_FILTER = "content_filter"
     TIMEOUT = "timeout"
+    FIRST_TOKEN_TIMEOUT = "first_token_timeout"  # noqa: S105 - a token of text, not a secret
+    STALLED = "stalled"
     BROKEN_STREAM = "broken_stream"
     CONNECTION = "connection"
     RATE_LIMITED = "rate_limited"
@@ -75,6 +78,10 @@ class ModelRequest:
     schema: JsonSchema | None = None
     temperature: float | None = None
     reasoning_effort: str | None = None
+    first_token_seconds: float = math.inf
+    """For the first text of a streamed answer."""
+    stall_seconds: float = math.inf
+    """For any silence after it; comments that only keep the connection alive are silence too."""
 
 
 @dataclass
@@ -214,19 +221,22 @@ class ModelStream:
             self._client._settle(self._call)  # noqa: SLF001 - the stream is the client's other half
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        deadline = asyncio.get_running_loop().time() + self._call.request.timeout_seconds
+        request, now = self._call.request, asyncio.get_running_loop().time
+        deadline = now() + request.timeout_seconds
+        silence = now() + request.first_token_seconds
         try:
             # A limit around each wait and none around a yield: what the reader does meanwhile is not ours to cancel.
-            async with asyncio.timeout_at(deadline):
-                response = await self._stack.enter_async_context(self._open(self._call.request))
+            async with asyncio.timeout_at(min(deadline, silence)):
+                response = await self._stack.enter_async_context(self._open(request))
             chunks = response.iter_bytes()
             while not self._call.done:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(min(deadline, silence)):
                     chunk = await anext(chunks, None)
                 if chunk is None:
                     break
                 for delta in self._call.read_chunk(chunk):
                     yield delta
+                    silence = now() + request.stall_seconds
             self._call.stream_ended()
         except (openai.OpenAIError, httpx2.HTTPError, TimeoutError) as error:
             self._call.failed(error)
@@ -350,7 +360,7 @@ class _Call:
         """A transport or status error of the SDK."""
         if self._judged:
             return
-        self._judge(*_classify(error, bool(self._parts), self.request.timeout_seconds))
+        self._judge(*_classify(error, bool(self._parts), self.request, time.monotonic() - self._started))
         if isinstance(error, openai.APIStatusError):
             self.reply.retry_after_seconds = _retry_after(error.response.headers.get("retry-after"))
 
@@ -380,12 +390,12 @@ _BY_STATUS = {
 _BY_CODE = {"insufficient_quota": CallOutcome.QUOTA, "model_not_found": CallOutcome.UNKNOWN_MODEL}
 
 
-def _classify(error: Exception, text_came: bool, timeout_seconds: float) -> tuple[CallOutcome, str]:
+def _classify(error: Exception, text_came: bool, request: ModelRequest, took: float) -> tuple[CallOutcome, str]:
     # The aiohttp backend tells a refused connection as one that timed out.
     if isinstance(error.__cause__, httpx2.ConnectTimeout):
         return CallOutcome.CONNECTION, f"no connection to the model server: {error.__cause__}"
     if isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException):
-        return CallOutcome.TIMEOUT, f"no end within {timeout_seconds:g} s"
+        return _too_slow(text_came, request, took)
     if isinstance(error, openai.APIStatusError):
         default = CallOutcome.SERVER_ERROR if error.status_code >= 500 else CallOutcome.BAD_REQUEST
         outcome = _BY_CODE.get(str(error.code)) or _BY_STATUS.get(error.status_code, default)
@@ -393,6 +403,15 @@ def _classify(error: Exception, text_came: bool, timeout_seconds: float) -> tupl
     if text_came:
         return CallOutcome.BROKEN_STREAM, "the connection broke in mid-answer"
     return CallOutcome.CONNECTION, f"no connection to the model server: {error.__cause__ or error}"
+
+
+def _too_slow(text_came: bool, request: ModelRequest, took: float) -> tuple[CallOutcome, str]:
+    """Which of the three limits it was."""
+    if took >= request.timeout_seconds:
+        return CallOutcome.TIMEOUT, f"no end within {request.timeout_seconds:g} s"
+    if text_came:
+        return CallOutcome.STALLED, f"no more text within {request.stall_seconds:g} s"
+    return CallOutcome.FIRST_TOKEN_TIMEOUT, f"no text within {request.first_token_seconds:g} s"
 
 
 def _body_message(error: openai.APIStatusError) -> str:

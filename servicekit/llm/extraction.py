@@ -407,7 +407,8 @@ class SectionStream:
         if parsed is None or parsed.end != len(slice_):
             self._scanner.stop()
             return False
-        if not _is_empty(parsed.value) and not _swallowed(parsed.value, self._keys):
+        # An empty value is handed out as it stands; `finish` refuses the whole, and no model accepts such a section.
+        if not _swallowed(parsed.value, self._keys):
             self._pending = _pending(event.key, parsed, slice_)
         return True
 

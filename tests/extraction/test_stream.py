@@ -62,10 +62,11 @@ def test_an_envelope_with_a_second_key_ends_the_stream() -> None:
 
 
 @pytest.mark.parametrize("empty", ["null", '""', "[]", "{}", "[ ]"])
-def test_an_empty_section_is_never_released_and_the_whole_is_refused_by_its_name(empty: str) -> None:
+def test_an_empty_section_is_handed_out_as_it_stands_and_the_whole_is_refused_by_its_name(empty: str) -> None:
     stream = SectionStream(WANTED)
     sections = stream.feed(f'{{"reading": {{"title": "朝"}}, "dialogue": {empty}, "grammar": ["は"]}}')
-    assert [section.key for section in sections] == ["reading", "grammar"]
+    assert [section.key for section in sections] == ["reading", "dialogue", "grammar"]
+    assert not sections[1].value
     with pytest.raises(ExtractError) as refused:
         stream.finish("stop")
     assert (refused.value.reason, refused.value.detail) == ("empty_section", "dialogue")

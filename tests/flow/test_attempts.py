@@ -21,7 +21,7 @@ from lesson.models import (
 from lesson.v1 import lesson_service_pb2 as pb
 from servicekit.errors import read_error
 from tests.model_server import Answer, ModelServer
-from tests.trio import Trio, trio
+from tests.trio import Trio, trio, until
 
 DOWN = Answer(status=500, error={"message": "down"})
 KEYS = [name.json_key for name in SectionName]
@@ -205,6 +205,21 @@ async def test_a_caller_whose_time_ends_first_is_told_with_the_lessons_id(
     assert (error.status, error.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
     assert re.fullmatch(r"[0-9a-f-]{36}", error.lesson_id)
     assert 'nidan_lessons_total{outcome="cancelled",source="generated"} 1.0' in text
+
+
+async def test_after_the_last_caller_has_gone_at_most_two_more_chunks_are_written(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    model.always["stage1"] = Answer(chunk_delay_seconds=0.05)
+    async with trio(monkeypatch, model) as running:
+        call = running.stub.StreamLesson(pb.StreamLessonRequest(spec=pb.LessonSpec(can_do_id="JF:349")), timeout=30)
+        async for _ in call:
+            break
+        await until(lambda: model.chunks_written >= 3)
+        written = model.chunks_written
+        call.cancel()
+        await settled(model)
+        assert model.chunks_written <= written + 2
 
 
 async def settled(model: ModelServer) -> None:

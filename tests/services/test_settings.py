@@ -15,7 +15,7 @@ import content_service.__main__ as content_main
 from content_service.settings import ContentSettings
 from enhancer_service.settings import EnhancerSettings
 from gateway.settings import GatewaySettings
-from lesson.models import Outcome, ReadingProvenance, SectionName
+from lesson.models import AttemptOutcome, Outcome, ReadingProvenance, SectionName
 from lesson.v1 import lesson_service_pb2 as pb
 from servicekit.server import serving
 from servicekit.settings import SettingsError, load
@@ -103,6 +103,30 @@ async def test_ai_stage1_timeout_seconds_bounds_the_attempt(
     async with trio(monkeypatch, model, {"AI_STAGE1_TIMEOUT_SECONDS": "0.2"}) as running:
         refused = await running.refused()
     assert "no end within 0.2 s" in refused.message
+
+
+async def test_ai_stage1_first_token_seconds_bounds_the_wait_for_text(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    model.script["stage1"] = [Answer(delay_seconds=5)]
+    async with trio(monkeypatch, model, {"AI_STAGE1_FIRST_TOKEN_SECONDS": "0.3"}) as running:
+        lesson, _ = await running.generate()
+    assert lesson.attempts[0].outcome is AttemptOutcome.FIRST_TOKEN_TIMEOUT
+    assert lesson.attempts[0].reason == "no text within 0.3 s"
+    assert lesson.outcome is Outcome.COMPLETE
+
+
+async def test_ai_stream_stall_seconds_bounds_a_silence_and_keeps_what_was_confirmed(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    model.script["stage1"] = [Answer(stall_after=6000)]
+    async with trio(monkeypatch, model, {"AI_STREAM_STALL_SECONDS": "0.4"}) as running:
+        lesson, _ = await running.generate()
+    first, again = model.asked("stage1")
+    assert lesson.attempts[0].outcome is AttemptOutcome.STALLED
+    assert lesson.outcome is Outcome.COMPLETE
+    assert list(again.data["confirmed"]) == first.data["sections"][: -len(again.data["sections"])]
+    assert again.data["confirmed"]
 
 
 async def test_ai_stage2_timeout_seconds_bounds_each_section(
