@@ -7,12 +7,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools
+CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools benchmarks
 
-.PHONY: help setup demo up check test stubs golden compose lock clean
+.PHONY: help setup demo up check test bench bench-smoke stubs golden compose lock clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make .venv from the locked, hash-checked requirements
 
@@ -42,7 +42,13 @@ check: setup ## ruff, mypy strict, import contracts, buf lint, stubs fresh
 	@echo "check passed"
 
 test: setup ## the whole suite, through the wire
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile --cov
+
+bench: setup ## a lesson beside its own Stage 1 stream, on a paced model server (35 s; docs/bench.md)
+	@$(BIN)/python -m benchmarks.latency
+
+bench-smoke: setup ## the same, once and at 1/100 of the time: for CI
+	@$(BIN)/python -m benchmarks.latency --smoke
 
 stubs: setup ## generate lesson/v1 from protos/
 	@$(BIN)/python tools/stubs.py

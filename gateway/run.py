@@ -105,7 +105,7 @@ class _Section:
     why: str = ""
     """Why it is not enhanced, as far as the last attempt told."""
     done: bool = False
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[None] = field(init=False)
 
     def result(self) -> EnhancedSection:
         texts = [item.text for item in self.best.values()]
@@ -155,7 +155,8 @@ class Run:
         self._sections: dict[SectionName, _Section] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._revisions: dict[SectionName, int] = {}
-        self._fell_back: set[SectionName] = set()
+        self._fell_back: dict[SectionName, str] = {}
+        self._all_fell_back = False
         self._last_stage1: Attempt | None = None
         self._stage1_seconds = 0.0
         self._stage2_began: float | None = None
@@ -186,7 +187,7 @@ class Run:
         try:
             async with asyncio.timeout(self._left(self._flow.margin_seconds)):
                 await self._stage1()
-                await asyncio.gather(*(section.task for section in self._sections.values() if section.task))
+                await asyncio.gather(*(section.task for section in self._sections.values()))
                 told = await versions
         except TimeoutError:
             self._notes.append("the deadline came first: the lesson is what there was by then")
@@ -246,7 +247,7 @@ class Run:
                 async for event in events:
                     if isinstance(event, ContentResult):
                         result = event
-                    elif event.name in wanted:
+                    else:
                         released.add(event.name)
                         self._release(event.name, event.value)
             self._agree(result, wanted, released)
@@ -285,8 +286,7 @@ class Run:
 
     def _withdraw(self, name: SectionName, reason: str) -> None:
         section = self._sections.pop(name)
-        if section.task:
-            section.task.cancel()
+        section.task.cancel()
         self.told.put_nowait(SectionReplaced(name, section.revision, reason))
 
     def _content(self) -> Content:
@@ -306,6 +306,7 @@ class Run:
             self._journal.stage1_ended(last.model, len(self._sections), failed)
         if failed:
             raise stage1_failure(last, missing, self.lesson_id)
+        self._tell_if_all_fell_back()
 
     def _stage1_reserve(self, model: str) -> float | None:
         return self._reserve(
@@ -343,14 +344,16 @@ class Run:
         self.told.put_nowait(SectionEnhanced(result))
 
     def _note_fallback(self, name: SectionName, step: Step) -> None:
+        if step.model != self._flow.stage2_models[0]:
+            self._fell_back[name] = step.model
+            self._tell_if_all_fell_back()
+
+    def _tell_if_all_fell_back(self) -> None:
         """Operators search for the one event that says that no section got through on the first model."""
-        if len(self._flow.stage2_models) < 2 or step.model == self._flow.stage2_models[0]:
-            return
         asked = {section.name for section in self._sections.values() if section.items}
-        before = self._fell_back >= asked
-        self._fell_back.add(name)
-        if not before and self._fell_back >= asked:
-            self._journal.all_sections_fell_back(step.model)
+        if self._stage1_seconds and not self._all_fell_back and asked <= self._fell_back.keys():
+            self._all_fell_back = True
+            self._journal.all_sections_fell_back(next(iter(self._fell_back.values())))
 
     async def _analyser_alone(self, section: _Section) -> None:
         if not section.items:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import re
 import signal
 import time
@@ -110,7 +111,11 @@ def start(name: str, settings_kind: type[S], build: Callable[[S], Awaitable[Serv
     """
 
     async def serve() -> None:
-        await run(await build(load(settings_kind)))
+        service = await build(load(settings_kind))
+        # What start-up made stays for ever: the collector need not walk through it, which took up to 70 ms of the loop.
+        gc.collect()
+        gc.freeze()
+        await run(service)
 
     try:
         uvloop.run(serve())

@@ -190,6 +190,55 @@ async def test_a_run_ends_partial_before_its_deadline_with_what_it_has(
     assert mine == [AttemptOutcome.TIMEOUT]
 
 
+async def test_sections_that_never_got_their_turn_by_the_deadline_are_plain_and_say_so(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    model.always |= {name.value: Answer(delay_seconds=0.8) for name in SectionName}
+    env = {"LESSON_DEADLINE_SECONDS": "5.5", "STAGE2_RESERVE_SECONDS": "1.5", "STAGE2_CALLS_LIMIT": "1"}
+    async with trio(monkeypatch, model, env) as running:
+        lesson, master = await running.generate()
+        await settled(model)
+    assert lesson.outcome is Outcome.PARTIAL
+    assert any("the deadline came first" in reason for reason in master["metadata"]["sectionReasons"].values())
+    assert any("deadline" in note for note in lesson.notes)
+
+
+async def test_a_lesson_whose_turn_never_comes_is_refused_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    model.always["stage1"] = Answer(delay_seconds=30)
+    env = {"LESSON_DEADLINE_SECONDS": "5", "STAGE2_RESERVE_SECONDS": "1.5", "STAGE1_CALLS_LIMIT": "1"}
+    async with trio(monkeypatch, model, env) as running:
+        first = asyncio.create_task(running.refused())
+        await until(lambda: bool(model.calls))
+        second = await running.refused(timeout_seconds=3)
+        await first
+    assert (second.status, second.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+    assert second.lesson_id
+    assert len(model.asked("stage1")) == 1
+
+
+async def test_a_timeout_too_short_for_any_attempt_calls_no_model(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    async with trio(monkeypatch, model) as running:
+        refused = await running.refused(timeout_seconds=0.5)
+    assert refused.reason == "DEADLINE_EXCEEDED"
+    assert not model.calls
+
+
+async def test_sections_that_only_the_whole_answer_gives_are_taken_from_it(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    commented = model.good_stage1_text().replace(', "dialogue":', ',\n// the conversation\n"dialogue":', 1)
+    assert "//" in commented
+    model.script["stage1"] = [Answer(text=commented)]
+    async with trio(monkeypatch, model) as running:
+        lesson, _ = await running.generate()
+    assert lesson.outcome is Outcome.COMPLETE
+    assert len(model.asked("stage1")) == 1
+
+
 async def test_a_caller_whose_time_ends_first_is_told_with_the_lessons_id(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:

@@ -1,0 +1,131 @@
+"""The gateway against stages that keep the contract in ways ours seldom do: each a real gRPC server with a script."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from lesson import wire
+from lesson.models import AttemptOutcome, Content, Outcome, SectionName, Stage, attempt_reported
+from lesson.v1 import content_service_pb2 as pb
+from lesson.v1 import content_service_pb2_grpc, lesson_pb2
+from lesson.v1 import lesson_service_pb2 as lesson_service_pb
+from servicekit.llm.client import Reply
+from servicekit.server import Service, serving
+from servicekit.telemetry import Registry
+from tests.model_server import ModelServer
+from tests.trio import trio
+
+Script = Callable[[pb.GenerateContentRequest], list[pb.GenerateContentResponse]]
+
+
+class Scripted(content_service_pb2_grpc.ContentServiceServicer):
+    """Says what its script says."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    async def GenerateContent(self, request: Any, _context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        for event in self._script(request):
+            yield event
+
+    async def Describe(self, _request: Any, _context: Any) -> pb.ContentServiceDescribeResponse:  # noqa: N802
+        return pb.ContentServiceDescribeResponse()
+
+    def register(self, server: Any) -> None:
+        content_service_pb2_grpc.add_ContentServiceServicer_to_server(self, server)
+
+
+@asynccontextmanager
+async def content_service(script: Script) -> AsyncIterator[str]:
+    service = Service(
+        name="scripted", bind="127.0.0.1", port=0, health_port=0, metrics_port=0, grpc_names=(),
+        register=Scripted(script).register, registry=Registry(), longest_call_seconds=5.0,
+    )  # fmt: skip
+    async with serving(service) as ports:
+        yield f"127.0.0.1:{ports.grpc}"
+
+
+def released(content: Content, name: SectionName, revision: int = 1) -> pb.GenerateContentResponse:
+    value = content.section(name)
+    assert value is not None
+    message: Any = pb.SectionReleased(revision=revision, content=wire.to_message(Content().with_section(name, value)))
+    message.name = wire.enum_to_number(name)
+    return pb.GenerateContentResponse(section=message)
+
+
+def finished(request: pb.GenerateContentRequest, content: Content) -> pb.GenerateContentResponse:
+    attempt = attempt_reported(
+        Reply(), attempt_id=request.attempt_id, stage=Stage.STAGE1, section=None, provider="openai",
+        model=request.model, outcome=AttemptOutcome.OK, reason="",
+    )  # fmt: skip
+    done = pb.ContentFinished(content=wire.to_message(content), attempt=wire.to_message(attempt))
+    return pb.GenerateContentResponse(finished=done)
+
+
+async def whole(monkeypatch: pytest.MonkeyPatch, model: ModelServer) -> Content:
+    async with trio(monkeypatch, model) as running:
+        lesson, _ = await running.generate()
+    return lesson.content
+
+
+async def test_a_section_that_the_stage_revises_is_replaced_and_its_stage_2_begun_anew(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    content = await whole(monkeypatch, model)
+    assert content.dialogue
+    shorter = content.model_copy(
+        update={"dialogue": content.dialogue.model_copy(update={"turns": content.dialogue.turns[:4]})}
+    )
+
+    def script(request: pb.GenerateContentRequest) -> list[pb.GenerateContentResponse]:
+        dialogue = [released(shorter, SectionName.DIALOGUE), released(content, SectionName.DIALOGUE, 2)]
+        return [released(content, SectionName.FRAME), *dialogue, finished(request, content)]
+
+    async with content_service(script) as address, trio(monkeypatch, model, {"CONTENT_ADDRESS": address}) as running:
+        request = lesson_service_pb.StreamLessonRequest(spec=lesson_service_pb.LessonSpec(can_do_id="JF:349"))
+        events = [event async for event in running.stub.StreamLesson(request, timeout=20)]
+
+    replaced = [event.section_replaced for event in events if event.WhichOneof("event") == "section_replaced"]
+    assert [(event.name, event.revision) for event in replaced] == [(lesson_pb2.SECTION_NAME_DIALOGUE, 1)]
+    lesson = events[-1].completed.lesson
+    assert lesson.outcome == lesson_pb2.OUTCOME_COMPLETE
+    assert wire.from_message(Content, lesson.content) == content
+    assert {section.name: section.revision for section in lesson.sections}[lesson_pb2.SECTION_NAME_DIALOGUE] == 2
+
+
+async def test_a_stage_that_ends_without_a_result_is_asked_again_for_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    content = await whole(monkeypatch, model)
+    asked: list[list[int]] = []
+
+    def script(request: pb.GenerateContentRequest) -> list[pb.GenerateContentResponse]:
+        asked.append(list(request.sections_wanted))
+        if len(asked) == 1:
+            return [released(content, SectionName.FRAME), released(content, SectionName.READING)]
+        return [finished(request, content)]
+
+    async with content_service(script) as address, trio(monkeypatch, model, {"CONTENT_ADDRESS": address}) as running:
+        lesson, _ = await running.generate()
+    assert lesson.outcome is Outcome.COMPLETE
+    assert asked == [[1, 2, 3, 4, 5, 6, 7], [3, 4, 5, 6, 7]]
+    assert lesson.attempts[0].outcome is AttemptOutcome.UPSTREAM
+
+
+async def test_an_answer_of_a_stage_that_cannot_be_read_is_that_attempts_failure(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    content = await whole(monkeypatch, model)
+
+    def script(request: pb.GenerateContentRequest) -> list[pb.GenerateContentResponse]:
+        nameless = pb.GenerateContentResponse(section=pb.SectionReleased(revision=1))
+        return [nameless] if request.model == "gpt-5" else [finished(request, content)]
+
+    async with content_service(script) as address, trio(monkeypatch, model, {"CONTENT_ADDRESS": address}) as running:
+        lesson, _ = await running.generate()
+    assert lesson.outcome is Outcome.COMPLETE
+    assert "cannot be read" in lesson.attempts[0].reason
