@@ -52,6 +52,8 @@ from servicekit.telemetry import LessonMetrics
 _DESCRIBE_SECONDS = 5.0
 _LEAST_ATTEMPT_SECONDS = 1.0
 """With less left than this an attempt is not begun."""
+_RESTART_SECONDS = 5.0
+"""A stage that cannot be reached is waited for so long; trying it meanwhile would only use attempts up."""
 _TOO_LATE = "the deadline came first"
 
 # What an attempt can cost at the most, for its reservation: prompts of ours are below, answers are cut there.
@@ -214,6 +216,8 @@ class Run:
             result = await self._stage1_attempt(step, missing, reasons)
             reasons = result.faults
             attempts.ended(result.attempt.outcome, reasons, result.attempt.retry_after_seconds)
+            if not await self._reachable(result.attempt):
+                break
         self._stage1_seconds = self._journal.elapsed
         self._stage1_judged()
 
@@ -333,6 +337,8 @@ class Run:
             attempts.ended(attempt.outcome, reasons, attempt.retry_after_seconds)
             if section.wanting_model():
                 self._journal.section_attempt_failed(attempt, len(section.wanting_model()), number)
+            if not await self._reachable(attempt):
+                break
         self._section_done(section, self._journal.elapsed - started)
 
     def _section_done(self, section: _Section, seconds: float) -> None:
@@ -410,6 +416,12 @@ class Run:
     @property
     def _stage2_seconds(self) -> float:
         return max(0.0, self._stage2_ended - (self._stage2_began or 0.0)) if self._stage2_began is not None else 0.0
+
+    async def _reachable(self, attempt: Attempt) -> bool:
+        """After an attempt that its stage's process did not answer: whether the process comes back."""
+        if attempt.outcome is not AttemptOutcome.UPSTREAM:
+            return True
+        return await self._stages.upstream.ready(attempt.stage, _RESTART_SECONDS)
 
     # --- rows, and the lesson -----------------------------------------------------------------------------------
 

@@ -110,6 +110,16 @@ class Upstream:
         for channel in self._channels:
             await channel.close()
 
+    async def ready(self, stage: Stage, seconds: float) -> bool:
+        """Waits until a stage can be reached, as after a restart of it; False when it could not in that time."""
+        channel = self._channels[0 if stage is Stage.STAGE1 else 1]
+        try:
+            async with asyncio.timeout(seconds):
+                await channel.channel_ready()
+        except TimeoutError:
+            return False
+        return True
+
     async def describe(self, timeout_seconds: float) -> Versions:
         """What the stages say made the lesson; empty where one does not answer, which is no reason to make none."""
         content, enhancer = await asyncio.gather(

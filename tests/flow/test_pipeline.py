@@ -167,7 +167,7 @@ STAGE1_FAULTS: dict[str, tuple[Answer, str, grpc.StatusCode, bool]] = {
     "no end": (Answer(text='{"frame":{"a', finish=None), "STAGE1_BROKEN_STREAM", grpc.StatusCode.UNAVAILABLE, True),
     "server error": (DEAD, "STAGE1_SERVER_ERROR", grpc.StatusCode.UNAVAILABLE, True),
     "rate limit": (
-        Answer(status=429, error={"message": "slow down"}, headers={"Retry-After": "7"}),
+        Answer(status=429, error={"message": "slow down"}, headers={"Retry-After": "0.3"}),
         "STAGE1_RATE_LIMITED", grpc.StatusCode.RESOURCE_EXHAUSTED, True,
     ),
     "quota": (
@@ -199,7 +199,7 @@ async def test_a_stage_1_that_fails_is_an_error_with_its_reason(
     assert (error.reason, error.status, error.retryable) == (reason, status, retryable)
     assert error.stage == "stage1"
     assert error.lesson_id
-    assert error.retry_after_seconds == (7.0 if fault == "rate limit" else None)
+    assert error.retry_after_seconds == (0.3 if fault == "rate limit" else None)
     assert 'nidan_lessons_total{outcome="failed",source="generated"} 1.0' in text
     assert len(model.asked("stage1")) <= 5
     assert {call.body["model"] for call in model.asked("stage1")} == {"gpt-5", "gpt-4o", "gpt-6.1-sol"}
