@@ -209,15 +209,15 @@ class Run:
         """Attempts until every section is there, or none can help; then what is missing is said."""
         attempts = Attempts(self._stage1_chain())
         reasons: tuple[str, ...] = ()
-        while (missing := self._missing()) and (step := attempts.next()):
+        reachable = True
+        while reachable and (missing := self._missing()) and (step := attempts.next()):
             await asyncio.sleep(step.pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             if self._left(self._flow.reserve_seconds) < _LEAST_ATTEMPT_SECONDS:
                 break
             result = await self._stage1_attempt(step, missing, reasons)
             reasons = result.faults
             attempts.ended(result.attempt.outcome, reasons, result.attempt.retry_after_seconds)
-            if not await self._reachable(result.attempt):
-                break
+            reachable = not self._missing() or await self._reachable(result.attempt)
         self._stage1_seconds = self._journal.elapsed
         self._stage1_judged()
 
@@ -326,7 +326,8 @@ class Run:
         reasons: tuple[str, ...] = ()
         if not (self._flow.stage2_models and any(item.kind.needs_model for item in section.items)):
             await self._analyser_alone(section)
-        while (wanted := section.wanting_model()) and (step := attempts.next()):
+        reachable = True
+        while reachable and (wanted := section.wanting_model()) and (step := attempts.next()):
             await asyncio.sleep(step.pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             if self._left(self._flow.margin_seconds) < _LEAST_ATTEMPT_SECONDS:
                 section.why = "; ".join(part for part in (_TOO_LATE, section.why) if part)
@@ -335,10 +336,9 @@ class Run:
             self._note_fallback(section.name, step)
             attempt, reasons = await self._section_attempt(section, step, wanted, reasons)
             attempts.ended(attempt.outcome, reasons, attempt.retry_after_seconds)
-            if section.wanting_model():
-                self._journal.section_attempt_failed(attempt, len(section.wanting_model()), number)
-            if not await self._reachable(attempt):
-                break
+            if still := section.wanting_model():
+                self._journal.section_attempt_failed(attempt, len(still), number)
+                reachable = await self._reachable(attempt)
         self._section_done(section, self._journal.elapsed - started)
 
     def _section_done(self, section: _Section, seconds: float) -> None:

@@ -70,7 +70,6 @@ def channel_options() -> list[tuple[str, Any]]:
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         # A service that is started again is found within a second, not after a backoff of minutes.
         ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.min_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.enable_retries", 0),
         ("grpc.enable_http_proxy", 0),  # a proxy is for the way to the providers, not between services

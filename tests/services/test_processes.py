@@ -36,7 +36,7 @@ class Process:
     async def until_started(self) -> None:
         async with asyncio.timeout(20):
             while not self.port:
-                await self._read_line()
+                assert await self._read_line(), f"{self.module} ended before it had started"
 
     async def _read_line(self) -> bool:
         assert self.running.stdout is not None
