@@ -66,7 +66,6 @@ def test_a_caller_who_leaves_in_the_middle_disturbs_nobody() -> None:
         assert server.process.wait(timeout=5) == 0
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory where Linux tells it")
 def test_it_stays_small(process: Started) -> None:
     connection = connect(process)
     for _ in range(20):
