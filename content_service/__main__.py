@@ -41,6 +41,8 @@ async def build(settings: ContentSettings) -> Service:
         register=servicer.register,
         registry=registry,
         longest_call_seconds=settings.ai_stage1_timeout_seconds,
+        calls_limit=settings.content_calls_limit,
+        limited=(f"/{FULL_NAME}/GenerateContent",),
         log_level=settings.log_level,
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,

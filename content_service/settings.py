@@ -20,6 +20,7 @@ class ContentSettings(ModelServerSettings):
     ai_stream_stall_seconds: Seconds = 20.0
     ai_stage1_reasoning_effort: Literal["minimal", "low", "medium", "high"] = "low"
     ai_stage1_max_output_tokens: Annotated[int, Field(ge=256, le=128_000)] = 8000
+    content_calls_limit: Annotated[int, Field(ge=1)] = 200
     content_port: Port = 50051
     content_health_port: Port = 50061
     content_metrics_port: Port = 9101

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from servicekit.llm.capabilities import Provider
 from servicekit.llm.settings import ModelServerSettings
@@ -15,6 +17,7 @@ class EnhancerSettings(ModelServerSettings):
     cando_ai_stage2_provider: Provider = Provider.OPENAI
     ai_stage2_timeout_seconds: Seconds = 60.0
     romaji_style: Literal["macron", "double", "kana"] = "macron"
+    enhancer_calls_limit: Annotated[int, Field(ge=1)] = 400
     enhancer_port: Port = 50052
     enhancer_health_port: Port = 50062
     enhancer_metrics_port: Port = 9102

@@ -19,7 +19,7 @@ from servicekit.telemetry import LessonMetrics, Registry
 NAME = "gateway"
 
 
-async def build(settings: GatewaySettings) -> Service:
+async def build(settings: GatewaySettings, ledger: MemoryLedger | None = None) -> Service:
     """Makes the real adapters, inside the running loop; `serving` or `run` opens the ports."""
     registry = Registry()
     upstream = Upstream(settings.content_address, settings.enhancer_address)
@@ -28,7 +28,7 @@ async def build(settings: GatewaySettings) -> Service:
         upstream=upstream,
         catalogue=Catalogue.shipped(),
         metrics=_metrics(registry, settings),
-        ledger=MemoryLedger(),
+        ledger=ledger or MemoryLedger(),
     )
     servicer = LessonServicer(pipeline, settings.lesson_deadline_seconds)
     return Service(
@@ -41,6 +41,7 @@ async def build(settings: GatewaySettings) -> Service:
         register=servicer.register,
         registry=registry,
         longest_call_seconds=settings.lesson_deadline_seconds,
+        calls_limit=settings.lessons_limit,
         log_level=settings.log_level,
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,
@@ -58,6 +59,7 @@ def _flow(settings: GatewaySettings) -> Flow:
         reserve_seconds=settings.stage2_reserve_seconds,
         margin_seconds=RUN_MARGIN_SECONDS,
         mode=EnhancementMode.MODEL,
+        restart_seconds=settings.stage_restart_seconds,
         stage1_max_output_tokens=settings.ai_stage1_max_output_tokens,
         lessons_limit=settings.lessons_limit,
         stage1_calls_limit=settings.stage1_calls_limit,
@@ -73,7 +75,6 @@ def _metrics(registry: Registry, settings: GatewaySettings) -> LessonMetrics:
     metrics.publish_zeros(
         settings.stage1_models, settings.stage2_models, tuple(AttemptOutcome), tuple(SectionName), tuple(SectionState)
     )
-    metrics.shed.labels(NAME)
     _publish_ends(metrics, settings.cando_ai_stage1_provider, settings.stage1_models)
     _publish_ends(metrics, settings.cando_ai_stage2_provider, settings.stage2_models)
     return metrics

@@ -40,6 +40,7 @@ _REMEDIES: dict[AttemptOutcome, Remedy] = {
     AttemptOutcome.RATE_LIMITED: Remedy.RETRY,
     AttemptOutcome.SERVER_ERROR: Remedy.RETRY,
     AttemptOutcome.UPSTREAM: Remedy.RETRY,
+    AttemptOutcome.SHED: Remedy.RETRY,
 }
 """Anything else (a refusal, a key, a quota, a limit of time) the same model would only say again: the next one."""
 

@@ -41,6 +41,7 @@ _STAGE1_ERRORS: Mapping[AttemptOutcome, tuple[type[ServiceError], bool]] = {
     AttemptOutcome.QUOTA: (OverloadedError, False),
     AttemptOutcome.BUDGET_TOO_SMALL: (OverloadedError, False),
     AttemptOutcome.RATE_LIMITED: (OverloadedError, True),
+    AttemptOutcome.SHED: (OverloadedError, True),
     AttemptOutcome.REFUSED: (ServiceError, False),
     AttemptOutcome.CONTENT_FILTER: (ServiceError, False),
     AttemptOutcome.INVALID_JSON: _BAD_ANSWER,

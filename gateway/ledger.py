@@ -20,6 +20,7 @@ _NOT_CHARGED = {
     AttemptOutcome.UNKNOWN_MODEL,
     AttemptOutcome.BUDGET_TOO_SMALL,
     AttemptOutcome.RETIRED,
+    AttemptOutcome.SHED,
 }
 
 

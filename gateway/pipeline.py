@@ -95,7 +95,6 @@ class Pipeline:
             violation = FieldViolation("spec.model", f"not in the configured chain ({chain})")
             raise InvalidRequestError(f"Model {spec.model!r} is not served here.", violations=[violation])
         if len(self._running) >= self._flow.lessons_limit:
-            self._metrics.shed.labels("gateway").inc()
             raise OverloadedError(
                 "As many lessons are being made as this gateway takes.", retry_after_seconds=_COME_BACK_SECONDS
             )

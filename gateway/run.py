@@ -42,7 +42,7 @@ from lesson.models import (
     SectionValue,
     Stage,
     Versions,
-    cancelled_attempt,
+    unanswered_attempt,
 )
 from servicekit.errors import ServiceError
 from servicekit.llm.capabilities import Provider
@@ -52,8 +52,6 @@ from servicekit.telemetry import LessonMetrics
 _DESCRIBE_SECONDS = 5.0
 _LEAST_ATTEMPT_SECONDS = 1.0
 """With less left than this an attempt is not begun."""
-_RESTART_SECONDS = 5.0
-"""A stage that cannot be reached is waited for so long; trying it meanwhile would only use attempts up."""
 _TOO_LATE = "the deadline came first"
 
 # What an attempt can cost at the most, for its reservation: prompts of ours are below, answers are cut there.
@@ -76,6 +74,8 @@ class Flow:
     """Kept from Stage 1 for the sections written last."""
     margin_seconds: float
     """A run ends this long before its deadline, with what it has."""
+    restart_seconds: float
+    """A stage that cannot be reached is waited for so long; trying it meanwhile would only use attempts up."""
     mode: EnhancementMode
     stage1_max_output_tokens: int
     lessons_limit: int
@@ -365,7 +365,10 @@ class Run:
         if not section.items:
             return
         call = self._enhance_call(section, "", uuid.uuid4().hex, (), ())
-        self._better(section, await self._stages.upstream.enhance(call))
+        result = await self._stages.upstream.enhance(call)
+        if result.failure and await self._stages.upstream.ready(Stage.STAGE2, self._flow.restart_seconds):
+            result = await self._stages.upstream.enhance(call)
+        self._better(section, result)
         section.why = section.why or "no model was asked"
 
     async def _section_attempt(
@@ -377,7 +380,7 @@ class Run:
             call = self._enhance_call(section, step.model, row.id, wanted, reasons)
             result = await self._stages.upstream.enhance(call)
             improved = self._better(section, result)
-            attempt = row.settle(result.attempt or row.untold(), wasted=not improved)
+            attempt = row.settle(result.attempt or row.untold, wasted=not improved)
         section.why = result.failure or _why(attempt)
         return attempt, _reasons(result)
 
@@ -421,7 +424,7 @@ class Run:
         """After an attempt that its stage's process did not answer: whether the process comes back."""
         if attempt.outcome is not AttemptOutcome.UPSTREAM:
             return True
-        return await self._stages.upstream.ready(attempt.stage, _RESTART_SECONDS)
+        return await self._stages.upstream.ready(attempt.stage, self._flow.restart_seconds)
 
     # --- rows, and the lesson -----------------------------------------------------------------------------------
 
@@ -435,12 +438,21 @@ class Run:
         """A ledger row around a call: whatever ends the call, the row is settled, once."""
         provider = self._flow.stage1_provider if stage is Stage.STAGE1 else self._flow.stage2_provider
         row_id = self._journal.opened(step, stage, section, reserved_usd)
-        row = _Row(row_id, self._journal, cancelled_attempt(row_id, stage, section, provider.value, step.model))
+        untold = unanswered_attempt(
+            attempt_id=row_id,
+            stage=stage,
+            section=section,
+            provider=provider.value,
+            model=step.model,
+            outcome=AttemptOutcome.CANCELLED,
+            reason="nobody waits for the answer any more",
+        )
+        row = _Row(row_id, self._journal, untold)
         try:
             yield row
         finally:
             if not row.settled:
-                row.settle(row.untold(), wasted=True)
+                row.settle(row.untold, wasted=True)
 
     def _built(self, versions: Versions) -> Lesson:
         sections = tuple(self._told_of(name) for name in SectionName)
@@ -488,12 +500,9 @@ class _Row:
 
     id: str
     journal: Journal
-    cancelled: Attempt
+    untold: Attempt
+    """The attempt when nobody told how it ended."""
     settled: bool = False
-
-    def untold(self) -> Attempt:
-        """The attempt when nobody told how it ended."""
-        return self.cancelled
 
     def settle(self, attempt: Attempt, *, wasted: bool) -> Attempt:
         self.settled = True

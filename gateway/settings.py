@@ -26,6 +26,7 @@ class GatewaySettings(ServiceSettings):
     ai_stage1_max_output_tokens: Annotated[int, Field(ge=256, le=128_000)] = 8000
     lesson_deadline_seconds: Seconds = 300.0
     stage2_reserve_seconds: Seconds = 60.0
+    stage_restart_seconds: Annotated[float, Field(ge=0, le=60)] = 5.0
     on_disconnect: Literal["cancel", "finish"] = "cancel"
     lessons_limit: Annotated[int, Field(ge=1)] = 200
     stage1_calls_limit: Annotated[int, Field(ge=1)] = 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
@@ -12,7 +13,6 @@ import grpc
 from lesson import wire
 from lesson.models import (
     Attempt,
-    AttemptKind,
     AttemptOutcome,
     Brief,
     Content,
@@ -24,6 +24,7 @@ from lesson.models import (
     SectionValue,
     Stage,
     Versions,
+    unanswered_attempt,
 )
 from lesson.v1 import (
     content_service_pb2,
@@ -31,9 +32,12 @@ from lesson.v1 import (
     enhancer_service_pb2,
     enhancer_service_pb2_grpc,
 )
-from servicekit.errors import read_error
+from servicekit.errors import OverloadedError, read_error
 from servicekit.server import LESSON_ID_KEY, REQUEST_ID_KEY, channel_options
 from servicekit.telemetry import log_context
+
+_FULL_IN_A_ROW = 2
+"""So many replicas that are full are passed over at once; then the call waits."""
 
 
 @dataclass(frozen=True)
@@ -152,24 +156,30 @@ class Upstream:
             confirmed=wire.to_message(call.confirmed),
             reask_reasons=call.reask_reasons,
         )
-        started = time.monotonic()
-        rpc = self._content.GenerateContent(request, timeout=call.timeout_seconds, metadata=_metadata())
+        asked = _Asked(Stage.STAGE1, None, call)
         content = Content()
-        try:
-            async for event in rpc:
-                if event.HasField("finished"):
-                    yield _content_result(event.finished)
-                    return
-                released = _released(event.section)
-                content = content.with_section(released.name, released.value)
-                yield released
-            reason = "the content service ended without a result"
-        except (grpc.aio.AioRpcError, wire.WireError) as error:
-            reason = _told(error)
-        finally:
-            # A stream that is merely no longer read would go on at the other end, at our cost.
-            rpc.cancel()
-        yield ContentResult(content, _lost(Stage.STAGE1, None, call, reason, started))
+        while True:
+            rpc = self._content.GenerateContent(request, timeout=asked.left, metadata=_metadata())
+            try:
+                async for event in rpc:
+                    if event.HasField("finished"):
+                        yield _content_result(event.finished)
+                        return
+                    released = _released(event.section)
+                    content = content.with_section(released.name, released.value)
+                    yield released
+                lost = asked.lost("the content service ended without a result")
+            except grpc.aio.AioRpcError as error:
+                if await asked.may_ask_again(error):
+                    continue
+                lost = asked.failed(error)
+            except wire.WireError as error:
+                lost = asked.lost(_unreadable(error))
+            finally:
+                # A stream that is merely no longer read would go on at the other end, at our cost.
+                rpc.cancel()
+            yield ContentResult(content, lost)
+            return
 
     async def enhance(self, call: EnhanceCall) -> EnhanceResult:
         """One section. Never raises for what the other side does."""
@@ -185,16 +195,76 @@ class Upstream:
             attempt_id=call.attempt_id,
             reask_reasons=call.reask_reasons,
         )
-        started = time.monotonic()
-        try:
-            response = await self._enhancer.EnhanceSection(request, timeout=call.timeout_seconds, metadata=_metadata())
-            items = tuple(wire.from_message(EnhancedItem, item) for item in response.items)
-            attempt = wire.from_message(Attempt, response.attempt) if response.HasField("attempt") else None
-        except (grpc.aio.AioRpcError, wire.WireError) as error:
-            reason = _told(error)
-            lost = _lost(Stage.STAGE2, call.section, call, reason, started) if call.model else None
-            return EnhanceResult((), lost, reason)
-        return EnhanceResult(items, attempt)
+        asked = _Asked(Stage.STAGE2, call.section, call)
+        while True:
+            try:
+                response = await self._enhancer.EnhanceSection(request, timeout=asked.left, metadata=_metadata())
+                items = tuple(wire.from_message(EnhancedItem, item) for item in response.items)
+                attempt = wire.from_message(Attempt, response.attempt) if response.HasField("attempt") else None
+                return EnhanceResult(items, attempt)
+            except grpc.aio.AioRpcError as error:
+                if await asked.may_ask_again(error):
+                    continue
+                lost = asked.failed(error)
+            except wire.WireError as error:
+                lost = asked.lost(_unreadable(error))
+            return EnhanceResult((), lost if call.model else None, lost.reason)
+
+
+class _Asked:
+    """One call to a stage, while it is asked: a replica that is full sheds it before any work, so another is asked.
+
+    The channel's round robin makes the next try another replica's. When several in a row are full, the next waits as
+    long as the last one said. None of these is an attempt: nothing was sent to a model.
+    """
+
+    def __init__(self, stage: Stage, section: SectionName | None, call: ContentCall | EnhanceCall) -> None:
+        self._stage = stage
+        self._section = section
+        self._call = call
+        self._started = time.monotonic()
+        self._shed = 0
+
+    @property
+    def left(self) -> float:
+        """Seconds of the call's time that are left."""
+        return self._call.timeout_seconds - (time.monotonic() - self._started)
+
+    async def may_ask_again(self, error: grpc.aio.AioRpcError) -> bool:
+        """Whether the call was shed and there is time to ask again; returns when to do it."""
+        remote = read_error(error)
+        if remote.reason != OverloadedError.reason:
+            return False
+        self._shed += 1
+        pause = 0.0 if self._shed <= _FULL_IN_A_ROW else remote.retry_after_seconds or 1.0
+        pause *= random.uniform(1.0, 1.5)  # noqa: S311 - jitter
+        if pause >= self.left:
+            return False
+        await asyncio.sleep(pause)
+        return True
+
+    def failed(self, error: grpc.aio.AioRpcError) -> Attempt:
+        """The attempt that an RPC's status ended. What was shed cost nothing; of anything else nobody knows."""
+        remote = read_error(error)
+        outcome = AttemptOutcome.SHED if remote.reason == OverloadedError.reason else AttemptOutcome.UPSTREAM
+        return self._ended(outcome, f"{remote.status.name}: {remote.message}", remote.retry_after_seconds)
+
+    def lost(self, reason: str) -> Attempt:
+        """The RPC gave no result that can be read."""
+        return self._ended(AttemptOutcome.UPSTREAM, reason, None)
+
+    def _ended(self, outcome: AttemptOutcome, reason: str, retry_after_seconds: float | None) -> Attempt:
+        return unanswered_attempt(
+            attempt_id=self._call.attempt_id,
+            stage=self._stage,
+            section=self._section,
+            provider="",
+            model=self._call.model,
+            outcome=outcome,
+            reason=reason,
+            retry_after_seconds=retry_after_seconds,
+            duration_seconds=time.monotonic() - self._started,
+        )
 
 
 def _metadata() -> tuple[tuple[str, str], ...]:
@@ -221,29 +291,5 @@ def _content_result(finished: content_service_pb2.ContentFinished) -> ContentRes
     )
 
 
-def _told(error: grpc.aio.AioRpcError | wire.WireError) -> str:
-    if isinstance(error, wire.WireError):
-        return f"an answer that cannot be read: {error}"
-    remote = read_error(error)
-    return f"{remote.status.name}: {remote.message}"
-
-
-def _lost(
-    stage: Stage, section: SectionName | None, call: ContentCall | EnhanceCall, reason: str, started: float
-) -> Attempt:
-    """The RPC gave no result: whether the model was called, and what it cost, is not known."""
-    return Attempt(
-        id=call.attempt_id,
-        stage=stage,
-        section=section,
-        provider="",
-        model=call.model,
-        kind=AttemptKind.FIRST,
-        outcome=AttemptOutcome.UPSTREAM,
-        reason=reason,
-        retry_after_seconds=None,
-        usage=None,
-        cost_usd=None,
-        first_token_seconds=None,
-        duration_seconds=time.monotonic() - started,
-    )
+def _unreadable(error: wire.WireError) -> str:
+    return f"an answer that cannot be read: {error}"

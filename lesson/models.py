@@ -579,6 +579,7 @@ class AttemptOutcome(enum.StrEnum):
     RETIRED = "retired"
     CANCELLED = "cancelled"
     UPSTREAM = "upstream"
+    SHED = "shed"
 
 
 class Usage(Model):
@@ -656,8 +657,19 @@ def attempt_reported(
     )
 
 
-def cancelled_attempt(attempt_id: str, stage: Stage, section: SectionName | None, provider: str, model: str) -> Attempt:
-    """The attempt of a call that nobody waited for: what it used is not known."""
+def unanswered_attempt(
+    *,
+    attempt_id: str,
+    stage: Stage,
+    section: SectionName | None,
+    provider: str,
+    model: str,
+    outcome: AttemptOutcome,
+    reason: str,
+    retry_after_seconds: float | None = None,
+    duration_seconds: float = 0.0,
+) -> Attempt:
+    """The attempt of a call that no stage reported on: what it used, if anything, nobody told."""
     return Attempt(
         id=attempt_id,
         stage=stage,
@@ -665,13 +677,13 @@ def cancelled_attempt(attempt_id: str, stage: Stage, section: SectionName | None
         provider=provider,
         model=model,
         kind=AttemptKind.FIRST,
-        outcome=AttemptOutcome.CANCELLED,
-        reason="nobody waits for the answer any more",
-        retry_after_seconds=None,
+        outcome=outcome,
+        reason=reason,
+        retry_after_seconds=retry_after_seconds,
         usage=None,
         cost_usd=None,
         first_token_seconds=None,
-        duration_seconds=0.0,
+        duration_seconds=duration_seconds,
     )
 
 

@@ -1,7 +1,7 @@
 """Runs a gRPC service: health, interceptors, metrics, a clean end on SIGTERM.
 
 Server options follow what was measured: see docs/adr/0004. Interceptors, outermost first: request context, metrics,
-errors. Handlers are asyncio only and raise `ServiceError`; nothing else leaves them as a status.
+errors, admission. Handlers are asyncio only and raise `ServiceError`; nothing else leaves them as a status.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from servicekit.errors import ServiceError, to_rpc_status
+from servicekit.errors import OverloadedError, ServiceError, to_rpc_status
 from servicekit.settings import ServiceSettings, SettingsError, load, refuse
 from servicekit.telemetry import (
     Registry,
@@ -42,6 +42,8 @@ LESSON_ID_KEY = "x-lesson-id"
 _SAFE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+_COME_BACK_SECONDS = 1.0
+"""A place is free again when some model call ends."""
 CONNECTION_AGE_MS = 300_000
 """Connections are recycled, so that clients see new replicas."""
 
@@ -91,6 +93,10 @@ class Service:
     register: Callable[[grpc.aio.Server], None]
     registry: Registry
     longest_call_seconds: float
+    calls_limit: int
+    """Calls that it takes at once: what `limited` is held to, and what autoscaling measures its load against."""
+    limited: Sequence[str] = ()
+    """Full method names (/package.Service/Method) of the RPCs refused above the limit."""
     log_level: str = "info"
     reflection: bool = False
     shutdown_delay_seconds: float = 0.0
@@ -144,12 +150,14 @@ async def serving(service: Service) -> AsyncIterator[Ports]:
     """Serves inside the block; leaving it is the clean end: NOT_SERVING, drain, close."""
     metrics = RpcMetrics(service.registry)
     metrics.in_flight.labels(service.name)
+    metrics.limit.labels(service.name).set(service.calls_limit)
     checks = health.aio.HealthServicer()
     server = grpc.aio.server(
         interceptors=(
             _ContextInterceptor(service.name),
             _MetricsInterceptor(service.name, metrics),
-            _ErrorInterceptor(),
+            _ErrorInterceptor(service.name, metrics),
+            _AdmissionInterceptor(service.limited, service.calls_limit),
         ),
         options=server_options(service.longest_call_seconds),
     )
@@ -288,11 +296,16 @@ def _code_name(context: Any) -> str:
 class _ErrorInterceptor(_Interceptor):
     """Turns a ServiceError into its status; anything else is INTERNAL, told in the log and not to the caller."""
 
+    def __init__(self, service: str, metrics: RpcMetrics) -> None:
+        self._shed = metrics.shed.labels(service)
+
     @contextlib.asynccontextmanager
     async def around(self, method: str, context: Any) -> AsyncIterator[None]:
         try:
             yield
         except ServiceError as error:
+            if error.reason == OverloadedError.reason:
+                self._shed.inc()
             await _abort(context, error)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
@@ -300,6 +313,31 @@ class _ErrorInterceptor(_Interceptor):
             logger().exception("rpc_failed_unexpectedly", method=method)
             unexpected = ServiceError("Internal error; the service's log has it under this request id.")
             await _abort(context, unexpected, error)
+
+
+class _AdmissionInterceptor(_Interceptor):
+    """Refuses what is above the limit at once: a call that waits here would wait where no deadline of ours sees it."""
+
+    def __init__(self, limited: Sequence[str], limit: int) -> None:
+        self._limited = frozenset(limited)
+        self._limit = limit
+        self._under_way = 0
+
+    @contextlib.asynccontextmanager
+    async def around(self, method: str, context: Any) -> AsyncIterator[None]:  # noqa: ARG002 - one signature for all
+        if method not in self._limited:
+            yield
+            return
+        if self._under_way >= self._limit:
+            raise OverloadedError(
+                f"As many calls are under way as this service takes ({self._limit}).",
+                retry_after_seconds=_COME_BACK_SECONDS,
+            )
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
 
 
 async def _abort(context: Any, error: ServiceError, cause: BaseException | None = None) -> NoReturn:

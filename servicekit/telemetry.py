@@ -66,6 +66,8 @@ class RpcMetrics:
             "grpc_server_handling_seconds", "Time an RPC took", method, buckets=_RPC_SECONDS, registry=registry
         )
         self.in_flight = Gauge("nidan_rpcs_in_flight", "RPCs being served", ("service",), registry=registry)
+        self.limit = Gauge("nidan_rpc_limit", "RPCs that the service takes at once", ("service",), registry=registry)
+        self.shed = Counter("nidan_shed", "Requests refused for load", ("service",), registry=registry)
         self.loop_lag = Gauge(
             "nidan_event_loop_lag_seconds", "How late the event loop came to a timer", registry=registry
         )
@@ -138,7 +140,6 @@ class LessonMetrics:
         self.unpriced = counter("nidan_unpriced_attempts", "Model calls whose price is not known", "model")
         self.breaker_open = gauge("nidan_breaker_open", "1 while calls to the model are held back", "model")
         self.budget_refusals = counter("nidan_budget_refusals", "Attempts refused for money", "scope")
-        self.shed = counter("nidan_shed", "Requests refused for load", "service")
         self.shutdown_at = gauge("nidan_model_shutdown_timestamp_seconds", "When the provider ends the model", "model")
         self.lessons_in_flight = gauge("nidan_lessons_in_flight", "Lessons being made")
         self.enabled = gauge("nidan_twostage_enabled", "1 when USE_TWOSTAGE_GENERATION is on")

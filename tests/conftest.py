@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.leaks import Opened
 from tests.model_server import ModelServer, model_server
 
-_OURS = ("CANDO_", "AI_", "OPENAI_", "OFFLINE_", "LESSON_", "STAGE2_", "CONTENT_", "ENHANCER_", "GATEWAY_", "NIDAN_")
+_OURS = ("CANDO_", "AI_", "OPENAI_", "OFFLINE_", "LESSON_", "STAGE", "CONTENT_", "ENHANCER_", "GATEWAY_", "NIDAN_")
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +22,11 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def model() -> AsyncIterator[ModelServer]:
-    """A real model server that answers well unless a test says otherwise."""
+    """A real model server that answers well unless a test says otherwise.
+
+    After the test no task and no connection may be left, of the services that asked this server or of the server.
+    """
+    opened = Opened()
     async with model_server() as server:
         yield server
+    await opened.given_back()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import socket
 import unicodedata
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +22,7 @@ import gateway.__main__ as gateway_main
 from content_service.settings import ContentSettings
 from enhancer_service.japanese.reading import Analyser
 from enhancer_service.settings import EnhancerSettings
+from gateway.ledger import MemoryLedger
 from gateway.settings import GatewaySettings
 from lesson import wire
 from lesson.items import cut
@@ -81,7 +84,11 @@ class Trio:
 
 @asynccontextmanager
 async def trio(monkeypatch: Any, model: ModelServer, env: dict[str, str] | None = None) -> AsyncIterator[Trio]:
-    """Starts all three from their environment variables, with provider openai at the model server."""
+    """Starts all three from their environment variables, with provider openai at the model server.
+
+    At the end nothing may be left of any run: no call, no lesson, no open row.
+    """
+    ledger = MemoryLedger()
     defaults = {"OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "test-key"}
     for name, value in (FREE_PORTS | defaults | (env or {})).items():
         monkeypatch.setenv(name, value)
@@ -93,11 +100,17 @@ async def trio(monkeypatch: Any, model: ModelServer, env: dict[str, str] | None 
         for name, value in (addresses | (env or {})).items():
             monkeypatch.setenv(name, value)
         async with (
-            serving(await gateway_main.build(load(GatewaySettings))) as gateway,
+            serving(await gateway_main.build(load(GatewaySettings), ledger)) as gateway,
             grpc.aio.insecure_channel(f"127.0.0.1:{gateway.grpc}") as channel,
         ):
             stub: Any = lesson_service_pb2_grpc.LessonServiceStub(channel)
-            yield Trio(stub, gateway, content, enhancer)
+            running = Trio(stub, gateway, content, enhancer)
+            yield running
+            await until(lambda: not model.in_flight)
+            await until(lambda: not ledger.open_rows)
+            assert "nidan_lessons_in_flight 0.0" in await running.metrics()
+            for stage in (content, enhancer):
+                assert "nidan_model_pool_in_use 0.0" in await running.metrics(stage)
 
 
 def check_lesson(lesson: Lesson) -> None:
@@ -150,6 +163,16 @@ def _texts(node: Any) -> Any:
     elif isinstance(node, list):
         for value in node:
             yield from _texts(value)
+
+
+def port_of_its_own() -> int:
+    """A free port that the system gives to nobody who asks for any: it is still free when its service is back."""
+    for _ in range(100):
+        port = random.randrange(20_000, 32_000)  # noqa: S311 - below ip_local_port_range, no secret
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+    raise AssertionError("no free port")
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:

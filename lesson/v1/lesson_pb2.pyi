@@ -561,6 +561,8 @@ class _AttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Attemp
     """The caller went away, or the section was replaced."""
     ATTEMPT_OUTCOME_UPSTREAM: _AttemptOutcome.ValueType  # 23
     """The stage's RPC failed before any reply: what it cost is not known."""
+    ATTEMPT_OUTCOME_SHED: _AttemptOutcome.ValueType  # 24
+    """Not sent: no replica of the stage had room for it in time."""
 
 class AttemptOutcome(_AttemptOutcome, metaclass=_AttemptOutcomeEnumTypeWrapper):
     """How a model call ended. All but OK may still have cost money and given sections."""
@@ -613,6 +615,8 @@ ATTEMPT_OUTCOME_CANCELLED: AttemptOutcome.ValueType  # 22
 """The caller went away, or the section was replaced."""
 ATTEMPT_OUTCOME_UPSTREAM: AttemptOutcome.ValueType  # 23
 """The stage's RPC failed before any reply: what it cost is not known."""
+ATTEMPT_OUTCOME_SHED: AttemptOutcome.ValueType  # 24
+"""Not sent: no replica of the stage had room for it in time."""
 Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
 
 class _SectionState:

@@ -21,6 +21,8 @@ from lesson.v1 import lesson_service_pb2 as pb
 from tests.model_server import Answer, ModelServer
 from tests.trio import trio, until
 
+SOON = {"STAGE_RESTART_SECONDS": "0.3"}
+"""A stage that is gone for good need not be waited for."""
 DEAD = Answer(status=500, error={"message": "down", "type": "server_error"})
 
 
@@ -112,7 +114,7 @@ async def test_with_all_of_stage_2_dead_every_turn_point_answer_and_note_is_kept
 async def test_an_enhancer_that_is_gone_leaves_every_text_and_says_that_it_is_plain(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
-    async with trio(monkeypatch, model, {"ENHANCER_ADDRESS": "127.0.0.1:1"}) as running:
+    async with trio(monkeypatch, model, {"ENHANCER_ADDRESS": "127.0.0.1:1", **SOON}) as running:
         lesson, master = await running.generate()
 
     assert lesson.outcome is Outcome.PARTIAL
@@ -127,7 +129,7 @@ async def test_an_enhancer_that_is_gone_leaves_every_text_and_says_that_it_is_pl
 async def test_a_content_service_that_is_gone_is_an_error_worth_another_try(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
-    async with trio(monkeypatch, model, {"CONTENT_ADDRESS": "127.0.0.1:1"}) as running:
+    async with trio(monkeypatch, model, {"CONTENT_ADDRESS": "127.0.0.1:1", **SOON}) as running:
         error = await running.refused()
 
     assert (error.status, error.reason) == (grpc.StatusCode.UNAVAILABLE, "STAGE1_UPSTREAM")

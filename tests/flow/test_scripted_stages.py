@@ -43,7 +43,7 @@ class Scripted(content_service_pb2_grpc.ContentServiceServicer):
 async def content_service(script: Script) -> AsyncIterator[str]:
     service = Service(
         name="scripted", bind="127.0.0.1", port=0, health_port=0, metrics_port=0, grpc_names=(),
-        register=Scripted(script).register, registry=Registry(), longest_call_seconds=5.0,
+        register=Scripted(script).register, registry=Registry(), longest_call_seconds=5.0, calls_limit=10,
     )  # fmt: skip
     async with serving(service) as ports:
         yield f"127.0.0.1:{ports.grpc}"

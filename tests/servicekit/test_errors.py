@@ -47,6 +47,7 @@ def service(handler: Handler, **changes: Any) -> Service:
         "register": Servicer(handler).register,
         "registry": Registry(),
         "longest_call_seconds": 5.0,
+        "calls_limit": 10,
     }
     return Service(**values | changes)
 

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lesson.v1 import lesson_service_pb2 as pb
 from lesson.v1 import lesson_service_pb2_grpc
-from servicekit.errors import UpstreamError
+from servicekit.errors import UpstreamError, read_error
 from servicekit.probe import serves
 from servicekit.server import server_options, serving
 from tests.servicekit.test_errors import served, service
@@ -75,6 +75,45 @@ async def test_a_call_under_way_ends_well_while_the_server_stops_and_probes_see_
         await stopping
     assert seen == ["NOT_SERVING"]
     assert response == OK
+
+
+async def test_above_its_limit_a_service_sheds_at_once_and_says_when_to_come_back() -> None:
+    begun, finish = asyncio.Event(), asyncio.Event()
+
+    async def slow(_request: Any, _context: Any) -> pb.GenerateLessonResponse:
+        begun.set()
+        await finish.wait()
+        return OK
+
+    limits = {"calls_limit": 1, "limited": ("/lesson.v1.LessonService/GenerateLesson",)}
+    async with (
+        serving(service(slow, **limits)) as ports,
+        grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel,
+    ):
+        stub: Any = lesson_service_pb2_grpc.LessonServiceStub(channel)
+        first = asyncio.ensure_future(stub.GenerateLesson(pb.GenerateLessonRequest(), timeout=10))
+        await begun.wait()
+        with pytest.raises(grpc.aio.AioRpcError) as shed:
+            await stub.GenerateLesson(pb.GenerateLessonRequest(), timeout=2)
+        # What has no limit of its own is served all the same.
+        assert len([event async for event in stub.StreamLesson(pb.StreamLessonRequest(), timeout=2)]) == 1
+        metrics = await scraped(ports.metrics)
+        finish.set()
+        assert await first == OK
+        assert await stub.GenerateLesson(pb.GenerateLessonRequest(), timeout=2) == OK
+
+    error = read_error(shed.value)
+    assert (error.status, error.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert error.retry_after_seconds == 1.0
+    assert 'nidan_rpc_limit{service="test"} 1.0' in metrics
+    assert 'nidan_shed_total{service="test"} 1.0' in metrics
+    assert 'nidan_rpcs_in_flight{service="test"} 1.0' in metrics
+
+
+async def scraped(port: int) -> str:
+    url = f"http://127.0.0.1:{port}/metrics"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return await response.text()
 
 
 async def test_a_server_that_stops_lets_an_aborting_call_tell_its_error() -> None:

@@ -6,9 +6,7 @@ The model server runs in this process, so that its pace is set here and its call
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,7 +22,7 @@ from lesson.v1 import lesson_service_pb2 as pb
 from servicekit.errors import read_error
 from tests.model_server import Answer, ModelServer, model_server
 from tests.services.test_processes import Process, start, stub
-from tests.trio import check_lesson, until
+from tests.trio import check_lesson, port_of_its_own, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -35,16 +33,6 @@ PACED = Answer(chunk_delay_seconds=0.0005)
 NEVER = Answer(delay_seconds=60.0)
 MODULES = ("content_service", "enhancer_service", "gateway")
 SPEC = pb.LessonSpec(can_do_id="JF:349")
-
-
-def port_of_its_own() -> int:
-    """A free port that the system gives to nobody who asks for any: it is still free when its service is back."""
-    for _ in range(100):
-        port = random.randrange(20_000, 32_000)  # noqa: S311 - below ip_local_port_range, no secret
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return port
-    raise AssertionError("no free port")
 
 
 @dataclass
