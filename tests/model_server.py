@@ -19,6 +19,8 @@ from offline_model.bank import SECTION_KEYS, Bank, load_bank
 from offline_model.request import read_data, read_request
 
 CHUNK = 6
+"""Characters a piece of a streamed answer that is to take its time; any other comes in larger ones."""
+_LARGE_CHUNK = 96
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,9 @@ class ModelServer:
     async def _stream(self, request: web.Request, content: str, chosen: Answer) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        for start in range(0, len(content), CHUNK):
+        paced = chosen.chunk_delay_seconds or chosen.cut_after is not None or chosen.stall_after is not None
+        size = CHUNK if paced else _LARGE_CHUNK
+        for start in range(0, len(content), size):
             if chosen.cut_after is not None and start >= chosen.cut_after:
                 assert request.transport is not None
                 request.transport.close()
@@ -132,7 +136,7 @@ class ModelServer:
             while chosen.stall_after is not None and start >= chosen.stall_after:
                 await response.write(b": still here\n\n")
                 await asyncio.sleep(0.05)
-            await response.write(_event({"content": content[start : start + CHUNK]}))
+            await response.write(_event({"content": content[start : start + size]}))
             self.chunks_written += 1
             await asyncio.sleep(chosen.chunk_delay_seconds)
         if chosen.refusal:

@@ -71,4 +71,4 @@ def test_hostile_text_costs_no_more_than_a_moment(piece: str, start: str) -> Non
         sections.feed(text[at : at + 64])
     with pytest.raises(ExtractError):
         sections.finish("stop")
-    assert time.process_time() - begun < 0.5
+    assert time.process_time() - begun < 2.0  # ten times what the slowest took

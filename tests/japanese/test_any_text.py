@@ -109,8 +109,8 @@ def test_ten_thousand_characters_take_less_than_five_seconds(analyser: Analyser)
     assert time.perf_counter() - start < 5
 
 
-def test_furigana_of_ten_thousand_characters_takes_less_than_half_a_second(analyser: Analyser) -> None:
+def test_furigana_of_ten_thousand_characters_takes_no_more_than_a_moment(analyser: Analyser) -> None:
     tokens = analyser.tokens(("食べ物と飲み物の引っ越し、" * 900)[:10_000])
-    start = time.perf_counter()
+    start = time.process_time()
     furigana.segments(tokens)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 2.0  # measured: 0.2; what is quadratic takes minutes

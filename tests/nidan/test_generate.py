@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from nidan.processes import GATEWAY, Trio, is_free
+from nidan.processes import Trio
 from tests.nidan.conftest import environment, nidan, services_of
+from tests.trio import port_of_its_own
 
 
 def test_offline_json_is_one_line_of_master_json_and_nothing_else() -> None:
@@ -73,12 +74,12 @@ def test_a_topic_without_a_sample_says_what_the_samples_are(trio: Trio) -> None:
 
 
 def test_without_gateway_and_key_both_ways_on_are_named() -> None:
-    assert is_free(GATEWAY.port), f"stop the gateway at port {GATEWAY.port}: this test needs that there is none"
-    done = nidan("generate", "JF:349")
+    nowhere = {"GATEWAY_PORT": str(port_of_its_own())}
+    done = nidan("generate", "JF:349", **nowhere)
     assert done.returncode == 1
     assert "OPENAI_API_KEY" in done.stderr
     assert "--offline" in done.stderr
-    assert json.loads(nidan("generate", "JF:349", "--json").stdout)["reason"] == "NO_GATEWAY"
+    assert json.loads(nidan("generate", "JF:349", "--json", **nowhere).stdout)["reason"] == "NO_GATEWAY"
 
 
 def test_a_gateway_that_was_named_and_does_not_answer_is_an_error() -> None:
