@@ -42,7 +42,7 @@ check: setup ## ruff, mypy strict, import contracts, buf lint, stubs fresh
 	@echo "check passed"
 
 test: setup ## the whole suite, through the wire
-	@$(BIN)/pytest -n 2 --dist worksteal --cov tests/flow tests/services
+	@$(BIN)/pytest --cov -n 2 --dist worksteal tests/flow tests/services
 	@$(BIN)/pytest -n 2 --dist worksteal --ignore tests/flow --ignore tests/services
 
 bench: setup ## a lesson beside its own Stage 1 stream, on a paced model server (35 s; docs/bench.md)
