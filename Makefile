@@ -7,9 +7,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+ACCURACY := .venv-accuracy
 CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools benchmarks
 
-.PHONY: help setup demo up check test bench bench-smoke stubs golden compose lock clean
+.PHONY: help setup demo up check test bench bench-smoke accuracy cost stubs golden compose lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -51,6 +52,19 @@ bench: setup ## a lesson beside its own Stage 1 stream, on a paced model server 
 bench-smoke: setup ## the same, once and at 1/100 of the time: for CI
 	@$(BIN)/python -m benchmarks.latency --smoke
 
+accuracy: $(if $(FULL),$(ACCURACY)/.ready,setup) ## sentences read right, against floors; FULL=1: beside other analysers, into docs/accuracy.md
+	@$(if $(FULL),$(ACCURACY)/bin/python -m benchmarks.accuracy --others,$(BIN)/python -m benchmarks.accuracy --check)
+
+# The other analysers are measured, never used: an environment of their own, with what nidan itself runs on.
+$(ACCURACY)/.ready: requirements.lock benchmarks/requirements-accuracy.lock
+	@echo "setting up $(ACCURACY) (once; about two minutes)"
+	@$(PYTHON) -m venv $(ACCURACY)
+	@$(ACCURACY)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock -r benchmarks/requirements-accuracy.lock
+	@touch $@
+
+cost: setup ## count Stage 2's tokens in each mode and write docs/cost.md (needs npm, once)
+	@$(BIN)/python -m benchmarks.cost --write
+
 stubs: setup ## generate lesson/v1 from protos/
 	@$(BIN)/python tools/stubs.py
 
@@ -65,4 +79,4 @@ lock: ## resolve both lock files anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --python-version 3.11 -q pyproject.toml --group pyproject.toml:dev -o requirements-dev.lock
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info .coverage
+	rm -rf $(VENV) .venv-accuracy .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info .coverage

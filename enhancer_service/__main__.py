@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from enhancer_service.japanese.annotator import JapaneseAnnotator
+from enhancer_service.japanese.overrides import OverridesError
 from enhancer_service.japanese.reading import Analyser
 from enhancer_service.servicer import FULL_NAME, EnhancerServicer
 from enhancer_service.settings import EnhancerSettings
@@ -9,24 +13,27 @@ from enhancer_service.stage import EnhancerStage
 from servicekit.llm.observe import observe_calls
 from servicekit.llm.settings import model_client
 from servicekit.server import Service, start
+from servicekit.settings import SettingsError
 from servicekit.telemetry import ModelMetrics, Registry
 
 NAME = "enhancer_service"
 
 
 async def build(settings: EnhancerSettings, analyser: Analyser | None = None) -> Service:
-    """Makes the real adapters, inside the running loop; `serving` or `run` opens the ports."""
+    """Makes the real adapters, inside the running loop; `serving` or `run` opens the ports.
+
+    The dictionary is loaded before: SERVING means that it can annotate.
+    """
     registry = Registry()
     provider = settings.cando_ai_stage2_provider
     observe = observe_calls(provider, ModelMetrics(registry))
     client = model_client(settings, provider, "CANDO_AI_STAGE2_PROVIDER", observe)
-    analyser = analyser or Analyser.load()  # before any port opens: SERVING means it can annotate
-    servicer = EnhancerServicer(
-        EnhancerStage(analyser, client, settings.romaji_style),
-        provider,
-        analyser.version,
-        settings.ai_stage2_timeout_seconds,
-    )
+    overrides = Path(settings.overrides_file) if settings.overrides_file else None
+    try:
+        annotator = JapaneseAnnotator.load(settings.romaji_style, overrides, analyser)
+    except OverridesError as error:
+        raise SettingsError(f"OVERRIDES_FILE: {error}") from error
+    servicer = EnhancerServicer(EnhancerStage(annotator, client), provider, settings.ai_stage2_timeout_seconds)
     return Service(
         name=NAME,
         bind=settings.bind,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,7 +12,7 @@ from lesson.models import Brief, EnhancementMode, Frame, Item, SectionName
 from servicekit.llm.data_block import data_block
 from servicekit.llm.schema import outline, strict_schema
 
-PROMPT_VERSION = "stage2-1"
+PROMPT_VERSION = "stage2-2"
 
 _COMMON = """\
 You annotate the sentences of one section of a Japanese lesson for learners.
@@ -27,10 +27,17 @@ furigana: the item's text, unchanged character for character, with the reading i
 with their counter, and of Latin letters read as Japanese: 食[た]べ物[もの]を3個[さんこ]買[か]います。 No brackets after kana.
 Words whose reading their parts do not tell stay whole: 今日[きょう] 大人[おとな] 一人[ひとり]. Names are read as in `characters`.
 """
-_MODES = {EnhancementMode.MODEL: _COMMON + _BRACKETS, EnhancementMode.ANALYSER: _COMMON}
+_REVIEW = """\
+Each text carries readings in [ ] after runs of kanji, digits or letters, made by a dictionary and right nearly always.
+corrections: only words whose reading is wrong in this context, {"id", "word", "reading"}: the word as written, without
+brackets, with its okurigana; its whole reading in kana. [] when all are right. Names are read as in `characters`.
+"""
+_MODES = {
+    EnhancementMode.MODEL: _COMMON + _BRACKETS,
+    EnhancementMode.REVIEW: _COMMON + _REVIEW,
+    EnhancementMode.ANALYSER: _COMMON,
+}
 _SHAPE = "\nThe shape of the answer:\n"
-
-ServedMode = Literal[EnhancementMode.MODEL, EnhancementMode.ANALYSER]
 
 
 class _Answer(BaseModel):
@@ -55,9 +62,26 @@ class _BracketedItems(BaseModel):
     items: tuple[_Bracketed, ...]
 
 
-def answer_schema(mode: ServedMode) -> dict[str, Any]:
+class _Correction(_Answer):
+    word: str
+    reading: str
+
+
+class _ReviewedItems(BaseModel):
+    items: tuple[_Translated, ...]
+    corrections: tuple[_Correction, ...]
+
+
+_ANSWERS: dict[EnhancementMode, type[BaseModel]] = {
+    EnhancementMode.MODEL: _BracketedItems,
+    EnhancementMode.REVIEW: _ReviewedItems,
+    EnhancementMode.ANALYSER: _TranslatedItems,
+}
+
+
+def answer_schema(mode: EnhancementMode) -> dict[str, Any]:
     """The strict JSON Schema of an answer in that mode. Built once."""
-    return _schema(_BracketedItems if mode is EnhancementMode.MODEL else _TranslatedItems)
+    return _schema(_ANSWERS[mode])
 
 
 @cache
@@ -65,7 +89,7 @@ def _schema(kind: type[BaseModel]) -> dict[str, Any]:
     return strict_schema(kind.model_json_schema())
 
 
-def system_prompt(mode: ServedMode, with_shape: bool) -> str:
+def system_prompt(mode: EnhancementMode, with_shape: bool) -> str:
     """The static part. The shape is spelled out only for models that cannot be held to a schema."""
     return _MODES[mode] + _SHAPE + outline(answer_schema(mode)) if with_shape else _MODES[mode]
 
@@ -73,14 +97,18 @@ def system_prompt(mode: ServedMode, with_shape: bool) -> str:
 def user_prompt(
     *,
     section: SectionName,
-    mode: ServedMode,
+    mode: EnhancementMode,
     brief: Brief,
     frame: Frame | None,
     items: Collection[Item],
+    shown: Mapping[str, str],
     asked: Collection[str],
     reask_reasons: tuple[str, ...],
 ) -> str:
-    """The data of this attempt: the whole section in order as context, numbered; the ids in `asked` are wanted."""
+    """The data of this attempt: the whole section in order as context, numbered; the ids in `asked` are wanted.
+
+    `shown` gives the text by item id where the model sees another than the item's: its readings in brackets.
+    """
     data: dict[str, Any] = {
         "section": section.value,
         "mode": mode.value,
@@ -88,7 +116,7 @@ def user_prompt(
         "items": [
             {
                 "id": str(number),
-                "text": item.text,
+                "text": shown.get(item.id, item.text),
                 "kind": item.kind.value,
                 "want": item.id in asked,
                 "translate": item.needs_translation,

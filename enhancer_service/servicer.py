@@ -16,17 +16,15 @@ from servicekit.errors import FieldViolation, InvalidRequestError, UnsupportedEr
 from servicekit.llm.capabilities import Provider
 
 FULL_NAME = "lesson.v1.EnhancerService"
-LANGUAGES = ("ja",)
 _REPLY_SECONDS = 0.5
 
 
 class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
     """Serves one stage with its default limit."""
 
-    def __init__(self, stage: EnhancerStage, provider: Provider, annotator: str, timeout_seconds: float) -> None:
+    def __init__(self, stage: EnhancerStage, provider: Provider, timeout_seconds: float) -> None:
         self._stage = stage
         self._provider = provider
-        self._annotator = annotator
         self._timeout_seconds = timeout_seconds
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -42,9 +40,9 @@ class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
     ) -> pb.EnhancerServiceDescribeResponse:
         return pb.EnhancerServiceDescribeResponse(
             prompt_version=prompts.PROMPT_VERSION,
-            annotator_version=self._annotator,
+            annotator_version=self._stage.annotator.version,
             provider=self._provider.value,
-            languages=LANGUAGES,
+            languages=[self._stage.annotator.language],
         )
 
     def _request(self, request: pb.EnhanceSectionRequest, remaining: float | None) -> EnhanceRequest:
@@ -55,10 +53,11 @@ class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
             raise InvalidRequestError(
                 "The request cannot be served: " + violations[0].description, violations=violations
             )
-        mode = wire.enum_from_number(EnhancementMode, request.mode) or EnhancementMode.MODEL
-        if mode is EnhancementMode.REVIEW:
+        language = self._stage.annotator.language
+        if request.language and request.language.split("-", maxsplit=1)[0].lower() != language:
             raise UnsupportedError(
-                "Mode REVIEW is not served yet; ask for MODEL or ANALYSER.", reason="MODE_NOT_SERVED"
+                f"Items in {request.language!r} are not annotated here; items in {language!r} are.",
+                reason="LANGUAGE_NOT_SERVED",
             )
         budget = self._timeout_seconds if remaining is None else remaining - _REPLY_SECONDS
         return EnhanceRequest(
@@ -71,7 +70,7 @@ class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
             model=request.model,
             attempt_id=request.attempt_id,
             timeout_seconds=max(0.001, min(self._timeout_seconds, budget)),
-            mode=mode,
+            mode=wire.enum_from_number(EnhancementMode, request.mode) or EnhancementMode.REVIEW,
             reask_reasons=tuple(request.reask_reasons),
         )
 

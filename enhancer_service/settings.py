@@ -17,6 +17,7 @@ class EnhancerSettings(ModelServerSettings):
     cando_ai_stage2_provider: Provider = Provider.OPENAI
     ai_stage2_timeout_seconds: Seconds = 60.0
     romaji_style: Literal["macron", "double", "kana"] = "macron"
+    overrides_file: str = ""
     enhancer_calls_limit: Annotated[int, Field(ge=1)] = 400
     enhancer_port: Port = 50052
     enhancer_health_port: Port = 50062

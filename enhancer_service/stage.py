@@ -12,12 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from enhancer_service import prompts
-from enhancer_service.japanese.annotate import Annotation, annotate
-from enhancer_service.japanese.furigana import parse_brackets
-from enhancer_service.japanese.hepburn import Style
-from enhancer_service.japanese.reading import Analyser
-from enhancer_service.japanese.verify import problems, translation_problems
-from enhancer_service.prompts import ServedMode
+from enhancer_service.annotator import Annotation, Annotator, Correction, Said
+from enhancer_service.translation import translation_problems
 from lesson.models import (
     Attempt,
     AttemptOutcome,
@@ -25,9 +21,7 @@ from lesson.models import (
     EnhancedItem,
     EnhancementMode,
     Frame,
-    FuriganaSegment,
     Item,
-    ItemKind,
     JapaneseText,
     ReadingProvenance,
     SectionName,
@@ -42,6 +36,7 @@ from servicekit.llm.extraction import ExtractError, extract
 # Brackets repeat the text, and a translation is about as long again; measured on lessons of ours it stays far below.
 _TOKENS_PER_ITEM = 80
 _TOKENS_PER_CHARACTER = 6
+_UNANSWERED = "no answer for it"
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ class EnhanceRequest:
     """Empty: the analyser alone, and no call."""
     attempt_id: str
     timeout_seconds: float
-    mode: ServedMode = EnhancementMode.MODEL
+    mode: EnhancementMode = EnhancementMode.REVIEW
     reask_reasons: tuple[str, ...] = ()
 
 
@@ -71,67 +66,75 @@ class Enhanced:
 
 
 @dataclass(frozen=True)
-class _Said:
-    """What the model said of one item, after the checks."""
+class _Answer:
+    """What the model said of one item: of its reading, unchecked, and its translation if that can stand."""
 
-    segments: tuple[FuriganaSegment, ...] | None = None
+    said: Said | None = None
     translation: str | None = None
     faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Answers:
+    """An answer read, or why it could not be."""
+
     outcome: AttemptOutcome
-    reason: str
-    by_id: Mapping[str, _Said] = field(default_factory=dict)
+    reason: str = ""
+    by_id: Mapping[str, _Answer] = field(default_factory=dict)
 
 
 class EnhancerStage:
-    """Asks one model server, or none."""
+    """Annotates by one annotator, and asks one model server, or none."""
 
-    def __init__(self, analyser: Analyser, client: ModelClient | None, romaji_style: Style) -> None:
-        self._analyser = analyser
+    def __init__(self, annotator: Annotator, client: ModelClient | None) -> None:
+        self.annotator = annotator
         self._client = client
-        self._style: Style = romaji_style
 
     async def enhance(self, request: EnhanceRequest) -> Enhanced:
         """Never raises for what a model does; the attempt says it."""
         wanted = [item for item in request.items if item.id in request.wanted]
-        asked = [item for item in wanted if item.kind.needs_model] if request.model and self._client else []
-        answers, attempt = await self._ask(request, asked) if asked else (None, None)
+        asked = [item for item in wanted if item.needs_model(request.mode)] if request.model and self._client else []
         names = _names(request.frame)
+        reply = await self._ask(request, asked, names) if asked else None
+        answers = _read(request, asked, reply) if reply else _Answers(AttemptOutcome.OK)
         enhanced = []
         for item in wanted:
-            said = answers.by_id.get(item.id, _Said(faults=("no answer for it",))) if answers else _Said()
-            said = said if item in asked else _Said()
-            enhanced.append(self._enhanced(item, said, names, request.model))
+            enhanced.append(self._enhanced(item, answers.by_id.get(item.id, _Answer()), names, request.model))
             await asyncio.sleep(0)  # an item costs about a millisecond; other calls get their turn between two
-        return Enhanced(tuple(enhanced), attempt)
+        return Enhanced(tuple(enhanced), self._attempt(request, asked, reply, answers, enhanced) if reply else None)
 
-    async def _ask(self, request: EnhanceRequest, asked: list[Item]) -> tuple[_Answers, Attempt]:
+    async def _ask(self, request: EnhanceRequest, asked: list[Item], names: Mapping[str, str]) -> Reply:
         assert self._client is not None  # noqa: S101 - nothing is asked without a client
-        ids = frozenset(item.id for item in asked)
-        reply = await self._client.complete(_model_request(request, asked, ids, self._client))
-        answers = _judged(request, asked, reply)
-        attempt = attempt_reported(
+        review = request.mode is EnhancementMode.REVIEW
+        shown = {item.id: self.annotator.bracketed(item.text, names) for item in request.items} if review else {}
+        return await self._client.complete(_model_request(request, asked, shown, self._client))
+
+    def _enhanced(self, item: Item, answer: _Answer, names: Mapping[str, str], model: str) -> EnhancedItem:
+        annotation = self.annotator.annotate(item.text, names, answer.said)
+        return EnhancedItem(
+            text=_japanese_text(item, annotation, answer.translation, model),
+            faults=(*annotation.faults, *answer.faults),
+        )
+
+    def _attempt(
+        self, request: EnhanceRequest, asked: list[Item], reply: Reply, answers: _Answers, enhanced: list[EnhancedItem]
+    ) -> Attempt:
+        assert self._client is not None  # noqa: S101 - it gave the reply
+        outcome, reason = answers.outcome, answers.reason
+        faulty = [item for item in enhanced if item.faults]
+        if outcome is AttemptOutcome.OK and faulty:
+            outcome = AttemptOutcome.INVALID_SCHEMA
+            first = f"{faulty[0].text.id}: {faulty[0].faults[0]}"
+            reason = f"{len(faulty)} of {len(asked)} items have faults; {first}"
+        return attempt_reported(
             reply,
             attempt_id=request.attempt_id,
             stage=Stage.STAGE2,
             section=request.section,
             provider=self._client.provider.value,
             model=request.model,
-            outcome=answers.outcome,
-            reason=answers.reason,
-        )
-        return answers, attempt
-
-    def _enhanced(self, item: Item, said: _Said, names: Mapping[str, str], model: str) -> EnhancedItem:
-        annotation = annotate(self._analyser, item.text, names, said.segments, self._style)
-        provenance = ReadingProvenance.MODEL if said.segments else ReadingProvenance.ANALYSER
-        if item.kind is ItemKind.NAME and item.text in names:
-            provenance = ReadingProvenance.FRAME
-        return EnhancedItem(
-            text=_japanese_text(item, annotation, provenance, said.translation, model), faults=said.faults
+            outcome=outcome,
+            reason=reason,
         )
 
 
@@ -139,9 +142,8 @@ def _names(frame: Frame | None) -> Mapping[str, str]:
     return {person.name: person.kana for person in frame.characters if person.kana} if frame else {}
 
 
-def _japanese_text(
-    item: Item, annotation: Annotation, provenance: ReadingProvenance, translation: str | None, model: str
-) -> JapaneseText:
+def _japanese_text(item: Item, annotation: Annotation, translation: str | None, model: str) -> JapaneseText:
+    by_model = annotation.provenance in (ReadingProvenance.MODEL, ReadingProvenance.REPAIRED)
     return JapaneseText(
         id=item.id,
         kanji=item.text,
@@ -151,17 +153,17 @@ def _japanese_text(
         translation=translation,
         needs_translation=item.needs_translation,
         words=annotation.words,
-        reading_provenance=provenance,
+        reading_provenance=annotation.provenance,
         translation_provenance=TranslationProvenance.MODEL if translation else TranslationProvenance.NONE,
-        reading_model=model if provenance is ReadingProvenance.MODEL else "",
+        reading_model=model if by_model else "",
         translation_model=model if translation else "",
-        alternatives=(),
-        notes=(),
+        alternatives=annotation.alternatives,
+        notes=annotation.notes,
     )
 
 
 def _model_request(
-    request: EnhanceRequest, asked: list[Item], ids: frozenset[str], client: ModelClient
+    request: EnhanceRequest, asked: list[Item], shown: Mapping[str, str], client: ModelClient
 ) -> ModelRequest:
     structured = capabilities(client.provider, request.model).structured
     return ModelRequest(
@@ -173,7 +175,8 @@ def _model_request(
             brief=request.brief,
             frame=request.frame,
             items=request.items,
-            asked=ids,
+            shown=shown,
+            asked=frozenset(item.id for item in asked),
             reask_reasons=request.reask_reasons,
         ),
         attempt_id=request.attempt_id,
@@ -184,51 +187,62 @@ def _model_request(
     )
 
 
-def _judged(request: EnhanceRequest, asked: list[Item], reply: Reply) -> _Answers:
-    """What the answer is worth: the call's own outcome first, then whole JSON, then item by item."""
+def _read(request: EnhanceRequest, asked: list[Item], reply: Reply) -> _Answers:
+    """The answer by item: the call's own outcome first, then whole JSON, then each item's part of it."""
     if reply.outcome is not CallOutcome.OK:
-        return _Answers(AttemptOutcome(reply.outcome.value), reply.reason)
+        return _none(asked, AttemptOutcome(reply.outcome.value), reply.reason)
     try:
-        entries = extract(reply.text, ["items"], reply.finish_reason).value["items"]
+        given = extract(reply.text, ["items"], reply.finish_reason).value["items"]
     except ExtractError as error:
-        return _Answers(AttemptOutcome.INVALID_JSON, f"{error.reason}: {error.detail}")
-    answered = _by_item(request.items, entries)
-    by_id = {item.id: _said(item, answered.get(item.id), request) for item in asked}
-    faulty = {id_: said.faults for id_, said in by_id.items() if said.faults}
-    if not faulty:
-        return _Answers(AttemptOutcome.OK, "", by_id)
-    first, faults = next(iter(faulty.items()))
-    reason = f"{len(faulty)} of {len(asked)} items have faults; {first}: {faults[0]}"
-    return _Answers(AttemptOutcome.INVALID_SCHEMA, reason, by_id)
+        return _none(asked, AttemptOutcome.INVALID_JSON, f"{error.reason}: {error.detail}")
+    numbers = {str(number): item.id for number, item in enumerate(request.items, start=1)}
+    entries = {id_: found for id_, found in _by_item(numbers, given).items() if len(found) == 1}
+    corrections = _by_item(numbers, _given_corrections(reply))
+    answers = {
+        item.id: _answer(item, next(iter(entries.get(item.id, ())), None), corrections.get(item.id, []), request)
+        for item in asked
+    }
+    return _Answers(AttemptOutcome.OK, "", answers)
 
 
-def _by_item(items: tuple[Item, ...], entries: Any) -> dict[str, Mapping[str, Any]]:
-    """Answers by item id. An id that was answered twice is believed in neither."""
-    numbers = {str(number): item.id for number, item in enumerate(items, start=1)}
+def _given_corrections(reply: Reply) -> Any:
+    """What stands beside the items of an answer that is whole JSON; none is no fault."""
+    try:
+        return extract(reply.text, ["corrections"], reply.finish_reason).value["corrections"]
+    except ExtractError:
+        return ()
+
+
+def _none(asked: list[Item], outcome: AttemptOutcome, reason: str) -> _Answers:
+    return _Answers(outcome, reason, {item.id: _Answer(faults=(_UNANSWERED,)) for item in asked})
+
+
+def _by_item(numbers: Mapping[str, str], entries: Any) -> dict[str, list[Mapping[str, Any]]]:
+    """Entries by item id; what names no item is left out. An id that was answered twice is believed in neither."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for entry in entries if isinstance(entries, list) else []:
         if isinstance(entry, Mapping) and str(entry.get("id")) in numbers:
             found.setdefault(numbers[str(entry["id"])], []).append(entry)
-    return {id_: entries[0] for id_, entries in found.items() if len(entries) == 1}
+    return found
 
 
-def _said(item: Item, entry: Mapping[str, Any] | None, request: EnhanceRequest) -> _Said:
-    if entry is None:
-        return _Said(faults=("no answer for it",))
-    segments, faults = None, []
-    if request.mode is EnhancementMode.MODEL:
-        segments, wrong = _furigana(item, entry.get("furigana"))
-        faults += wrong
-    translation, wrong = _translation(item, entry.get("translation"), request.learner_language)
-    return _Said(segments, translation, (*faults, *wrong))
+def _answer(
+    item: Item, entry: Mapping[str, Any] | None, corrections: list[Mapping[str, Any]], request: EnhanceRequest
+) -> _Answer:
+    reviewed = request.mode is EnhancementMode.REVIEW
+    if entry is None and not (reviewed and not item.needs_translation):
+        return _Answer(faults=(_UNANSWERED,))
+    said = None
+    if reviewed:
+        said = Said(corrections=tuple(_correction(correction) for correction in corrections))
+    elif request.mode is EnhancementMode.MODEL and entry is not None:
+        said = Said(furigana=str(entry.get("furigana") or ""))
+    translation, faults = _translation(item, entry.get("translation") if entry else None, request.learner_language)
+    return _Answer(said, translation, tuple(faults))
 
 
-def _furigana(item: Item, given: object) -> tuple[tuple[FuriganaSegment, ...] | None, list[str]]:
-    segments = parse_brackets(given, item.text) if isinstance(given, str) else None
-    if segments is None:
-        return None, ["furigana: does not spell the text, character for character"]
-    wrong = [f"furigana: {problem}" for problem in problems(item.text, segments)]
-    return (None if wrong else segments), wrong
+def _correction(entry: Mapping[str, Any]) -> Correction:
+    return Correction(str(entry.get("word") or ""), str(entry.get("reading") or ""))
 
 
 def _translation(item: Item, given: object, language: str) -> tuple[str | None, list[str]]:

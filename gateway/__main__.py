@@ -11,7 +11,7 @@ from gateway.run import Flow
 from gateway.servicer import FULL_NAME, LessonServicer
 from gateway.settings import RUN_MARGIN_SECONDS, GatewaySettings
 from gateway.upstream import Upstream
-from lesson.models import AttemptOutcome, EnhancementMode, SectionName, SectionState
+from lesson.models import AttemptOutcome, SectionName, SectionState
 from servicekit.llm.capabilities import Provider, capabilities
 from servicekit.server import Service, start
 from servicekit.telemetry import LessonMetrics, Registry
@@ -58,7 +58,7 @@ def _flow(settings: GatewaySettings) -> Flow:
         deadline_seconds=settings.lesson_deadline_seconds,
         reserve_seconds=settings.stage2_reserve_seconds,
         margin_seconds=RUN_MARGIN_SECONDS,
-        mode=EnhancementMode.MODEL,
+        mode=settings.stage2_mode,
         restart_seconds=settings.stage_restart_seconds,
         stage1_max_output_tokens=settings.ai_stage1_max_output_tokens,
         lessons_limit=settings.lessons_limit,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from lesson.levels import Verdict
 from lesson.models import FuriganaSegment, Model, Word
 
 
@@ -74,11 +75,16 @@ class Body(Model):
 
 
 class VocabularyEntry(Model):
+    """A target word, or another word of reading or dialogue in its dictionary form, which is no Text of the lesson."""
+
     surface: str
     reading: str | None
     meaning: str
+    """Written for the lesson; of another word, the dictionary's gloss."""
     pos: str | None
-    japanese: Text
+    level: str | None
+    """N5 (easiest) to N1, when a list has the word."""
+    japanese: Text | None
 
 
 class Card(Model):
@@ -178,6 +184,8 @@ class Metadata(Model):
     attempts: tuple[AttemptRow, ...]
     versions: dict[str, str]
     notes: tuple[str, ...]
+    attributions: tuple[str, ...]
+    """Whose glosses and levels the words carry; empty when they carry none."""
 
 
 class Entities(Model):
@@ -185,13 +193,36 @@ class Entities(Model):
     grammar_patterns: tuple[str, ...]
 
 
+class WordShares(Model):
+    """Shares of the content words at each list, 0 to 1; `none` is on no list."""
+
+    n5: float
+    n4: float
+    n3: float
+    n2: float
+    n1: float
+    none: float
+
+
 class ReadabilityMetrics(Model):
+    """Of the sentences of reading and dialogue, lengths in characters; target words are no content words."""
+
     chars: int
     sentences: int
+    mean_sentence: float
+    longest_sentence: int
+    content_words: int
+    shares: WordShares | None
+    """Null when no level is known."""
 
 
 class Readability(Model):
+    """How hard the words are. The verdict is for the lesson's level; it and the estimate are null when unknown."""
+
     jlpt_estimate: str | None
+    verdict: Verdict | None
+    note: str
+    """Empty unless the words are far too hard."""
     metrics: ReadabilityMetrics
 
 

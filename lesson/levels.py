@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from lesson.hints import fields, has_mark
 from lesson.items import cut, sentences
@@ -101,6 +102,37 @@ LEVEL_TABLE: dict[Level, LevelRow] = {
     Level.C1: _ABOVE_B1,
     Level.C2: _ABOVE_B1,
 }
+
+JLPT = ("N5", "N4", "N3", "N2", "N1")
+"""The word lists, easiest first. None of them is official: a share of words is a signal, never a proof."""
+
+Verdict = Literal["easy", "about right", "hard"]
+
+
+@dataclass(frozen=True)
+class WordLevels:
+    """How hard the words of a lesson may be, beside those that it teaches; shares are of its content words."""
+
+    least: tuple[tuple[str, float], ...]
+    """With a smaller share at the list or an easier one, the lesson is hard."""
+    known: str | None
+    """With EASY_SHARE at the list or an easier one, the lesson is easy; None: nothing is too easy."""
+    reach: str
+    """With more than FAR_OFF_SHARE beyond the list, the lesson is so hard that it is said."""
+
+
+# Level checks end at B1.
+WORD_LEVELS: dict[Level, WordLevels] = {
+    Level.A1: WordLevels((("N5", 0.65), ("N4", 0.85)), None, "N3"),
+    Level.A2: WordLevels((("N4", 0.80),), "N5", "N3"),
+    Level.B1: WordLevels((("N3", 0.85),), "N4", "N2"),
+}
+FEWEST_WORDS = 8
+"""With fewer content words than this nothing is said of their level."""
+EASY_SHARE = 0.98
+FAR_OFF_SHARE = 1 / 3
+ESTIMATE_SHARE = 0.80
+"""Of the words at a list or an easier one, for a lesson to be called of that list."""
 
 COMPREHENSION = Range(3, 5)
 CULTURE_WORDS = Range(40, 90)

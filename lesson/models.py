@@ -45,11 +45,6 @@ class ItemKind(enum.StrEnum):
         """Whether a learner needs a translation; patterns, words and pairs carry their meaning beside them."""
         return self in _TRANSLATED
 
-    @property
-    def needs_model(self) -> bool:
-        """Whether a model is asked at all: choices, names and single words are the analyser's alone, at no tokens."""
-        return self not in _ANALYSER_ONLY
-
 
 _ANALYSER_ONLY = {ItemKind.CHOICE, ItemKind.PAIR, ItemKind.PIECE, ItemKind.NAME, ItemKind.WORD}
 _TRANSLATED = set(ItemKind) - _ANALYSER_ONLY - {ItemKind.PATTERN}
@@ -451,6 +446,10 @@ class Item(Model):
     text: str
     kind: ItemKind
     needs_translation: bool
+
+    def needs_model(self, mode: EnhancementMode) -> bool:
+        """Whether a model is asked: choices, names and single words are the analyser's alone, at no tokens."""
+        return self.kind not in _ANALYSER_ONLY and (self.needs_translation or mode is not EnhancementMode.ANALYSER)
 
 
 class ReadingProvenance(enum.StrEnum):

@@ -26,6 +26,7 @@ app = typer.Typer(
 # What a command needs is imported in it: `nidan --help` shall not wait for gRPC.
 # ruff: noqa: PLC0415
 
+_STYLES = ("macron", "double", "kana")
 _LEVELS = ("A1", "A2", "B1", "B2", "C1", "C2")
 _GENERATE_EPILOG = """\
 [bold]Examples[/]
@@ -43,6 +44,24 @@ nidan generate JF:349 --offline --json --out lesson.json
 [dim]the web client's JSON, into a file[/]
 
 [bold]Exit status[/]  0 a lesson · 1 none, and why · 2 wrong usage · 130 Ctrl-C
+"""
+
+_ANNOTATE_EPILOG = """\
+[bold]Examples[/]
+
+echo 朝は、いつもご飯と卵を食べます。 | nidan annotate
+[dim]朝\\[あさ]は、いつもご飯\\[はん]と卵\\[たまご]を食\\[た]べます。 and its romaji; no key, no network, no cost[/]
+
+nidan annotate sentences.txt --style double
+[dim]a file; long vowels as in Tookyoo, where macron gives Tōkyō and kana Toukyou[/]
+
+nidan annotate --json < sentences.txt | jq -r .romaji
+[dim]a JSON object for each sentence, its line in the file as its id: line.1, line.2, …[/]
+
+nidan annotate sentences.txt --address 127.0.0.1:50052
+[dim]by an enhancer that runs, as the one of `nidan up`; NIDAN_ENHANCER_ADDRESS names one for good[/]
+
+[bold]Exit status[/]  0 all annotated · 1 not all, and why · 2 wrong usage · 130 Ctrl-C
 """
 
 _UP_EPILOG = """\
@@ -96,6 +115,42 @@ def generate(
     raise typer.Exit(make(asked, os.environ))
 
 
+@app.command(epilog=_ANNOTATE_EPILOG)
+def annotate(
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="Japanese in UTF-8, one sentence a line; stdin when it is - or left out."),
+    ] = "",
+    *,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="A JSON object a sentence, each in its line; a failure is one more, the last."),
+    ] = False,
+    style: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(_STYLES),
+            help="How long vowels are written, by an enhancer started here; else ROMAJI_STYLE, else macron.",
+        ),
+    ] = "",
+    address: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="The enhancer to ask; else NIDAN_ENHANCER_ADDRESS, else one that is started here and ended again.",
+        ),
+    ] = "",
+) -> None:
+    """Gives Japanese sentences furigana and romaji, by the analyser alone: no model, no key, no cost."""
+    from nidan.annotate import Asked
+    from nidan.annotate import annotate as give
+
+    named = address or os.environ.get("NIDAN_ENHANCER_ADDRESS", "")
+    _check_address("--address" if address else "NIDAN_ENHANCER_ADDRESS", named, 50052)
+    _check_style(style, named, "--address" if address else "unset NIDAN_ENHANCER_ADDRESS")
+    raise typer.Exit(give(Asked(file, as_json, style, named), os.environ))
+
+
 @app.command(epilog=_UP_EPILOG)
 def up(
     offline: Annotated[
@@ -143,10 +198,20 @@ def _check_usage(asked: Asked) -> None:
         _check_address("NIDAN_ADDRESS", os.environ.get("NIDAN_ADDRESS", ""))
 
 
-def _check_address(name: str, address: str) -> None:
+def _check_style(style: str, address: str, way_on: str) -> None:
+    if style and style not in _STYLES:
+        raise typer.BadParameter(f"one of {', '.join(_STYLES)}", param_hint="--style")
+    if style and address:
+        raise typer.BadParameter(
+            f"the style is a setting of the enhancer, and the one at {address} has its own; drop --style or {way_on}",
+            param_hint="--style",
+        )
+
+
+def _check_address(name: str, address: str, example: int = 50050) -> None:
     host, _, port = address.rpartition(":")
     if address and not (host and port.isdecimal() and 0 < int(port) <= 65_535):
-        raise typer.BadParameter(f"{address!r} is not HOST:PORT, as in 127.0.0.1:50050", param_hint=name)
+        raise typer.BadParameter(f"{address!r} is not HOST:PORT, as in 127.0.0.1:{example}", param_hint=name)
 
 
 def main() -> None:

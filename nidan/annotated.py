@@ -33,11 +33,10 @@ class Annotated:
     def block(self, item_id: str, plain: str, style: str = "", indent: int = 2) -> Iterator[RenderableType]:
         """The Lines, its romaji under it, its translation under that; a line for what is there and none else."""
         text = self.text(item_id)
-        yield indented(Lines(self.bracketed(item_id, plain), style), indent)
-        if text and text.romaji.strip():
-            yield indented(Lines(text.romaji.strip(), "dim italic"), indent + 2)
-        if text and text.translation:
-            yield indented(Lines(text.translation.strip(), "green"), indent + 2)
+        if text is None:
+            yield indented(Lines(self.bracketed(item_id, plain), style), indent)
+        else:
+            yield from block(text, style, indent)
 
     def blocks(self, path: str, plain: Sequence[str], indent: int = 2) -> Iterator[RenderableType]:
         """A block for each member of the list at that path."""
@@ -50,6 +49,15 @@ class Annotated:
         yield Lines(self.bracketed(item_id, plain))
         if text and text.translation:
             yield indented(Lines(text.translation.strip(), "green"))
+
+
+def block(text: JapaneseText, style: str = "", indent: int = 2) -> Iterator[RenderableType]:
+    """The text with its readings, its romaji under it, its translation under that; no line for what is not there."""
+    yield indented(Lines(bracketed(text), style), indent)
+    if text.romaji.strip():
+        yield indented(Lines(text.romaji.strip(), "dim italic"), indent + 2)
+    if text.translation:
+        yield indented(Lines(text.translation.strip(), "green"), indent + 2)
 
 
 def indented(inner: RenderableType, left: int = 2, above: int = 0) -> Padding:

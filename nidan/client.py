@@ -1,4 +1,4 @@
-"""The gateway as its callers see it: requests in, typed events out. The only module here that knows gRPC or a message.
+"""Gateway and enhancer as their callers see them: requests in, models out. The only module here that knows gRPC.
 
 Everything is synchronous: a command line has one thing to do at a time, and Ctrl-C must end a call where it waits.
 """
@@ -6,7 +6,7 @@ Everything is synchronous: a command line has one thing to do at a time, and Ctr
 from __future__ import annotations
 
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -15,9 +15,9 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lesson import wire
-from lesson.models import Brief, EnhancedSection, Lesson, Level, SectionName
+from lesson.models import Brief, EnhancedSection, EnhancementMode, Item, JapaneseText, Lesson, Level, SectionName
+from lesson.v1 import enhancer_service_pb2, enhancer_service_pb2_grpc, lesson_pb2, lesson_service_pb2_grpc
 from lesson.v1 import lesson_service_pb2 as pb
-from lesson.v1 import lesson_service_pb2_grpc
 from servicekit.errors import RemoteError, read_error
 
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -89,12 +89,20 @@ class Completed:
 Event = Accepted | SectionReady | SectionEnhanced | SectionReplaced | Completed
 
 
-class LessonError(Exception):
-    """There is no lesson; `error` says why, as the gateway told it."""
+class CallError(Exception):
+    """A call that gave nothing; `error` says why, as the service told it."""
 
     def __init__(self, error: RemoteError) -> None:
         super().__init__(error.message)
         self.error = error
+
+
+class LessonError(CallError):
+    """There is no lesson."""
+
+
+class AnnotateError(CallError):
+    """There are no annotations."""
 
 
 class LessonClient:
@@ -143,6 +151,35 @@ class LessonClient:
             raise LessonError(_not_understood("the gateway ended the call without a lesson"))
 
 
+class EnhancerClient:
+    """Asks the analyser of the EnhancerService at HOST:PORT, and never a model: it costs nothing, however often."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = _open(address)
+        self._stub = enhancer_service_pb2_grpc.EnhancerServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._channel.close()
+
+    def annotate(self, items: Sequence[Item], timeout_seconds: float) -> tuple[JapaneseText, ...]:
+        """The annotation of each item, in order. Raises AnnotateError, also when the answer is of something else."""
+        try:
+            reply = self._stub.EnhanceSection(_analysis(items), timeout=timeout_seconds)
+            texts = tuple(wire.from_message(JapaneseText, item.text) for item in reply.items)
+        except grpc.RpcError as error:
+            raise AnnotateError(read_error(error)) from error
+        except wire.WireError as error:
+            raise AnnotateError(_answer_unread(f"the enhancer's answer cannot be read: {error}")) from error
+        if [(text.id, text.kanji) for text in texts] != [(item.id, item.text) for item in items]:
+            raise AnnotateError(_answer_unread("the enhancer's answer is of other texts than it was asked for"))
+        return texts
+
+
 def is_serving(address: str, service: str = "", timeout_seconds: float = 0.5) -> bool:
     """Whether a gRPC server at HOST:PORT says that this service of its is SERVING. Never raises."""
     if not accepts_connections(address, timeout_seconds):
@@ -185,6 +222,20 @@ def _spec(request: LessonRequest) -> pb.LessonSpec:
     )
 
 
+def _analysis(items: Sequence[Item]) -> enhancer_service_pb2.EnhanceSectionRequest:
+    """For the analyser alone. There is no lesson; section, level and language are only there to be well-formed.
+
+    A reading is the section that is all sentences. No model is named, so nobody reads the level or translates.
+    """
+    return enhancer_service_pb2.EnhanceSectionRequest(
+        section=wire.enum_to_number(SectionName.READING),  # type: ignore[arg-type] # enums travel as their numbers
+        brief=lesson_pb2.Brief(level=wire.enum_to_number(Level.A1)),  # type: ignore[arg-type]
+        items=[wire.to_message(item) for item in items],
+        learner_language="und",  # BCP-47 for a language that is not known
+        mode=wire.enum_to_number(EnhancementMode.ANALYSER),  # type: ignore[arg-type]
+    )
+
+
 def _event(message: pb.StreamLessonResponse) -> Event | None:
     """None for an event that this build does not know: a newer gateway may tell more than we can show."""
     match message.WhichOneof("event"):
@@ -210,3 +261,7 @@ def _event(message: pb.StreamLessonResponse) -> Event | None:
 
 def _not_understood(message: str) -> RemoteError:
     return RemoteError(grpc.StatusCode.INTERNAL, message, reason="GATEWAY_NOT_UNDERSTOOD", fault="service")
+
+
+def _answer_unread(message: str) -> RemoteError:
+    return RemoteError(grpc.StatusCode.INTERNAL, message, reason="ENHANCER_NOT_UNDERSTOOD", fault="service")

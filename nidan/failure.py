@@ -1,7 +1,8 @@
-"""Why there is no lesson, for a program and for a person: with the next step, whatever the reason."""
+"""Why there is no lesson, or no annotation, for a program and for a person: with the next step, whatever the reason."""
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,9 +37,9 @@ class Failure:
         told |= {"lessonId": self.lesson_id} if self.lesson_id else {}
         return json.dumps(told, ensure_ascii=False)
 
-    def as_text(self) -> str:
+    def as_text(self, headline: str = "No lesson") -> str:
         """What, then each field, then the next step."""
-        lines = [f"No lesson ({self.reason}): {self.message}"]
+        lines = [f"{headline} ({self.reason}): {self.message}"]
         lines += [f"  {name}: {problem}" for name, problem in self.fields.items()]
         return "\n".join([*lines, self.next_step] if self.next_step else lines)
 
@@ -76,6 +77,56 @@ def unreachable(address: str) -> Failure:
         f"no gateway is serving at {address}.",
         "Check the address (--address or NIDAN_ADDRESS), or start one with `nidan up`.",
         retryable=True,
+        caller_fault=True,
+    )
+
+
+def of_enhancer(error: RemoteError, line: int) -> Failure:
+    """What the enhancer answered to the lines from this one on, or why it did not."""
+    reason = error.reason or error.status.name
+    return Failure(
+        reason=reason,
+        message=f"from line {line} on: {error.message}",
+        next_step=_ENHANCER_NEXT.get(reason, _ANOTHER_ENHANCER if error.retryable else _VERSIONS),
+        stage=error.stage,
+        retryable=error.retryable,
+    )
+
+
+def no_enhancer(address: str) -> Failure:
+    """The enhancer that was named does not answer."""
+    return Failure(
+        "UNAVAILABLE",
+        f"no enhancer is serving at {address}.",
+        "Check the address (--address or NIDAN_ENHANCER_ADDRESS), or name none: one is started here then.",
+        retryable=True,
+        caller_fault=True,
+    )
+
+
+def not_read(name: str, error: OSError) -> Failure:
+    """The input could not be opened, or not be read to its end."""
+    message = f"cannot read {name}: {error.strerror or error}."
+    return Failure("INPUT_NOT_READ", message, "Name a file of Japanese text, or - for stdin.", caller_fault=True)
+
+
+def not_utf8(line: int, error: UnicodeDecodeError) -> Failure:
+    """A line that is in another encoding, or broken."""
+    wide = line == 1 and error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return Failure(
+        "INPUT_NOT_UTF8",
+        f"line {line} is not UTF-8: byte 0x{error.object[error.start]:02X} at its position {error.start + 1}.",
+        f"Convert it first, as with: iconv -f {'UTF-16' if wide else 'SHIFT_JIS'} -t UTF-8 FILE | nidan annotate",
+        caller_fault=True,
+    )
+
+
+def too_long(line: int, most_bytes: int) -> Failure:
+    """A line that is no sentence."""
+    return Failure(
+        "LINE_TOO_LONG",
+        f"line {line} has more than {most_bytes:,} bytes.",
+        "A line is one sentence; cut it, as with: sed 's/。/。\\n/g' FILE | nidan annotate",
         caller_fault=True,
     )
 
@@ -119,6 +170,12 @@ _NEXT = {
     "STAGE1_TIMEOUT": _SLOW,
     "STAGE1_FIRST_TOKEN_TIMEOUT": _SLOW,
     "STAGE1_STALLED": _SLOW,
+}
+
+_VERSIONS = "Enhancer and command line may be of different versions: update the older one."
+_ANOTHER_ENHANCER = f"{_AGAIN}; when no address is named, it starts an enhancer of its own."
+_ENHANCER_NEXT = {
+    "DEADLINE_EXCEEDED": "Either the enhancer has too much to do, or the line is too long: a line is one sentence.",
 }
 
 

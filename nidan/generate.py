@@ -8,31 +8,22 @@ comes up while we load.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nidan.output import Output, OutputError
-from nidan.processes import GATEWAY, MissingKeyError, Providers, StartError, Trio, private_plan, running
+from nidan.asking import ANSWER_SECONDS, EXIT_FAILED, EXIT_INTERRUPTED, GivenUpError, own_services, report
+from nidan.output import Output, OutputError, Screen
+from nidan.processes import GATEWAY, Plan, Providers, private_plan
 from nidan.progress import Progress, message_console
 
 if TYPE_CHECKING:
     from nidan.client import Completed
-    from nidan.failure import Failure
 
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
-_ANSWER_SECONDS = 3.0
-"""How long a gateway that was named may take to say that it serves."""
 _PROBE_SECONDS = 0.5
-"""The same for one that may or may not run at the default address."""
-_PLAIN_COLUMNS = 80
+"""How long a gateway that may or may not run at the default address may take to say that it serves."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +43,6 @@ class Asked:
     out: Path | None = None
 
 
-class _GivenUpError(Exception):
-    """There will be no lesson; carries why."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-
-
 def generate(asked: Asked, environment: Mapping[str, str]) -> int:
     """Makes the lesson and hands it over; the exit status. Whatever it started has ended when it returns."""
     progress = Progress(message_console())
@@ -71,14 +54,14 @@ def generate(asked: Asked, environment: Mapping[str, str]) -> int:
     except KeyboardInterrupt:
         progress.say("Interrupted: the lesson was cancelled.")
         return EXIT_INTERRUPTED
-    except (_GivenUpError, OutputError) as error:
-        _report(asked, _failure_of(error), progress)
+    except (GivenUpError, OutputError) as error:
+        report(error, asked.as_json, progress)
         return EXIT_FAILED
     return 0
 
 
 def _follow(asked: Asked, address: str, progress: Progress) -> Completed:
-    """Reads the run to its end, showing how far it is. Raises _GivenUpError."""
+    """Reads the run to its end, showing how far it is. Raises GivenUpError."""
     from lesson.models import Level
     from nidan import failure
     from nidan.client import Completed, LessonClient, LessonError, LessonRequest
@@ -99,7 +82,7 @@ def _follow(asked: Asked, address: str, progress: Progress) -> Completed:
                 if isinstance(event, Completed):
                     completed = event
     except LessonError as error:
-        raise _GivenUpError(failure.of_gateway(error.error, asked.offline)) from error
+        raise GivenUpError(failure.of_gateway(error.error, asked.offline)) from error
     return completed
 
 
@@ -108,9 +91,8 @@ def _told(asked: Asked, completed: Completed) -> str:
         return f"{completed.master_json}\n"
     from nidan.layout import page
 
-    on_terminal = asked.out is None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-    width = shutil.get_terminal_size((_PLAIN_COLUMNS, 24)).columns if asked.out is None else _PLAIN_COLUMNS
-    return page(completed.lesson, width, colour=on_terminal)
+    screen = Screen.of_stdout() if asked.out is None else Screen()
+    return page(completed.lesson, screen.columns, screen.colour)
 
 
 # --- whom to ask ------------------------------------------------------------------------------------------------
@@ -120,7 +102,7 @@ def _told(asked: Asked, completed: Completed) -> str:
 def _gateway(asked: Asked, environment: Mapping[str, str], progress: Progress) -> Iterator[str]:
     """The address of the gateway to ask. --offline never asks one that it did not start: that one might be paid.
 
-    Raises _GivenUpError.
+    Raises GivenUpError.
     """
     named = asked.address or ("" if asked.offline else environment.get("NIDAN_ADDRESS", ""))
     if named:
@@ -136,57 +118,23 @@ def _gateway(asked: Asked, environment: Mapping[str, str], progress: Progress) -
 
 @contextlib.contextmanager
 def _own_gateway(asked: Asked, environment: Mapping[str, str], progress: Progress) -> Iterator[str]:
-    """A trio of this command's own, gone when the block is left. Its logs stay when it was to blame."""
-    logs = Path(tempfile.mkdtemp(prefix="nidan-logs-"))
-    keep = False
-    try:
-        plan = private_plan(environment, Providers.chosen(environment, asked.offline))
-        progress.doing(f"Starting {', '.join(service.name for service in plan.services)} …")
-        with running(Trio(plan, logs, progress.say)) as trio:
-            yield trio.plan.gateway.address
-    except StartError as error:
-        from nidan import failure
+    """A trio of this command's own, gone when the block is left."""
 
-        keep = not isinstance(error, MissingKeyError)
-        raise _GivenUpError(failure.of_start(error, GATEWAY.address)) from error
-    except _GivenUpError as error:
-        keep = not error.failure.caller_fault
-        raise
-    finally:
-        if keep:
-            progress.say(f"The services' logs are in {logs}")
-        else:
-            shutil.rmtree(logs, ignore_errors=True)
+    def plan() -> Plan:
+        return private_plan(environment, Providers.chosen(environment, asked.offline))
+
+    with own_services(plan, progress) as trio:
+        yield trio.plan.gateway.address
 
 
 def _check_serving(address: str) -> None:
-    if not _is_gateway(address, _ANSWER_SECONDS):
+    if not _is_gateway(address, ANSWER_SECONDS):
         from nidan import failure
 
-        raise _GivenUpError(failure.unreachable(address))
+        raise GivenUpError(failure.unreachable(address))
 
 
 def _is_gateway(address: str, timeout_seconds: float) -> bool:
     from nidan.client import is_serving
 
     return is_serving(address, GATEWAY.grpc_name, timeout_seconds)
-
-
-# --- when there is none -----------------------------------------------------------------------------------------
-
-
-def _failure_of(error: _GivenUpError | OutputError) -> Failure:
-    from nidan import failure
-
-    if isinstance(error, OutputError):
-        return failure.Failure("OUTPUT_NOT_WRITTEN", str(error), caller_fault=True)
-    return error.failure
-
-
-def _report(asked: Asked, failure: Failure, progress: Progress) -> None:
-    """For a program on stdout, for a person on stderr."""
-    if not asked.as_json:
-        progress.say(failure.as_text(), "red")
-        return
-    with contextlib.suppress(OutputError):  # when stdout itself is what cannot be written
-        Output(None).write(f"{failure.as_json()}\n")

@@ -71,9 +71,10 @@ def broken(text: str, width: int, hang: int = 0) -> list[str]:
     for paragraph in text.split("\n"):
         line = ""
         for unit in _short_enough(paragraph, max(1, width - hang)):
-            if line.strip() and cell_len(line + unit.rstrip()) > width:
-                lines.append(line.rstrip())
-                line = " " * hang + unit.lstrip()
+            if cell_len(line + unit.rstrip()) > width:
+                if line.strip():
+                    lines.append(line.rstrip())
+                line = " " * (hang if lines else 0) + unit.lstrip()
             else:
                 line += unit
         lines.append(line.rstrip())

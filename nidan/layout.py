@@ -43,6 +43,11 @@ NARROWEST, WIDEST = 40, 100
 
 def page(lesson: Lesson, width: int, colour: bool) -> str:
     """The whole lesson as text, `width` columns wide; with escape codes for colours only if `colour`."""
+    return printed(layout(lesson), width, colour)
+
+
+def printed(what: RenderableType, width: int, colour: bool) -> str:
+    """Anything as text, in lines of `width` columns that end in no space."""
     out = StringIO()
     console = Console(
         file=out,
@@ -52,7 +57,7 @@ def page(lesson: Lesson, width: int, colour: bool) -> str:
         highlight=False,
         legacy_windows=False,
     )
-    console.print(layout(lesson))
+    console.print(what)
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import stat
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+_PLAIN_COLUMNS = 80
 
 
 class OutputError(Exception):
@@ -27,6 +31,8 @@ class Output:
     def __init__(self, path: Path | None) -> None:
         self._path = None if path is None else path.resolve()  # a link stays a link; what it means is replaced
         self._draft: Path | None = None
+        if self._path is None and sys.stdout is None:
+            raise OutputError("cannot write standard output: it is closed.")
         if self._path is not None and _is_place_for_a_file(self._path):
             with _told(self._path):
                 number, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
@@ -34,7 +40,7 @@ class Output:
                 self._draft = Path(name)
 
     def write(self, text: str) -> None:
-        """Hands the text over as UTF-8, at most once."""
+        """Hands the text over as UTF-8: to a file once, to stdout as often as there is more of it."""
         data = text.encode("utf-8", "replace")
         if self._path is None:
             with _told("standard output"):
@@ -67,6 +73,22 @@ class Output:
         draft.chmod(_mode(self._path))
         draft.replace(self._path)
         self._draft = None
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What text is laid out for."""
+
+    columns: int = _PLAIN_COLUMNS
+    terminal: bool = False
+    colour: bool = False
+
+    @classmethod
+    def of_stdout(cls) -> Screen:
+        """A terminal as wide as it is now, or plain text where stdout is none."""
+        columns = shutil.get_terminal_size((_PLAIN_COLUMNS, 24)).columns
+        terminal = sys.stdout is not None and sys.stdout.isatty()
+        return cls(columns, terminal, terminal and os.environ.get("TERM") != "dumb")
 
 
 def _is_place_for_a_file(path: Path) -> bool:

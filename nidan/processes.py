@@ -156,19 +156,32 @@ class Plan:
 
 def private_plan(environment: Mapping[str, str], providers: Providers) -> Plan:
     """A trio for one command, on ports that are free now; nobody else is meant to find it."""
-    wanted = _wanted(providers)
-    ports = free_ports(len(wanted))
-    services = tuple(
-        Service(service.name, service.grpc_name, service.prefix, port)
-        for service, port in zip(wanted, ports, strict=True)
-    )
+    services = _on_free_ports(_wanted(providers))
     return Plan(services, _environment(environment, providers, services))
+
+
+def enhancer_plan(environment: Mapping[str, str], romaji_style: str = "") -> Plan:
+    """An enhancer for one command, and nothing beside it: the analyser alone, without key or model.
+
+    An empty style leaves ROMAJI_STYLE to the environment.
+    """
+    services = _on_free_ports((ENHANCER,))
+    told = _environment(environment, Providers(Provider.NONE.value, Provider.NONE.value), services)
+    return Plan(services, told | ({"ROMAJI_STYLE": romaji_style} if romaji_style else {}))
 
 
 def public_plan(environment: Mapping[str, str], providers: Providers) -> Plan:
     """The trio on the ports that its variables name, else on the default ones. Raises StartError."""
     services = tuple(configured(service, environment) for service in _wanted(providers))
     return Plan(services, _environment(environment, providers, services))
+
+
+def _on_free_ports(services: Sequence[Service]) -> tuple[Service, ...]:
+    ports = free_ports(len(services))
+    return tuple(
+        Service(service.name, service.grpc_name, service.prefix, port)
+        for service, port in zip(services, ports, strict=True)
+    )
 
 
 def configured(service: Service, environment: Mapping[str, str]) -> Service:
@@ -200,10 +213,11 @@ def _environment(base: Mapping[str, str], providers: Providers, services: tuple[
     told |= {variable: str(port) for service in services for variable, port in service.ports.items()}
     told |= {
         "BIND": LOOPBACK,
-        "CONTENT_ADDRESS": by_name[CONTENT.name].address,
-        "ENHANCER_ADDRESS": by_name[ENHANCER.name].address,
         "CANDO_AI_STAGE1_PROVIDER": providers.stage1,
         "CANDO_AI_STAGE2_PROVIDER": providers.stage2,
+    }
+    told |= {
+        f"{stage.prefix}_ADDRESS": by_name[stage.name].address for stage in (CONTENT, ENHANCER) if stage.name in by_name
     }
     if OFFLINE_MODEL.name in by_name:
         told["OFFLINE_MODEL_URL"] = f"http://{by_name[OFFLINE_MODEL.name].address}/v1"

@@ -29,24 +29,27 @@ def message_console() -> Console:
 
 
 class Progress:
-    """Shows events as they come."""
+    """Shows events as they come. `live_only`: nothing is told of what is being done but by the live line."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, live_only: bool = False) -> None:
         self._console = console
+        self._live_only = live_only
         self._status: Status | None = None
         self._written: list[str] = []
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
-        """The live line lives inside the block."""
+        """The live line lives inside the block; when it is all there is, from the first thing to say on."""
         if not self._console.is_terminal:
             yield
             return
         self._status = self._console.status("")
         try:
-            with self._status:
-                yield
+            if not self._live_only:
+                self._status.start()
+            yield
         finally:
+            self._status.stop()
             self._status = None
 
     def finish(self) -> None:
@@ -60,10 +63,11 @@ class Progress:
 
     def doing(self, text: str) -> None:
         """What is being done now: a line that is replaced where lines can be."""
-        if self._status is None:
-            self.say(text)
-        else:
+        if self._status is not None:
             self._status.update(Text(clean(text)))
+            self._status.start()
+        elif not self._live_only:
+            self.say(text)
 
     def show(self, event: Event) -> None:
         """Completed shows nothing: the lesson itself follows."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from offline_model import brackets
 from offline_model.bank import Bank, BankLesson
 from offline_model.errors import ApiError
 from offline_model.request import BriefData, ItemData, Stage1Data, Stage2Data
@@ -39,11 +40,23 @@ def _stage2(bank: Bank, data: Stage2Data) -> dict[str, Any]:
     """Wanted items whose text no lesson holds are left out: the caller sees what is missing, nothing is made up."""
     _check_language(bank.lessons, data.brief)
     entries = (_entry(bank, data.mode, item) for item in data.items if item.want)
-    return {"items": [entry for entry in entries if entry is not None]}
+    answered: dict[str, Any] = {"items": [entry for entry in entries if entry is not None]}
+    if data.mode == "review":
+        # Written by hand beside every sentence: what the bank reads otherwise than the caller shows, it corrects.
+        answered["corrections"] = [correction for item in data.items if item.want for correction in _wrong(bank, item)]
+    return answered
+
+
+def _wrong(bank: Bank, item: ItemData) -> Iterator[dict[str, str]]:
+    annotation = bank.annotation(brackets.plain(item.text).strip())
+    if annotation is not None:
+        for word, reading in brackets.differences(item.text.strip(), annotation.brackets):
+            yield {"id": item.id, "word": word, "reading": reading}
 
 
 def _entry(bank: Bank, mode: str, item: ItemData) -> dict[str, Any] | None:
-    text = item.text.strip()
+    # A review shows the text with readings in it.
+    text = (brackets.plain(item.text) if mode == "review" else item.text).strip()
     annotation = bank.annotation(text)
     if annotation is None:
         return None
@@ -55,8 +68,6 @@ def _entry(bank: Bank, mode: str, item: ItemData) -> dict[str, Any] | None:
             "furigana": item.text.replace(text, annotation.brackets, 1),
             "translation": translation,
         }
-    if mode == "review":
-        return {"id": item.id, "translation": translation, "corrections": []}
     return {"id": item.id, "translation": translation}
 
 

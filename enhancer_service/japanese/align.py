@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from enhancer_service.japanese.script import BASE, KANA, LATIN, hiragana, katakana, plain_kana
+from enhancer_service.japanese.script import BASE, KANA, LATIN, hiragana, katakana, plain_kana, remembered
 
 Piece = tuple[str, str | None]
 """A part of a surface and the kana over it; None where nothing is."""
@@ -23,6 +23,7 @@ _SMALL_KE: Final = frozenset("けかがこ")
 _VOWELS: Final = frozenset("あいうえおぁぃぅぇぉ")
 
 
+@remembered
 def align(surface: str, reading: str) -> tuple[Piece, ...]:
     """Cuts a word at its script borders and gives each non-kana run its share of the kana reading.
 

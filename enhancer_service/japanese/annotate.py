@@ -3,53 +3,52 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 
+from enhancer_service.annotator import Annotation
 from enhancer_service.japanese import furigana
 from enhancer_service.japanese.furigana import Segments
 from enhancer_service.japanese.hepburn import Style
 from enhancer_service.japanese.reading import Analyser
 from enhancer_service.japanese.romaji import romaji
 from enhancer_service.japanese.script import has_kanji, is_kana, plain_kana
-from enhancer_service.japanese.token import PERSON, Token
+from enhancer_service.japanese.token import NOUN, PERSON, Token
 from enhancer_service.japanese.words import words
-from lesson.models import Word
 
-_NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
+if TYPE_CHECKING:
+    from enhancer_service.japanese.lexicon import Lexicon
+
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _BETWEEN_NAMES = re.compile(r"[\s・=＝]+")
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """Joined segments equal the text; `reading` is the text in kana, with what cannot be read as it stands."""
-
-    segments: Segments
-    reading: str
-    romaji: str
-    words: tuple[Word, ...]
 
 
 def annotate(
     analyser: Analyser,
     text: str,
-    names: Mapping[str, str] = _NO_NAMES,
-    accepted: Segments | None = None,
+    names: Mapping[str, str] = _NONE,
     style: Style = "macron",
 ) -> Annotation:
-    """Reads a text, whatever is in it. Raises ValueError only if `accepted` does not join to the text.
+    """Reads a text, whatever is in it, by analyser and rules alone. `names` maps a name as written to its kana."""
+    tokens = tokens_of(analyser, text, names)
+    return annotation(tokens, furigana.segments(tokens), style)
 
-    `names` maps a name as written to its kana and beats both model and analyser. `accepted` is a model's furigana that
-    passed `verify.problems`: reading, romaji and words then follow it, with the analyser's word borders.
-    """
-    tokens = _named(analyser, text, _readings(names))
-    segments = furigana.segments(tokens)
-    if accepted is not None:
-        tokens, segments = furigana.adopt(tokens, accepted)
+
+def tokens_of(
+    analyser: Analyser, text: str, names: Mapping[str, str] = _NONE, overrides: Mapping[str, str] = _NONE
+) -> tuple[Token, ...]:
+    """The words of the text, read. A name beats an override, and both beat rules and analyser."""
+    bound = {surface: _Bound(kana, "override") for surface, kana in overrides.items()}
+    bound |= {name: _Bound(kana, "frame") for name, kana in _readings(names).items()}
+    return _with(bound, analyser, text)
+
+
+def annotation(tokens: Sequence[Token], segments: Segments, style: Style, lexicon: Lexicon | None = None) -> Annotation:
+    """What tokens and furigana of one text say together; `reading` leaves what cannot be read as it stands."""
     reading = "".join(token.reading for token in tokens)
-    return Annotation(segments, reading, romaji(tokens, segments, style), words(tokens))
+    return Annotation(segments, reading, romaji(tokens, style), words(tokens, lexicon))
 
 
 def _readings(names: Mapping[str, str]) -> dict[str, str]:
@@ -62,21 +61,29 @@ def _readings(names: Mapping[str, str]) -> dict[str, str]:
     return {name: kana for name, kana in result.items() if has_kanji(name) and is_kana(kana)}
 
 
-def _named(analyser: Analyser, text: str, names: Mapping[str, str]) -> tuple[Token, ...]:
-    """The tokens with each name as one; where a name cuts through a word, the text around the names is read anew."""
+@dataclass(frozen=True)
+class _Bound:
+    """A reading that was laid down, and by whom."""
+
+    reading: str
+    by: Literal["frame", "override"]
+
+
+def _with(bound: Mapping[str, _Bound], analyser: Analyser, text: str) -> tuple[Token, ...]:
+    """The tokens with each bound surface as one; where one cuts through a word, the text around it is read anew."""
     tokens = analyser.tokens(text)
-    if not names:
+    if not bound:
         return tokens
     borders = {0, *(token.end for token in tokens)}
-    places = dict(_places(text, names, borders))
+    places = dict(_places(text, bound, borders))
     if not all(place in borders for span in places.items() for place in span):
         tokens = tuple(_reread(analyser, text, places))
-    return tuple(_bound(text, tokens, places, names))
+    return tuple(_laid(text, tokens, places, bound))
 
 
-def _places(text: str, names: Mapping[str, str], borders: set[int]) -> Iterator[tuple[int, int]]:
-    """Where names stand, longest first. Inside one longer word there is no name: 花 in 花火, 健太 in 健太郎."""
-    for match in re.finditer("|".join(map(re.escape, sorted(names, key=len, reverse=True))), text):
+def _places(text: str, bound: Mapping[str, _Bound], borders: set[int]) -> Iterator[tuple[int, int]]:
+    """Where they stand, longest first. Inside one longer word there is no name: 花 in 花火, 健太 in 健太郎."""
+    for match in re.finditer("|".join(map(re.escape, sorted(bound, key=len, reverse=True))), text):
         cut_by_the_tokeniser = not borders.isdisjoint(range(match.start() + 1, match.end()))
         if cut_by_the_tokeniser or borders.issuperset(match.span()):
             yield match.span()
@@ -90,13 +97,20 @@ def _reread(analyser: Analyser, text: str, places: Mapping[int, int]) -> Iterato
         place = end
 
 
-def _bound(
-    text: str, tokens: tuple[Token, ...], places: Mapping[int, int], names: Mapping[str, str]
+def _laid(
+    text: str, tokens: tuple[Token, ...], places: Mapping[int, int], bound: Mapping[str, _Bound]
 ) -> Iterator[Token]:
     done = 0
     for token in tokens:
         if token.start < done:
             continue
         done = places.get(token.start, token.end)
-        name = text[token.start : done]
-        yield Token(name, names[name], name, PERSON, token.start, binding=True) if token.start in places else token
+        yield _token(text[token.start : done], token, bound) if token.start in places else token
+
+
+def _token(surface: str, first: Token, bound: Mapping[str, _Bound]) -> Token:
+    laid = bound[surface]
+    if laid.by == "override" and surface == first.surface:
+        return replace(first, reading=laid.reading, binding=laid.by)
+    kind = PERSON if laid.by == "frame" else NOUN
+    return Token(surface, laid.reading, surface, kind, first.start, binding=laid.by)

@@ -42,7 +42,11 @@ _CLASSES: Final[tuple[tuple[_Sounds, str], ...]] = (
     (_Sounds(_H, frozenset({"3", "何"})), "階=かい 軒=けん"),
     (_Sounds(_S, frozenset({"3", "1000", "何"})), "足=そく"),
     (_Sounds(_S), "点=てん 頭=とう 通=つう 着=ちゃく 丁=ちょう 丁目=ちょうめ 滴=てき トン=トン"),
-    (_Sounds(_S), "ページ=ページ パーセント=パーセント %=パーセント ％=パーセント ポイント=ポイント パック=パック"),
+    (
+        _Sounds(frozenset({"8", "10"})),
+        "ページ=ページ パーセント=パーセント %=パーセント ％=パーセント ポイント=ポイント パック=パック",
+    ),
+    (_Sounds(_H, plosive=_H | {"3"}), "箱=はこ"),
     (
         _Sounds(_H),
         """回=かい 回戦=かいせん 個=こ 課=か 件=けん 曲=きょく 校=こう 巻=かん 級=きゅう 画=かく 戸=こ 機=き 区=く
@@ -107,7 +111,7 @@ _WHOLE: Final[dict[str, dict[int, str]]] = {
 } | {
     counter: {1: f"ひと{reading}", 2: f"ふた{reading}"}
     for counter, (reading, _) in _COUNTERS.items()
-    if counter in "晩皿切れ口袋束粒"
+    if counter in "晩皿切れ口袋束粒箱"
 }
 # How the last digit sounds before some counters, where it is not よん, なな, きゅう.
 _YO: Final = {"4": "よ"}
@@ -132,9 +136,12 @@ _UNNAMED: Final = {"何": "なん", "数": "すう"}
 _NUMBER = re.compile(rf"第?(?:(?P<unnamed>[何数])(?P<power>[十百千万億])?|(?P<named>{numbers.PATTERN}))")
 _COUNTED_FOR_SURE = re.compile(rf"[何{DIGIT}]")
 _NOT_COUNTED: Final = frozenset({"十分", "百足", "一行"})
+_COUNTS_SURELY: Final = tuple("人本杯匹階軒足回個冊歳枚台度分泊")
+"""三軒 is also a surname; a learner's sentence counts houses."""
 _SUFFIX = re.compile(r"(?P<half>半)?(?P<nth>目)?")
 _CLOCK = re.compile(rf"(?<![{DIGIT}:：])(?P<hour>[{DIGIT}]{{1,2}})[:：](?P<minute>[{DIGIT}]{{2}})(?![{DIGIT}:：])")
 _TELEPHONE = re.compile(rf"(?<![{DIGIT}])[{DIGIT}]+(?:[-‐–－][{DIGIT}]+){{2,}}(?![{DIGIT}])")
+_ABOUT = re.compile(rf"[{DIGIT}{numbers.KANJI_DIGITS}][、，]$")
 _PART = re.compile(rf"分の(?:{numbers.PATTERN})")
 _TEN_MINUTES = re.compile(r"十分(?=前|後|間|ほど|くらい|ぐらい|以内|以上|か[かけ]|歩|待)")
 
@@ -176,7 +183,7 @@ class _Borders:
         token = self._tokens[first]
         if last - first > 1 or token.is_number or _COUNTED_FOR_SURE.search(token.surface):
             return False
-        return token.surface in _NOT_COUNTED or ("固有名詞" in token.pos and not token.surface.endswith("人"))
+        return token.surface in _NOT_COUNTED or ("固有名詞" in token.pos and not token.surface.endswith(_COUNTS_SURELY))
 
 
 def _numbers(text: str, borders: _Borders) -> Iterator[tuple[int, int, str]]:
@@ -226,7 +233,8 @@ def _counted(text: str, match: re.Match[str]) -> _Candidates:
     prefix = "だい" if match[0].startswith("第") else ""
     for length in range(min(_LONGEST, len(text) - match.end()), 0, -1):
         counter = text[match.end() : match.end() + length]
-        reading = _with_counter(number, counter, date=_follows_month(text, match)) if counter in _COUNTERS else ""
+        date, about = _follows_month(text, match), _ABOUT.search(text, 0, match.start()) is not None
+        reading = _with_counter(number, counter, date=date, about=about) if counter in _COUNTERS else ""
         if _PART.match(text, match.end()) and counter == "分":
             reading = f"{number.reading}ぶん"
         if reading:
@@ -264,10 +272,15 @@ def _follows_month(text: str, match: re.Match[str]) -> bool:
     return text.startswith("月", match.start() - 1) and match.start() > 0
 
 
-def _with_counter(number: numbers.Number, counter: str, *, date: bool = False) -> str:
-    """The number and its counter read together, "" when nobody counts so (十つ, 13月)."""
+def _with_counter(number: numbers.Number, counter: str, *, date: bool = False, about: bool = False) -> str:
+    """The number and its counter read together, "" when nobody counts so (十つ, 13月).
+
+    `date`: a day of a month; `about`: the second of two numbers, 2、3日 (にさんにち).
+    """
     reading, sounds = _COUNTERS[counter]
     whole = _WHOLE.get(counter, {}).get(-1 if number.value is None else number.value)
+    if counter == "日" and about:
+        return number.reading + reading
     if counter == "日" and (number.value == 1 or number.tail == "数"):
         return ("ついたち" if date else "いちにち") if number.value == 1 else "すうじつ"
     if whole or counter == "つ":

@@ -7,10 +7,12 @@ accepted readings are laid over them later.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
-from enhancer_service.japanese.token import Token, joined
+from enhancer_service.japanese.token import INTERJECTION, NOUN, PARTICLE, Token, joined
 
 _WORDS: Final = {
     "私": "わたし",
@@ -26,10 +28,14 @@ _WORDS: Final = {
     "餃子": "ぎょうざ",
     "鶏肉": "とりにく",
     "富士山": "ふじさん",
+    "米": "こめ",
+    "階": "かい",
+    "身体": "からだ",
 }
 # Words the tokeniser cuts in two.
-_CUT: Final = {"一昨日": "おととい", "一昨年": "おととし"}
-_NOUN: Final = ("名詞", "普通名詞", "一般", "*", "*", "*")
+_CUT: Final = {"一昨日": ("おととい", NOUN), "一昨年": ("おととし", NOUN), "ええと": ("ええと", INTERJECTION)}
+# And a phrase that it takes for one word: its words, each with its reading.
+_PHRASE: Final = re.compile(r"(?P<noun>気)(?P<particle>に)(?P<verb>入.+)")
 _LONGEST_CUT: Final = 3
 _TASTES: Final = frozenset(
     {
@@ -51,6 +57,26 @@ _TASTES: Final = frozenset(
     | {"スープ", "ソース", "キムチ", "鍋", "塩", "唐辛子", "わさび", "ご飯", "うどん", "そば"}
 )
 _HUNGER: Final = frozenset({"お腹", "おなか", "腹", "はら"})
+# What fills with people, and empties (すく); a seat, a room or an hour is free (あく).
+_CROWDED: Final = frozenset(
+    {"バス", "電車", "地下鉄", "新幹線", "車内", "道", "道路", "高速", "店", "店内", "レストラン", "食堂", "カフェ"}
+    | {"喫茶店", "映画館", "図書館", "美術館", "館内", "プール", "公園", "スーパー", "デパート", "病院"}
+)
+# What is given up (やめる); a car, a machine or a noise is made to stop (とめる).
+_GIVEN_UP: Final = frozenset(
+    {"たばこ", "タバコ", "煙草", "酒", "仕事", "会社", "学校", "大学", "アルバイト", "バイト", "練習", "勉強", "部活"}
+    | {"習慣", "話", "喧嘩", "けんか", "留学", "旅行", "計画", "悪口", "ゲーム", "の", "こと", "クラブ", "運動"}
+)
+_ONE_PERSON: Final = frozenset(
+    {"彼", "彼女", "あなた", "君", "方", "人", "先生", "さん", "ちゃん", "くん", "選手", "歌手"}
+)
+_MEANS: Final = frozenset(
+    {"行く", "来る", "帰る", "通う", "作る", "書く", "切る", "食べる", "出来る", "できる", "払う"}
+)
+_HORNED: Final = frozenset({"牛", "鹿", "羊", "山羊", "やぎ", "サイ", "鬼", "動物", "獣"})
+_WHO: Final = frozenset({"女", "男", "他", "ほか", "多く", "大勢", "家族", "外国", "係", "初めて", "年配", "客", "人"})
+_COMPARED: Final = frozenset({"が", "へ", "に", "を", "は"})
+_OVER_OTHERS: Final = frozenset({"法律", "指導", "監督", "条件", "管理", "協力", "支配"})
 _WHOLE_OF: Final = tuple("日年晩夜国町街家村島")
 _NAN_BEFORE: Final = tuple("たちつてとだぢづでどなにぬねの")
 _NANI_PARTICLES: Final = frozenset({"に"})
@@ -66,8 +92,21 @@ def _mended(tokens: tuple[Token, ...]) -> Iterator[Token]:
     index = 0
     while index < len(tokens):
         count, token = _cut_word(tokens, index)
-        yield token
+        yield from _words_of(token)
         index += count
+
+
+def _words_of(token: Token) -> Iterator[Token]:
+    """気に入る is a noun, a particle and a verb to whoever learns to read it."""
+    phrase = _PHRASE.fullmatch(token.surface)
+    if phrase is None or not token.reading.startswith("きにい"):
+        yield token
+        return
+    yield Token("気", "き", "気", NOUN, token.start)
+    yield Token("に", "に", "に", PARTICLE, token.start + 1)
+    yield replace(
+        token, surface=phrase["verb"], reading=token.reading[2:], lemma=token.lemma[2:], start=token.start + 2
+    )
 
 
 def _cut_word(tokens: tuple[Token, ...], index: int) -> tuple[int, Token]:
@@ -75,7 +114,7 @@ def _cut_word(tokens: tuple[Token, ...], index: int) -> tuple[int, Token]:
         parts = tokens[index : index + count]
         found = _CUT.get("".join(part.surface for part in parts))
         if found and len(parts) == count:
-            return count, joined(parts, found, _NOUN)
+            return count, joined(parts, *found)
     return 1, tokens[index]
 
 
@@ -99,7 +138,12 @@ def _say(tokens: tuple[Token, ...], index: int) -> str | None:
 
 
 def _what(tokens: tuple[Token, ...], index: int) -> str:
-    """なん before t, d and n sounds, なに before the rest and before に; before a counter it is the number's affair."""
+    """なん before t, d and n sounds, なに before the rest and before に; before a counter it is the number's affair.
+
+    何で行きますか asks for the means, and is なにで; 何で泣くの asks why, and is なんで.
+    """
+    if _surface(tokens, index + 1) == "で" and index + 2 < len(tokens) and tokens[index + 2].lemma in _MEANS:
+        return "なに"
     following = tokens[index + 1].reading if index + 1 < len(tokens) else ""
     nan = following.startswith(_NAN_BEFORE) and following not in _NANI_PARTICLES
     return "なん" if nan else "なに"
@@ -118,9 +162,73 @@ def _open(tokens: tuple[Token, ...], index: int) -> str | None:
 
 
 def _empty(tokens: tuple[Token, ...], index: int) -> str | None:
-    """A stomach is すく; a seat あく."""
-    hungry = any(_surface(tokens, place) in _HUNGER for place in range(index - 2, index))
-    return f"す{tokens[index].reading[1:]}" if hungry else None
+    """A stomach and a bus are すく; a seat is あく."""
+    emptied = _subject(tokens, index) in _HUNGER | _CROWDED
+    return f"す{tokens[index].reading[1:]}" if emptied else None
+
+
+def _subject(tokens: tuple[Token, ...], index: int) -> str:
+    """The word before the particle that stands before this one, with an adverb between at most: 電車がとても空く."""
+    before = index - 2 if index >= 2 and tokens[index - 1].pos[0] in {"副詞", "形容詞"} else index - 1
+    if before >= 1 and tokens[before].pos[0] == "助詞":
+        before -= 1
+    return _surface(tokens, before)
+
+
+def _stop(tokens: tuple[Token, ...], index: int) -> str | None:
+    """A habit is given up (やめる), a car is stopped (とめる)."""
+    reading = tokens[index].reading
+    given_up = _surface(tokens, index - 1) in {"を", "は", "も"} and _surface(tokens, index - 2) in _GIVEN_UP
+    return f"や{reading[1:]}" if reading.startswith("と") and given_up else None
+
+
+def _draw(tokens: tuple[Token, ...], index: int) -> str | None:
+    """Pictures are かく in everyday speech."""
+    reading = tokens[index].reading
+    return f"か{reading[2:]}" if reading.startswith("えが") else None
+
+
+def _below(tokens: tuple[Token, ...], index: int) -> str | None:
+    """机の下 is した; only rules and teachers have people under them (もと)."""
+    if tokens[index].reading not in {"した", "もと"}:
+        return None
+    over = _surface(tokens, index - 1) == "の" and _surface(tokens, index - 2) in _OVER_OTHERS
+    return "もと" if over else "した"
+
+
+def _bag(tokens: tuple[Token, ...], index: int) -> str | None:
+    """レジ袋, 紙袋: voiced where it follows a noun at once."""
+    return "ぶくろ" if index and tokens[index - 1].pos[0] == "名詞" and not tokens[index - 1].is_number else None
+
+
+def _afterwards(tokens: tuple[Token, ...], index: int) -> str | None:
+    """その後 in a learner's mouth is そのあと."""
+    return "あと" if tokens[index].reading == "ご" and _surface(tokens, index - 1) in {"その", "この"} else None
+
+
+def _corner(tokens: tuple[Token, ...], index: int) -> str | None:
+    """A street has かど, a cow つの."""
+    return "つの" if _surface(tokens, index - 1) == "の" and _surface(tokens, index - 2) in _HORNED else None
+
+
+def _house(tokens: tuple[Token, ...], index: int) -> str | None:
+    """田中家: a family by its name is け."""
+    return "け" if tokens[index].reading == "か" and index and "人名" in tokens[index - 1].pos else None
+
+
+def _person(tokens: tuple[Token, ...], index: int) -> str | None:
+    """女の方, 日本の方ですか: かた, a person; の方が compares, の方へ points, and both are ほう."""
+    if tokens[index].reading != "ほう" or _surface(tokens, index - 1) != "の" or index < 2:
+        return None
+    country = "地名" in tokens[index - 2].pos and _surface(tokens, index + 1) not in _COMPARED
+    return "かた" if country or tokens[index - 2].surface in _WHO else None
+
+
+def _nationality(tokens: tuple[Token, ...], index: int) -> str | None:
+    """マリアさんは何人ですか asks where one person is from; ご家族は何人ですか how many there are."""
+    asked = _surface(tokens, index + 1) in {"です", "でしょう", "だ", "なの", "？", "?", "か", ""}
+    about = tokens[index - 2].surface if index >= 2 and _surface(tokens, index - 1) == "は" else ""
+    return "なにじん" if asked and about in _ONE_PERSON else None
 
 
 def _hot(tokens: tuple[Token, ...], index: int) -> str | None:
@@ -162,4 +270,13 @@ _BY_CONTEXT: Final[dict[str, Callable[[tuple[Token, ...], int], str | None]]] = 
     "中": _throughout,
     "人気": _presence,
     "薬": _medicine,
+    "止める": _stop,
+    "描く": _draw,
+    "下": _below,
+    "袋": _bag,
+    "後": _afterwards,
+    "角": _corner,
+    "家": _house,
+    "方": _person,
+    "何人": _nationality,
 }

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from enhancer_service.japanese.align import align
-from enhancer_service.japanese.script import BASE, DIGIT, is_ruby, plain_kana, takes_ruby
-from enhancer_service.japanese.token import Token, joined
+from enhancer_service.japanese.script import BASE, DIGIT, is_ruby, takes_ruby
+from enhancer_service.japanese.token import Token
 from lesson.models import FuriganaSegment
 
 Segments = tuple[FuriganaSegment, ...]
@@ -19,7 +19,6 @@ _BASES = re.compile(BASE)
 _RUN_END = re.compile(rf"{BASE}(?=[\[［])")
 _GROUP = re.compile(r"[\[［](?P<ruby>[^\[\]［］]*)[\]］]")
 _CHAIN = re.compile(r"(?:[\[［][^\[\]［］]*[\]］])+")
-_DIGITS = re.compile(rf"[{DIGIT}]")
 _BARE_NUMBER = re.compile(rf"[{DIGIT},，.．]+")
 _OPENING: Final = "[［"
 _MOST_CHOICES: Final = 20_000  # a text of 10,000 characters makes some 3,000; only nonsense makes more
@@ -203,49 +202,30 @@ def _end_of(normal: str, source: str, place: int) -> int | None:
 # --- A model's furigana over the analyser's words -----------------------------------------------------------------
 
 
-def adopt(tokens: Sequence[Token], accepted: Segments) -> tuple[tuple[Token, ...], Segments]:
-    """The tokens read as the accepted furigana says, and the furigana that goes with them.
+def blocks(tokens: Sequence[Token], said: Segments) -> Iterator[tuple[list[Token], list[FuriganaSegment]]]:
+    """The shortest runs of tokens that no ruby reaches out of, each with its part of the furigana.
 
-    Words keep the analyser's borders, except that words under one ruby read otherwise become one. A name with a binding
-    reading keeps it, and so does a counted number whose digits were left bare. Raises ValueError if `accepted` does not
-    join to the tokens' text.
+    Both join to the same text; the tokens may be some out of the middle of a longer one's.
     """
-    if "".join(token.surface for token in tokens) != "".join(segment.text for segment in accepted):
-        raise ValueError("accepted furigana must join to the text: check it with verify.problems first")
-    read: list[Token] = []
-    shown: list[FuriganaSegment] = []
-    for block, pieces in _blocks(tokens, accepted):
-        own = any(token.binding for token in block) or _leaves_a_number_bare(block, pieces)
-        read += block if own else _reread(block, pieces)
-        shown += segments(block) if own else pieces
-    return tuple(read), merge_plain(shown)
-
-
-def _leaves_a_number_bare(block: list[Token], pieces: list[FuriganaSegment]) -> bool:
-    number = any(token.is_number for token in block)
-    return number and any(piece.ruby is None and _DIGITS.search(piece.text) for piece in pieces)
-
-
-def _blocks(tokens: Sequence[Token], accepted: Segments) -> Iterator[tuple[list[Token], list[FuriganaSegment]]]:
-    """The shortest runs of tokens that no ruby reaches out of, each with its part of the furigana."""
-    parts = _Parts(accepted)
+    parts = _Parts(said)
+    first = tokens[0].start if tokens else 0
     block: list[Token] = []
     for token in tokens:
         block.append(token)
-        if parts.may_cut(token.end):
-            yield block, parts.up_to(token.end)
+        if parts.may_cut(token.end - first):
+            yield block, parts.up_to(token.end - first)
             block = []
 
 
 class _Parts:
-    """Hands out accepted segments from the left; plain ones can be cut anywhere, ruby never."""
+    """Hands out segments from the left; plain ones can be cut anywhere, ruby never."""
 
-    def __init__(self, accepted: Segments) -> None:
-        self._waiting = list(reversed(accepted))
+    def __init__(self, said: Segments) -> None:
+        self._waiting = list(reversed(said))
         self._place = 0
         self._inside: set[int] = set()
         place = 0
-        for segment in accepted:
+        for segment in said:
             end = place + len(segment.text)
             if segment.ruby is not None:
                 self._inside.update(range(place + 1, end))
@@ -265,16 +245,3 @@ class _Parts:
             result.append(segment)
             self._place += len(segment.text)
         return result
-
-
-def _reread(block: list[Token], pieces: list[FuriganaSegment]) -> list[Token]:
-    reading = "".join(_said(piece) for piece in pieces)
-    if reading == "".join(token.reading for token in block) or not any(piece.ruby for piece in pieces):
-        return block
-    if len(block) == 1:
-        return [block[0].read(reading)]
-    return [joined(block, reading, block[-1].pos)]
-
-
-def _said(piece: FuriganaSegment) -> str:
-    return piece.ruby or plain_kana(piece.text)

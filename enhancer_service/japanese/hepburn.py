@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from enhancer_service.japanese.script import hiragana, plain_kana
+from enhancer_service.japanese.script import hiragana, plain_kana, remembered
 
 Style = Literal["macron", "double", "kana"]
 """gakkō, gakkoo or gakkou."""
@@ -72,7 +72,13 @@ def letters(morphemes: Iterable[str], style: Style = "macron") -> str:
 
     Never empty for kana; characters that are no kana are left out.
     """
-    spelt = [list(_syllables(kana)) for kana in morphemes]
+    return _letters_of("/".join(morphemes), style)
+
+
+@remembered
+def _letters_of(morphemes: str, style: Style) -> str:
+    """Of parts with a stroke between, which is no kana."""
+    spelt = [list(_syllables(kana)) for kana in morphemes.split("/")]
     merged = [syllable for part in spelt for syllable in _lengthened(part)]
     text = "".join(_written(merged, index, style) for index in range(len(merged)))
     return text or "".join(_MARKS.get(syllable.onset, "") for syllable in merged)[:3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import re
 import threading
@@ -23,6 +24,7 @@ RULES: Final[tuple[Rule, ...]] = (counters.join, everyday.read)
 
 _CHUNK: Final = 4000  # characters; Sudachi refuses more than 49,149 bytes
 _NORMALISED_BYTES: Final = 49_149  # and more than 65,535 bytes once it has normalised them
+_KNOWN_AT_ONCE: Final = 8192  # surfaces whose readings are remembered
 _LAST_SENTENCE_END = re.compile(r"(?s).*[。！？!?\n]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 _DIGITS = re.compile(rf"[{DIGIT}]+")
@@ -36,6 +38,7 @@ class Analyser:
         self._dictionary = dictionary
         self._tokenizer = dictionary.tokenizer(SplitMode.C)
         self._lock = threading.Lock()  # a Sudachi tokenizer refuses two callers at once
+        self._listed = functools.lru_cache(_KNOWN_AT_ONCE)(self._look_up)
         self.version = version
 
     @classmethod
@@ -53,6 +56,25 @@ class Analyser:
         for rule in RULES:
             tokens = rule(tokens)
         return tokens
+
+    def readings(self, surface: str, form: str = "") -> frozenset[str]:
+        """Every reading the dictionary has for this surface as one word, in hiragana; empty for what is no word in it.
+
+        With a conjugation form (連用形-一般, as `Token.pos` has it) only those of words in it: 来 read き, not こ.
+        """
+        return self._listed(surface, form)
+
+    def _look_up(self, surface: str, form: str) -> frozenset[str]:
+        with self._lock:
+            entries = [
+                (hiragana(entry.reading_form()), entry.part_of_speech())
+                for entry in self._dictionary.lookup(_SURROGATES.sub("\ufffd", surface))
+            ]
+        return frozenset(
+            reading
+            for reading, pos in entries
+            if is_ruby(reading) and pos[0] != "補助記号" and (not form or _alike(form, pos[5]))
+        )
 
     def _chunk(self, chunk: str, offset: int) -> Iterator[Token]:
         with self._lock:
@@ -85,6 +107,12 @@ class Analyser:
         with self._lock:
             readings = [hiragana(entry.reading_form()) for entry in self._dictionary.lookup(character)]
         return next(filter(is_ruby, readings), character)
+
+
+def _alike(form: str, other: str) -> bool:
+    """Whether two conjugation forms are one, or the two that modern Japanese no longer tells apart."""
+    plain = ("終止形", "連体形")
+    return form == other or (form.startswith(plain) and other.startswith(plain))
 
 
 def _has_kana(text: str) -> bool:

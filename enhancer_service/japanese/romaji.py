@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from enhancer_service.japanese.align import align
-from enhancer_service.japanese.furigana import Segments, adopt
 from enhancer_service.japanese.hepburn import Style, letters
 from enhancer_service.japanese.script import has_kanji, is_kana, is_ruby, plain_kana
 from enhancer_service.japanese.token import Token
@@ -27,6 +26,8 @@ _SET_PHRASES: Final = {
     "あるいは": ["あるいわ"],
     "もしくは": ["もしくわ"],
     "おはようございます": ["おはよう", " ", "ございます"],
+    "主に": ["おも", " ", "に"],
+    "生ビール": ["なま", " ", "ビール"],
 }
 _PARTICLES: Final = {"は": "わ", "へ": "え"}
 # Words whose vowels meet where two morphemes do, although nothing in the spelling says so.
@@ -38,11 +39,13 @@ _SEAMS: Final = {
 _HONORIFICS: Final = frozenset({"さん", "さま", "様", "ちゃん", "くん", "君", "氏", "殿"})
 _NOT_NAMES: Final = frozenset(
     {"皆", "みな", "みんな", "ごちそう", "御馳走", "ご馳走", "お疲れ", "疲れ", "苦労", "ご苦労", "お客", "客"}
+    | {"おじ", "おば", "叔父", "叔母", "伯父", "伯母", "おじい", "おばあ", "お爺", "お婆", "お祖父", "お祖母"}
+    | {"お子", "お孫", "お嬢", "奥", "お巡り", "おまわり"}
 )
 _APART: Final = frozenset({"助動詞-デス", "助動詞-ダ", "助動詞-ラシイ", "文語助動詞-ベシ", "助動詞-ヤ", "助動詞-ジャ"})
 _JOINING: Final = frozenset({"て", "で", "ば", "ちゃ", "じゃ", "つつ", "ながら", "たり", "だり"})
 _INFLECTED: Final = frozenset({"動詞", "形容詞", "助動詞", "接尾辞"})
-_AFTER_A_NUMBER: Final = frozenset({"後", "前", "薬"})
+_AFTER_A_NUMBER: Final = frozenset({"後", "前", "薬", "とも", "ずつ"})
 _SMALL: Final = tuple("ぁぃぅぇぉゃゅょァィゥェォャュョー")
 _MARKS: Final = {
     "。": ".", "、": ",", "．": ".", "，": ",", "…": "...", "‥": "..", "・": " ", "〜": "~", "～": "~", "—": "-",
@@ -57,13 +60,13 @@ _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9 !-/:-@\[-`{-~]")
 __all__ = ["Style", "romaji"]
 
 
-def romaji(tokens: Sequence[Token], segments: Segments, style: Style = "macron") -> str:
-    """Latin letters, spaces and ASCII punctuation for tokens and furigana that both join to the same text.
+def romaji(tokens: Sequence[Token], style: Style = "macron") -> str:
+    """Latin letters, spaces and ASCII punctuation for the words of a text, as they are read.
 
     Not empty where there is kana. A kanji nobody can read is "?"; emoji and other scripts are left out.
     """
     line = _Line()
-    for word in _words(adopt(tokens, segments)[0]):
+    for word in _words(tokens):
         line.add(*_spelt(word, style))
     return line.text()
 
@@ -98,6 +101,8 @@ def _together(before: Token, token: Token) -> bool:
         return _particle_joins(before, token) or _drawn_out(before, token)
     if kind == "接尾辞":
         return not (before.is_number and token.surface in _AFTER_A_NUMBER)
+    if token.reading == "ぶくろ":  # voiced, as only the second part of a word is: rejibukuro
+        return True
     return before.pos[0] == "接頭辞" or _compounds(before, token) or _drawn_out(before, token)
 
 
@@ -115,13 +120,17 @@ def _auxiliary_joins(before: Token, token: Token) -> bool:
 def _particle_joins(before: Token, token: Token) -> bool:
     if before.pos[1] == "準体助詞":  # のに
         return before.surface == "の" and token.surface == "に"
+    if before.pos[1] == "副助詞" and before.surface == "か":  # かもしれない
+        return token.surface == "も"
     inflection = token.pos[1] == "接続助詞" or token.surface in {"たり", "だり"}
     return inflection and token.surface in _JOINING and before.pos[0] in _INFLECTED
 
 
 def _compounds(before: Token, token: Token) -> bool:
-    """食べ+始める, 高+すぎる, おいし+そう; not 勉強 する nor 降る そう."""
+    """食べ+始める, 高+すぎる, おいし+そう, 高く+ない; not 勉強 する nor 降る そう."""
     kind, form = before.pos[0], before.pos[5]
+    if token.lemma == "ない" and token.pos[1] == "非自立可能":
+        return kind in {"形容詞", "助動詞"} and form.startswith("連用形-一般")
     stem = form.startswith("語幹") or (kind in {"動詞", "助動詞"} and form.startswith("連用形-一般"))
     if token.pos[0] == "動詞":
         return stem and token.pos[1] == "非自立可能" and not token.pos[4].startswith("サ行変格")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Final
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Final, TypeVar
 
 # Character classes for use inside [...]: the repetition mark and the like are read with the kanji they stand by.
 KANJI: Final = "\u2e80-\u2fd5\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fffd々〆〇〻"
@@ -17,6 +19,26 @@ BASE: Final = (
     rf"(?:[{KANJI}{DIGIT}{LATIN}]|(?<=[{KANJI}{DIGIT}])[ヶヵ]"
     rf"|(?<=[{DIGIT}])(?:[,，.．:：](?=[{DIGIT}])|[%％‰℃]))+"
 )
+
+_REMEMBERED: Final = 8192
+_SHORT: Final = 32
+
+P = TypeVar("P")
+
+
+def remembered(pure: Callable[..., P]) -> Callable[..., P]:
+    """Keeps a pure function's last results for short texts: a lesson's words come again and again.
+
+    All arguments are strings. What is long is worked out anew each time, so that no text can fill the memory.
+    """
+    known = lru_cache(_REMEMBERED)(pure)
+
+    @wraps(pure)
+    def look_up(*texts: str) -> P:
+        return known(*texts) if sum(map(len, texts)) <= _SHORT else pure(*texts)
+
+    return look_up
+
 
 _KANJI = re.compile(rf"[{KANJI}]")
 _KANA_ONLY = re.compile(rf"[{KANA}]+")
@@ -56,6 +78,7 @@ def katakana(text: str) -> str:
     return text.translate(_TO_KATAKANA)
 
 
+@remembered
 def plain_kana(text: str) -> str:
     """Kana as it is usually written: half-width made whole, separate voicing marks joined."""
     wide = _HALF_WIDTH.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)

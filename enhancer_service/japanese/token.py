@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from enhancer_service.japanese.script import is_kana
 
 NUMBER: Final = ("名詞", "数詞", "*", "*", "*", "*")
+NOUN: Final = ("名詞", "普通名詞", "一般", "*", "*", "*")
+PARTICLE: Final = ("助詞", "格助詞", "*", "*", "*", "*")
+INTERJECTION: Final = ("感動詞", "フィラー", "*", "*", "*", "*")
 PERSON: Final = ("名詞", "固有名詞", "人名", "一般", "*", "*")
 _SYMBOLS: Final = frozenset({"補助記号", "記号", "空白"})
 
@@ -20,7 +23,8 @@ class Token:
 
     `reading` is hiragana, with katakana kept where the surface has it; what cannot be read out stands as it is.
     `pos` is Sudachi's six-part tuple (UniDic's): class, three sub-classes, conjugation type, conjugation form.
-    `binding` says that the reading was laid down (a name of the lesson's frame), so no model's reading replaces it.
+    `binding` says who laid the reading down, so that no rule and no model replaces it: the lesson's frame (a name), or
+    an override (a teacher's correction); empty for every other word.
     """
 
     surface: str
@@ -28,7 +32,7 @@ class Token:
     lemma: str
     pos: tuple[str, ...]
     start: int
-    binding: bool = False
+    binding: Literal["", "frame", "override"] = ""
 
     @property
     def end(self) -> int:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from enhancer_service.japanese.align import align
+from enhancer_service.japanese.script import hiragana
 from enhancer_service.japanese.token import Token
 from lesson.models import Word
+
+if TYPE_CHECKING:
+    from enhancer_service.japanese.lexicon import Lexicon
 
 _SKIPPED: Final = frozenset({"補助記号", "空白"})
 _KINDS: Final = {
@@ -28,12 +34,20 @@ _KINDS: Final = {
 _SUBKINDS: Final = {"数詞": "number", "固有名詞": "name"}
 
 
-def words(tokens: Sequence[Token]) -> tuple[Word, ...]:
-    """One word a token, without punctuation and white space; gloss and level are for a dictionary to fill in."""
-    return tuple(_word(token) for token in tokens if token.pos[0] not in _SKIPPED)
+_GRAMMAR: Final = frozenset({"助詞", "助動詞"})
 
 
-def _word(token: Token) -> Word:
+def words(tokens: Sequence[Token], lexicon: Lexicon | None = None) -> tuple[Word, ...]:
+    """One word a token, without punctuation and white space; gloss and level where the lexicon has them.
+
+    Particles, auxiliaries and names have neither: a word list's entry for the same kana is another word.
+    """
+    return tuple(_word(token, lexicon) for token in tokens if token.pos[0] not in _SKIPPED)
+
+
+def _word(token: Token, lexicon: Lexicon | None) -> Word:
+    known = lexicon if token.pos[0] not in _GRAMMAR and token.pos[1] != "固有名詞" and not token.is_number else None
+    reading = _lemma_reading(token)
     return Word(
         start=token.start,
         length=len(token.surface),
@@ -41,9 +55,23 @@ def _word(token: Token) -> Word:
         reading=token.reading,
         lemma=token.lemma,
         pos=part_of_speech(token),
-        gloss=None,
-        level=None,
+        gloss=known.gloss(token.lemma, reading) if known else None,
+        level=known.level(token.lemma, reading) if known else None,
     )
+
+
+def _lemma_reading(token: Token) -> str:
+    """The accepted reading carried over to the dictionary form: 空いて read すいて is 空く read すく.
+
+    What stands before the last kana that both spellings share is the stem; the rest of the lemma is its own kana.
+    """
+    surface, lemma, reading = token.surface, token.lemma, hiragana(token.reading)
+    if surface == lemma:
+        return reading
+    pairs = zip(surface, lemma, strict=False)
+    stem = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    said = align(surface[:stem], reading[: len(reading) - len(surface) + stem]) if stem else ()
+    return hiragana("".join(ruby or text for text, ruby in said) + lemma[stem:])
 
 
 def part_of_speech(token: Token) -> str:

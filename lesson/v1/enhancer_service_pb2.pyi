@@ -27,11 +27,11 @@ class _EnhancementMode:
 class _EnhancementModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EnhancementMode.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ENHANCEMENT_MODE_UNSPECIFIED: _EnhancementMode.ValueType  # 0
-    """The service's own default."""
+    """The service's own default: REVIEW."""
     ENHANCEMENT_MODE_MODEL: _EnhancementMode.ValueType  # 1
     """All readings in brackets, and translations."""
     ENHANCEMENT_MODE_REVIEW: _EnhancementMode.ValueType  # 2
-    """It sees the analyser's readings and corrects them; translations. Answered UNIMPLEMENTED until it is served."""
+    """It sees the analyser's readings and corrects single words; translations."""
     ENHANCEMENT_MODE_ANALYSER: _EnhancementMode.ValueType  # 3
     """Translations only; readings are the analyser's."""
 
@@ -39,11 +39,11 @@ class EnhancementMode(_EnhancementMode, metaclass=_EnhancementModeEnumTypeWrappe
     """What the model is asked for."""
 
 ENHANCEMENT_MODE_UNSPECIFIED: EnhancementMode.ValueType  # 0
-"""The service's own default."""
+"""The service's own default: REVIEW."""
 ENHANCEMENT_MODE_MODEL: EnhancementMode.ValueType  # 1
 """All readings in brackets, and translations."""
 ENHANCEMENT_MODE_REVIEW: EnhancementMode.ValueType  # 2
-"""It sees the analyser's readings and corrects them; translations. Answered UNIMPLEMENTED until it is served."""
+"""It sees the analyser's readings and corrects single words; translations."""
 ENHANCEMENT_MODE_ANALYSER: EnhancementMode.ValueType  # 3
 """Translations only; readings are the analyser's."""
 Global___EnhancementMode: _TypeAlias = EnhancementMode  # noqa: Y015
@@ -65,6 +65,7 @@ class EnhanceSectionRequest(_message.Message):
     ATTEMPT_ID_FIELD_NUMBER: _builtins.int
     MAX_COST_USD_FIELD_NUMBER: _builtins.int
     REASK_REASONS_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
     section: _lesson_pb2.SectionName.ValueType
     """Which section."""
     learner_language: _builtins.str
@@ -77,6 +78,8 @@ class EnhanceSectionRequest(_message.Message):
     """The gateway's id for this attempt."""
     max_cost_usd: _builtins.float
     """The most this attempt may cost, in US dollars. Unset: no grant is enforced here."""
+    language: _builtins.str
+    """BCP-47 tag of the items. Empty: ja. A language that is not among Describe's is answered UNIMPLEMENTED."""
     @_builtins.property
     def brief(self) -> _lesson_pb2.Brief:
         """What the lesson teaches: topic, level."""
@@ -111,10 +114,11 @@ class EnhanceSectionRequest(_message.Message):
         attempt_id: _builtins.str = ...,
         max_cost_usd: _builtins.float | None = ...,
         reask_reasons: _abc.Iterable[_builtins.str] | None = ...,
+        language: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "brief", b"brief", "frame", b"frame", "max_cost_usd", b"max_cost_usd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "attempt_id", b"attempt_id", "brief", b"brief", "frame", b"frame", "items", b"items", "learner_language", b"learner_language", "max_cost_usd", b"max_cost_usd", "mode", b"mode", "model", b"model", "reask_reasons", b"reask_reasons", "section", b"section", "wanted_ids", b"wanted_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "attempt_id", b"attempt_id", "brief", b"brief", "frame", b"frame", "items", b"items", "language", b"language", "learner_language", b"learner_language", "max_cost_usd", b"max_cost_usd", "mode", b"mode", "model", b"model", "reask_reasons", b"reask_reasons", "section", b"section", "wanted_ids", b"wanted_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_cost_usd: _TypeAlias = _typing.Literal["max_cost_usd"]  # noqa: Y015
     _WhichOneofArgType__max_cost_usd: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd"]  # noqa: Y015

@@ -70,7 +70,7 @@ async def test_a_better_answer_replaces_an_item_and_a_worse_one_does_not(
             item["furigana"] = "?"
 
     model.always["dialogue"] = Answer(edit=spoil_furigana)
-    async with trio(monkeypatch, model) as running:
+    async with trio(monkeypatch, model, {"STAGE2_MODE": "model"}) as running:
         lesson, _ = await running.generate()
 
     # The translations of the first answer stand; the readings are the analyser's, and all is there.

@@ -23,6 +23,7 @@ from tests.trio import trio, until
 
 SOON = {"STAGE_RESTART_SECONDS": "0.3"}
 """A stage that is gone for good need not be waited for."""
+MODEL_MODE = {"STAGE2_MODE": "model"}
 DEAD = Answer(status=500, error={"message": "down", "type": "server_error"})
 
 
@@ -46,7 +47,7 @@ async def test_a_lesson_is_complete_when_both_stages_answer_well(
 async def test_what_the_model_said_is_told_as_the_models_and_the_rest_as_the_analysers(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
-    async with trio(monkeypatch, model) as running:
+    async with trio(monkeypatch, model, MODEL_MODE) as running:
         lesson, _ = await running.generate()
 
     by_id = {text.id: text for section in lesson.sections for text in section.texts}
@@ -319,7 +320,7 @@ async def test_items_that_the_model_spoils_are_refused_one_by_one(
         items[3]["translation"] = "これは翻訳ではありません。"
 
     model.always["dialogue"] = Answer(edit=spoil)
-    async with trio(monkeypatch, model) as running:
+    async with trio(monkeypatch, model, MODEL_MODE) as running:
         lesson, _ = await running.generate()
 
     section = next(section for section in lesson.sections if section.name is SectionName.DIALOGUE)

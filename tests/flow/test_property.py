@@ -1,7 +1,8 @@
 """Whatever the models do, what a lesson says of itself is true: random faults through the wire, against a model.
 
-The model knows what each call was answered with, never what the gateway made of it, and says what must then hold. All
-examples share one running trio; retries pause for real, so there are few of them. For a search (some four minutes):
+The model knows what each call was answered with, never what the gateway made of it, and says what must then hold. The
+examples of a mode share one running trio; retries pause for real, so there are few of them. For a search (some eight
+minutes):
 
     PROPERTY_EXAMPLES=300 pytest tests/flow/test_property.py
 """
@@ -103,6 +104,9 @@ def _stage2_edits(at: int) -> dict[str, Callable[[Json], object]]:
         "text altered": of(lambda items, i: items[i].update(furigana="犬[いぬ]が嫌[きら]いです。")),
         "items missing": of(lambda items, i: items.__delitem__(slice(i, None))),
         "item extra": of(lambda items, i: items.insert(i, {"id": "999", "furigana": "猫", "translation": "A cat."})),
+        "corrections absurd": lambda answer: answer.update(
+            corrections=[{"id": str(at % 9), "word": "食", "reading": "ねこ"}, {"id": "1", "word": "", "reading": "x"}]
+        ),
         "id twice": of(lambda items, i: items.append({**items[i], "translation": "Quite another thing."})),
     }
 
@@ -471,7 +475,7 @@ def check_end(attempts: Sequence[Attempt], chain: Sequence[str], *, done: bool) 
 
 
 @contextmanager
-def one_trio() -> Iterator[Callable[[Plan], Made]]:
+def one_trio(mode: str) -> Iterator[Callable[[Plan], Made]]:
     """A trio in an event loop of its own, for as many lessons as there are."""
     numbers = count(1)
     with pytest.MonkeyPatch.context() as monkeypatch, asyncio.Runner() as runner:
@@ -479,7 +483,7 @@ def one_trio() -> Iterator[Callable[[Plan], Made]]:
 
         async def start() -> tuple[Trio, ModelServer]:
             model = await stack.enter_async_context(model_server())
-            return await stack.enter_async_context(trio(monkeypatch, model)), model
+            return await stack.enter_async_context(trio(monkeypatch, model, {"STAGE2_MODE": mode})), model
 
         running, model = runner.run(start())
         try:
@@ -488,9 +492,10 @@ def one_trio() -> Iterator[Callable[[Plan], Made]]:
             runner.run(stack.aclose())
 
 
-def test_whatever_the_models_do_the_lesson_is_the_truth_about_it() -> None:
+@pytest.mark.parametrize("mode", ["review", "model"])
+def test_whatever_the_models_do_the_lesson_is_the_truth_about_it(mode: str) -> None:
     outcomes: dict[str, int] = {}
-    with one_trio() as lesson_of:
+    with one_trio(mode) as lesson_of:
 
         @settings(
             max_examples=EXAMPLES,

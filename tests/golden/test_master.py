@@ -133,3 +133,8 @@ async def test_a_reading_with_one_sentence_untranslated_has_no_joined_translatio
     assert content["translation"] is None
     assert content["provenance"] == "none"
     assert lesson.outcome.value == "partial"
+
+
+def test_the_words_of_the_sample_lesson_are_about_right_for_its_level() -> None:
+    readability = golden()["readability"]
+    assert (readability["verdict"], readability["jlptEstimate"], readability["note"]) == ("about right", "N5", "")

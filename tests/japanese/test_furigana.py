@@ -4,8 +4,10 @@ import unicodedata
 
 import pytest
 
+from enhancer_service.annotator import Said
 from enhancer_service.japanese.align import align
 from enhancer_service.japanese.annotate import annotate
+from enhancer_service.japanese.annotator import JapaneseAnnotator
 from enhancer_service.japanese.furigana import merge_plain, parse_brackets, to_brackets
 from enhancer_service.japanese.reading import Analyser
 from lesson.models import FuriganaSegment
@@ -103,27 +105,14 @@ def test_the_sources_own_spelling_is_kept_where_only_the_normal_form_differs() -
     assert parse_brackets("本[ほん]がだいすき", source) == _segments((source[:1], "ほん"), (source[1:], None))
 
 
-def test_accepted_furigana_decides_the_reading(analyser: Analyser) -> None:
-    text = "明日は日本人の人気のある市場へ"
-    accepted = parse_brackets("明日[あす]は日本人[にっぽんじん]の人気[にんき]のある市場[しじょう]へ", text)
-    annotation = annotate(analyser, text, accepted=accepted)
-    assert annotation.segments == accepted
+def test_a_models_furigana_decides_the_reading(annotator: JapaneseAnnotator) -> None:
+    said = "明日[あす]は日本人[にっぽんじん]の人気[にんき]のある市場[しじょう]へ"
+    annotation = annotator.annotate("明日は日本人の人気のある市場へ", {}, Said(furigana=said))
+    assert to_brackets(annotation.segments) == said
     assert annotation.reading == "あすはにっぽんじんのにんきのあるしじょうへ"
     assert annotation.romaji == "asu wa nipponjin no ninki no aru shijō e"
 
 
-def test_furigana_of_another_text_is_refused(analyser: Analyser) -> None:
-    with pytest.raises(ValueError, match="must join"):
-        annotate(analyser, "本だ", accepted=_segments(("本", "ほん")))
-
-
-def test_words_under_one_ruby_become_one_only_if_they_read_otherwise(analyser: Analyser) -> None:
-    accepted = _segments(("山田太郎", "やまだたろう"), ("と", None), ("山田太郎", "さんでんふとろう"))
-    words = annotate(analyser, "山田太郎と山田太郎", accepted=accepted).words
-    assert [word.surface for word in words] == ["山田", "太郎", "と", "山田太郎"]
-
-
-def test_a_counted_number_left_half_bare_keeps_its_rule(analyser: Analyser) -> None:
-    accepted = _segments(("4", None), ("時", "じ"), ("に", None), ("来", "き"), ("た", None))
-    annotation = annotate(analyser, "4時に来た", accepted=accepted)
+def test_a_counted_number_left_half_bare_keeps_its_rule(annotator: JapaneseAnnotator) -> None:
+    annotation = annotator.annotate("4時に来た", {}, Said(furigana="4時[じ]に来[き]た"))
     assert to_brackets(annotation.segments) == "4時[よじ]に来[き]た"

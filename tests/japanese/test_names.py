@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from enhancer_service.annotator import Said
 from enhancer_service.japanese.annotate import annotate
-from enhancer_service.japanese.furigana import parse_brackets, to_brackets
+from enhancer_service.japanese.annotator import JapaneseAnnotator
+from enhancer_service.japanese.furigana import to_brackets
 from enhancer_service.japanese.reading import Analyser
 
 
@@ -31,9 +33,9 @@ def test_a_name_the_tokeniser_cut_elsewhere_still_binds(analyser: Analyser) -> N
     assert annotation.romaji == "nihon goka-san"
 
 
-def test_a_names_kana_beats_the_model(analyser: Analyser) -> None:
-    accepted = parse_brackets("裕子[ゆうこ]さんは明日[あす]来[く]る", "裕子さんは明日来る")
-    annotation = annotate(analyser, "裕子さんは明日来る", {"裕子": "ひろこ"}, accepted)
+def test_a_names_kana_beats_the_model(annotator: JapaneseAnnotator) -> None:
+    said = Said(furigana="裕子[ゆうこ]さんは明日[あす]来[く]る")
+    annotation = annotator.annotate("裕子さんは明日来る", {"裕子": "ひろこ"}, said)
     assert to_brackets(annotation.segments) == "裕子[ひろこ]さんは明日[あす]来[く]る"
     assert annotation.reading == "ひろこさんはあすくる"
 

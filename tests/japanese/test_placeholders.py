@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from enhancer_service.japanese.verify import translation_problems
+from enhancer_service.translation import translation_problems
 
 
 @pytest.mark.parametrize(

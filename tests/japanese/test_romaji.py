@@ -64,7 +64,7 @@ def test_vowels_do_not_grow_long_across_a_morpheme() -> None:
         ("三年後と十分前", "sannen go to juppun mae"),
         ("「はい！」と言った。", '"hai!" to itta.'),
         ("マリア・ガルシア（学生）", "maria garushia (gakusei)"),
-        ("ええと… そう？", "ē to... sō?"),
+        ("ええと… そう？", "ēto... sō?"),
         ("～が好きです", "~ ga suki desu"),
         ("a@b.jp、TシャツとDVD", "a@b.jp, tīshatsu to dvd"),
         ("でも、雨でも行く", "demo, ame de mo iku"),

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from enhancer_service.japanese.annotate import Annotation, annotate
-from enhancer_service.japanese.furigana import parse_brackets, to_brackets
+from enhancer_service.annotator import Annotation, Said
+from enhancer_service.japanese.annotate import annotate
+from enhancer_service.japanese.annotator import JapaneseAnnotator
+from enhancer_service.japanese.furigana import to_brackets
 from enhancer_service.japanese.reading import Analyser
-from enhancer_service.japanese.romaji import romaji
 from enhancer_service.japanese.script import hiragana
-from enhancer_service.japanese.verify import problems
 
 _ROWS = list(csv.DictReader((Path(__file__).parent / "furigana.tsv").read_text("utf-8").splitlines(), delimiter="\t"))
 _WHOLE = len(_ROWS)
@@ -59,12 +59,10 @@ def test_romaji_of_the_sample_is_spaced_right(annotated: list[tuple[dict[str, st
     assert _right("romaji exact", (ours.romaji == row["romaji"] for row, ours in annotated)) >= _WHOLE - 1
 
 
-def test_right_furigana_raises_no_problem_and_gives_the_right_letters(analyser: Analyser) -> None:
+def test_right_furigana_stands_as_it_is_and_gives_the_right_letters(annotator: JapaneseAnnotator) -> None:
     for row in _ROWS:
-        accepted = parse_brackets(row["furigana"], row["sentence"])
-        assert accepted is not None
-        assert problems(row["sentence"], accepted) == ()
-        ours = annotate(analyser, row["sentence"], accepted=accepted)
-        assert ours.segments == accepted
+        ours = annotator.annotate(row["sentence"], {}, Said(furigana=row["furigana"]))
+        assert to_brackets(ours.segments) == row["furigana"]
+        assert (ours.notes, ours.faults) == ((), ())
         assert hiragana(ours.reading) == row["reading"]
-        assert _letters(romaji(analyser.tokens(row["sentence"]), accepted)) == _letters(row["romaji"])
+        assert _letters(ours.romaji) == _letters(row["romaji"])

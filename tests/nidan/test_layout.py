@@ -223,6 +223,10 @@ def test_breaking_lines_loses_nothing_but_white_space_and_keeps_the_width(text: 
     assert all(cell_len(line) <= width for line in lines)
 
 
+def test_white_space_before_a_long_word_does_not_make_its_line_too_wide() -> None:
+    assert broken(" [[[、", 5) == ["[[[、"]
+
+
 def test_no_line_begins_with_a_full_stop_or_parts_a_word_from_its_reading() -> None:
     text = "昼[ひる]は、よく近[ちか]くの店[みせ]で小林[こばやし]さんと「魚[さかな]」を食[た]べます。"
     for width in range(16, 60):

@@ -133,7 +133,6 @@ async def test_a_schema_chooses_and_orders_the_wanted_sections(
     [
         ("model", {"id": "1", "furigana": "魚[さかな]が好[す]きです。", "translation": "I like fish."}),
         ("analyser", {"id": "1", "translation": "I like fish."}),
-        ("review", {"id": "1", "translation": "I like fish.", "corrections": []}),
     ],
 )
 async def test_stage_2_gets_in_each_mode_what_that_mode_asks_for(
@@ -143,6 +142,20 @@ async def test_stage_2_gets_in_each_mode_what_that_mode_asks_for(
     assert json.loads(content(await ask(model, asked))) == {"items": [entry]}
     assert json.loads(content(await ask(model, asked, response_format=json_schema("items")))) == {"items": [entry]}
     assert json.loads(joined(await stream(model, asked))) == {"items": [entry]}
+
+
+@pytest.mark.parametrize(
+    ("shown", "corrections"),
+    [
+        ("魚[さかな]が好[す]きです。", []),
+        ("魚[うお]が好[す]きです。", [{"id": "1", "word": "魚", "reading": "さかな"}]),
+    ],
+)
+async def test_a_review_is_answered_with_translations_and_with_what_is_read_otherwise_than_the_bank(
+    model: ClientSession, shown: str, corrections: list[dict[str, str]]
+) -> None:
+    answered = json.loads(content(await ask(model, stage2("review", [item(shown)]))))
+    assert answered == {"items": [{"id": "1", "translation": "I like fish."}], "corrections": corrections}
 
 
 async def test_only_wanted_items_whose_text_is_in_the_bank_are_answered(model: ClientSession) -> None:

@@ -141,44 +141,22 @@ async def test_the_enhancer_names_each_field_that_is_wrong(running: Trio) -> Non
     assert named == {"section", "items.id", "wanted_ids", "learner_language", "attempt_id", "brief"}
 
 
-async def test_a_mode_that_is_not_served_yet_is_said_to_be_so(running: Trio) -> None:
+async def test_items_in_another_language_are_refused_with_the_one_that_is_served(running: Trio) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{running.enhancer.grpc}") as channel:
         stub: Any = enhancer_service_pb2_grpc.EnhancerServiceStub(channel)
         request = enhancer_pb.EnhanceSectionRequest(
             section=lesson_pb2.SECTION_NAME_DIALOGUE,
             brief=lesson_pb2.Brief(level=lesson_pb2.LEVEL_A1),
             learner_language="en",
-            mode=enhancer_pb.ENHANCEMENT_MODE_REVIEW,
+            language="zh-Hant",
         )
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.EnhanceSection(request, timeout=5)
+        described = await stub.Describe(enhancer_pb.EnhancerServiceDescribeRequest(), timeout=5)
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert read_error(refused.value).reason == "MODE_NOT_SERVED"
-
-
-async def test_mode_analyser_asks_the_model_for_translations_alone(running: Trio, model: ModelServer) -> None:
-    await running.generate()
-    known = model.asked("dialogue")[0].data["items"][1]
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{running.enhancer.grpc}") as channel:
-        stub: Any = enhancer_service_pb2_grpc.EnhancerServiceStub(channel)
-        item = lesson_pb2.Item(
-            id="dialogue.turns.0.text", text=known["text"], kind=lesson_pb2.ITEM_KIND_TURN, needs_translation=True
-        )
-        request = enhancer_pb.EnhanceSectionRequest(
-            section=lesson_pb2.SECTION_NAME_DIALOGUE,
-            brief=lesson_pb2.Brief(level=lesson_pb2.LEVEL_A1, learner_language="en"),
-            items=[item],
-            learner_language="en",
-            mode=enhancer_pb.ENHANCEMENT_MODE_ANALYSER,
-            model="gpt-4.1",
-            attempt_id="a-1",
-        )
-        response = await stub.EnhanceSection(request, timeout=5)
-    assert response.attempt.outcome == lesson_pb2.ATTEMPT_OUTCOME_OK
-    [text] = [entry.text for entry in response.items]
-    assert text.translation
-    assert text.reading_provenance == lesson_pb2.READING_PROVENANCE_ANALYSER
-    assert "furigana" not in str(model.calls[-1].body["response_format"])
+    assert read_error(refused.value).reason == "LANGUAGE_NOT_SERVED"
+    assert "'ja'" in read_error(refused.value).message
+    assert list(described.languages) == ["ja"]
 
 
 async def test_request_and_lesson_id_travel_through_all_three(running: Trio, model: ModelServer) -> None:

@@ -2,43 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from enhancer_service.japanese.verify import problems, translation_problems
-from lesson.models import FuriganaSegment
-
-
-def _segments(*pairs: tuple[str, str | None]) -> tuple[FuriganaSegment, ...]:
-    return tuple(FuriganaSegment(text=text, ruby=ruby) for text, ruby in pairs)
-
-
-def test_right_furigana_has_no_problem() -> None:
-    assert (
-        problems(
-            "T恤、3時に食べる。",
-            _segments(("T恤", "ティー"), ("、", None), ("3時", "さんじ"), ("に", None), ("食", "た"), ("べる。", None)),
-        )
-        == ()
-    )
-
-
-@pytest.mark.parametrize(
-    ("source", "segments", "problem"),
-    [
-        (
-            "食べる",
-            _segments(("食", "た"), ("る", None)),
-            "the furigana's text is not the sentence, character for character",
-        ),
-        ("食べる", _segments(("食", "ta"), ("べる", None)), "the reading over 食 is not kana"),
-        ("食べる", _segments(("食", ""), ("べる", None)), "the reading over 食 is not kana"),
-        ("食べる", _segments(("食", "食"), ("べる", None)), "the reading over 食 is not kana"),
-        ("食べる", _segments(("食べる", None)), "食べる has kanji without a reading"),
-        ("人々", _segments(("人", "ひと"), ("々", None)), "々 has kanji without a reading"),
-        ("ケーキ", _segments(("ケーキ", "けーき")), "ケーキ needs no reading over it"),
-        ("本。", _segments(("本", "ほん"), ("。", "まる")), "。 needs no reading over it"),
-    ],
-)
-def test_wrong_furigana_is_named(source: str, segments: tuple[FuriganaSegment, ...], problem: str) -> None:
-    assert problems(source, segments) == (problem,)
+from enhancer_service.translation import translation_problems
 
 
 @pytest.mark.parametrize(

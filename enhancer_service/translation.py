@@ -1,41 +1,11 @@
-"""What is wrong with a model's furigana or translation, as far as that shows without knowing any reading.
-
-The checks are 1 to 4 of notes/japanese.md section 5, and the cheap ones of a translation.
-"""
+"""What is wrong with a translation, as far as that shows without knowing the language: the cheap checks."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
-
-from enhancer_service.japanese.script import has_kanji, is_ruby, takes_ruby
-from lesson.models import FuriganaSegment
-
-
-def problems(source: str, segments: Iterable[FuriganaSegment]) -> tuple[str, ...]:
-    """Faults of furigana for a text, one short line each: the text differs, ruby is not kana, kanji have none."""
-    parts = tuple(segments)
-    return (*_text_problems(source, parts), *(fault for part in parts for fault in _segment_problems(part)))
-
-
-def _text_problems(source: str, segments: tuple[FuriganaSegment, ...]) -> Iterator[str]:
-    if "".join(segment.text for segment in segments) != source:
-        yield "the furigana's text is not the sentence, character for character"
-
-
-def _segment_problems(segment: FuriganaSegment) -> Iterator[str]:
-    if segment.ruby is None:
-        if has_kanji(segment.text):
-            yield f"{segment.text} has kanji without a reading"
-    elif not is_ruby(segment.ruby):
-        yield f"the reading over {segment.text} is not kana"
-    elif not takes_ruby(segment.text):
-        yield f"{segment.text} needs no reading over it"
-
-
-# --- Translations -------------------------------------------------------------------------------------------------
 
 _LATIN: Final = r"A-Za-z\u00c0-\u024f\u1e00-\u1eff"
 _CYRILLIC: Final = r"\u0400-\u052f"

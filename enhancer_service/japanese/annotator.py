@@ -1,0 +1,240 @@
+"""Japanese behind the stage's interface: analyser, rules, lexicon and overrides, and the check of what a model says."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from enhancer_service.annotator import Annotation, Correction, Said
+from enhancer_service.japanese import furigana
+from enhancer_service.japanese.align import align
+from enhancer_service.japanese.annotate import annotation, tokens_of
+from enhancer_service.japanese.check import Readings, judge
+from enhancer_service.japanese.furigana import Segments, merge_plain, parse_brackets, to_brackets
+from enhancer_service.japanese.hepburn import Style
+from enhancer_service.japanese.lexicon import Lexicon
+from enhancer_service.japanese.overrides import PACKAGED, Overrides, load_overrides
+from enhancer_service.japanese.reading import Analyser
+from enhancer_service.japanese.script import BASE, has_kanji, hiragana, is_ruby, plain_kana
+from enhancer_service.japanese.token import Token
+from lesson.models import FuriganaSegment, ReadingProvenance
+
+_RULES_VERSION = "rules-2"
+"""To be raised with every change of rules or checks that can change a reading."""
+_REASKED = 2
+"""So many readings of one text that cannot be, and the model is asked again; fewer are mended here."""
+_LONGEST_RUBY = 20
+_BASES = re.compile(BASE)
+_RUBY = re.compile(r"[\[［][ぁ-ゖァ-ーー]*[\]］]")
+
+
+class JapaneseAnnotator:
+    """Serves `ja`. Load it once a process: it maps a large dictionary."""
+
+    language = "ja"
+
+    def __init__(self, analyser: Analyser, lexicon: Lexicon, overrides: Overrides, style: Style) -> None:
+        self._analyser = analyser
+        self._lexicon = lexicon
+        self._readings = Readings(analyser, lexicon)
+        self._overrides = overrides
+        self._style: Style = style
+
+    @classmethod
+    def load(
+        cls, style: Style = "macron", overrides: Path | None = None, analyser: Analyser | None = None
+    ) -> JapaneseAnnotator:
+        """Everything from its files; `overrides` beside the packaged ones. Raises OverridesError."""
+        mine = load_overrides(overrides).entries if overrides else ()
+        entries = (*load_overrides(PACKAGED).entries, *mine)
+        return cls(analyser or Analyser.load(), Lexicon.load(), Overrides(entries), style)
+
+    @property
+    def version(self) -> str:
+        parts = (self._analyser.version, self._lexicon.version, _RULES_VERSION, self._overrides.version)
+        return "+".join(parts)
+
+    def bracketed(self, text: str, names: Mapping[str, str]) -> str:
+        return to_brackets(furigana.segments(self._tokens(text, names)))
+
+    def annotate(self, text: str, names: Mapping[str, str], said: Said | None = None) -> Annotation:
+        tokens = self._tokens(text, names)
+        judged = self._judged(text, tokens, said or Said())
+        told = annotation(judged.tokens, judged.segments, self._style, self._lexicon)
+        return replace(
+            told,
+            provenance=ReadingProvenance.FRAME if text in names else _provenance(judged.tokens, judged.provenance),
+            alternatives=judged.differences,
+            notes=(*_laid_down(judged.tokens), *judged.repairs),
+            faults=judged.faults,
+        )
+
+    def _tokens(self, text: str, names: Mapping[str, str]) -> tuple[Token, ...]:
+        return tokens_of(self._analyser, text, names, self._overrides.for_text(text))
+
+    def _judged(self, text: str, tokens: tuple[Token, ...], said: Said) -> _Judged:
+        own = furigana.segments(tokens)
+        if said.furigana is not None:
+            brackets = _over_kanji_alone(said.furigana)
+            given = parse_brackets(brackets, text) or _realigned(brackets, text)
+            if given is None:
+                return _Judged(tokens, own, faults=("furigana: does not spell the text, character for character",))
+            return self._verified(text, tokens, given, ReadingProvenance.MODEL, ReadingProvenance.REPAIRED)
+        if not said.corrections:
+            return _Judged(tokens, own)
+        proposed, refused = _corrected(own, said.corrections)
+        # A correction that cannot be leaves the analyser's reading as it was: nothing is repaired by that.
+        verdict = self._verified(text, tokens, proposed, ReadingProvenance.MODEL, ReadingProvenance.MODEL)
+        if verdict.segments == own:
+            verdict = replace(verdict, provenance=ReadingProvenance.ANALYSER)
+        return replace(verdict, repairs=(*refused, *verdict.repairs))
+
+    def _verified(
+        self,
+        text: str,
+        tokens: tuple[Token, ...],
+        given: Segments,
+        when_right: ReadingProvenance,
+        when_repaired: ReadingProvenance,
+    ) -> _Judged:
+        verdict = judge(text, tokens, given, self._readings)
+        return _Judged(
+            verdict.tokens,
+            verdict.segments,
+            when_repaired if verdict.repairs else when_right,
+            verdict.repairs,
+            verdict.differences,
+            tuple(f"furigana: {line}" for line in verdict.repairs) if len(verdict.repairs) >= _REASKED else (),
+        )
+
+
+@dataclass(frozen=True)
+class _Judged:
+    tokens: tuple[Token, ...]
+    segments: Segments
+    provenance: ReadingProvenance = ReadingProvenance.ANALYSER
+    repairs: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+
+
+def _provenance(tokens: Sequence[Token], base: ReadingProvenance) -> ReadingProvenance:
+    """An override's only where it laid down every word that needed a reading; the notes tell of single words."""
+    bindings = {token.binding for token in tokens if has_kanji(token.surface)}
+    return ReadingProvenance.OVERRIDE if bindings == {"override"} else base
+
+
+def _laid_down(tokens: Sequence[Token]) -> Iterator[str]:
+    for token in tokens:
+        if token.binding == "override":
+            yield f"{token.surface}: {token.reading} (a teacher's correction)"
+
+
+def _corrected(own: Segments, corrections: Sequence[Correction]) -> tuple[Segments, tuple[str, ...]]:
+    """The analyser's furigana with the corrected words laid over it; and a line for each that fits nowhere."""
+    refused: list[str] = []
+    for correction in corrections:
+        laid = _with_word(own, correction) if is_ruby(correction.reading) else None
+        if laid is None:
+            refused.append(f"{correction.word}: {correction.reading} (no word of the text, or no kana)")
+        else:
+            own = laid
+    return own, tuple(refused)
+
+
+def _with_word(segments: Segments, correction: Correction) -> Segments | None:
+    """Each place where the word stands, read so; None when it stands nowhere as a whole."""
+    text = "".join(segment.text for segment in segments)
+    places = [match.start() for match in re.finditer(re.escape(correction.word), text)] if correction.word else []
+    borders, place = {0}, 0
+    inside: set[int] = set()
+    for segment in segments:
+        end = place + len(segment.text)
+        borders.add(end)
+        if segment.ruby is not None:
+            inside.update(range(place + 1, end))
+        place = end
+    spans = [(start, start + len(correction.word)) for start in places]
+    spans = [span for span in spans if not inside.intersection(span)]
+    if not spans:
+        return None
+    pieces = [FuriganaSegment(text=piece, ruby=ruby) for piece, ruby in align(correction.word, correction.reading)]
+    return merge_plain(_laid_over(segments, spans, pieces))
+
+
+def _laid_over(
+    segments: Segments, spans: Sequence[tuple[int, int]], pieces: Sequence[FuriganaSegment]
+) -> Iterator[FuriganaSegment]:
+    starts = {start for start, _ in spans}
+    covered = {place for span in spans for place in range(*span)}
+    place = 0
+    for segment in segments:
+        if segment.ruby is not None and place not in covered:
+            yield segment
+            place += len(segment.text)
+            continue
+        for character in segment.text:
+            if place in starts:
+                yield from pieces
+            if place not in covered:
+                yield FuriganaSegment(text=character, ruby=None)
+            place += 1
+
+
+def _over_kanji_alone(brackets: str) -> str:
+    """Brackets that reach over kana, laid over kanji alone: 食べ物[たべもの] as 食[た]べ物[もの]."""
+    result: list[str] = []
+    place = 0
+    for group in _RUBY.finditer(brackets):
+        stretch, ruby = brackets[place : group.start()], group[0][1:-1]
+        place = group.end()
+        cut = next(_cuts(stretch, ruby), None)
+        if cut is not None:
+            base = "".join(text if kana is None else f"{text}[{kana}]" for text, kana in align(stretch[cut:], ruby))
+            result += [stretch[:cut], base]
+        elif ruby and hiragana(plain_kana(stretch)).endswith(hiragana(ruby)):
+            result.append(stretch)
+        else:
+            result += [stretch, group[0]]
+    return "".join((*result, brackets[place:]))
+
+
+def _cuts(stretch: str, ruby: str) -> Iterator[int]:
+    """Where the words begin that the ruby reads together with kana of theirs, the longest first."""
+    for run in _BASES.finditer(stretch):
+        words = stretch[run.start() :]
+        pieces = align(words, ruby)
+        if len(words) <= _LONGEST_RUBY and run.end() < len(stretch) and len(pieces) > 1:
+            yield run.start()
+
+
+def _realigned(brackets: str, source: str) -> Segments | None:
+    """A model's brackets over the source where only spaces, widths or punctuation differ; None where more does."""
+    plain = _RUBY.sub("", brackets)
+    said = parse_brackets(brackets, plain)
+    theirs, ours = _letters(plain), _letters(source)
+    if said is None or [letter for _, letter in theirs] != [letter for _, letter in ours]:
+        return None
+    where = {index: ours[number][0] for number, (index, _) in enumerate(theirs)}
+    result: list[FuriganaSegment] = []
+    place = done = 0
+    for segment in said:
+        end = place + len(segment.text)
+        if segment.ruby is not None:
+            start, stop = where.get(place), where.get(end - 1)
+            if start is None or stop is None or stop - start != len(segment.text) - 1:
+                return None
+            result.append(FuriganaSegment(text=source[done:start], ruby=None))
+            result.append(FuriganaSegment(text=source[start : stop + 1], ruby=segment.ruby))
+            done = stop + 1
+        place = end
+    return merge_plain((*result, FuriganaSegment(text=source[done:], ruby=None)))
+
+
+def _letters(text: str) -> list[tuple[int, str]]:
+    """Place and folded form of every character that counts: no white space, no punctuation."""
+    folded = ((place, unicodedata.normalize("NFKC", character)) for place, character in enumerate(text))
+    return [(place, letter) for place, letter in folded if unicodedata.category(letter[0])[0] not in "PZSC"]

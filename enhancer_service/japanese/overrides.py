@@ -1,0 +1,69 @@
+"""Teachers' corrections: readings that beat the rules, the model and the analyser, where their context is met.
+
+A file of three tab-separated columns: the words as written; a piece of text that has to stand in the sentence for the
+correction to apply (empty: everywhere); the reading in kana. Lines that begin with # are remarks.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from enhancer_service.japanese.script import is_ruby
+
+PACKAGED: Final = Path(__file__).parent / "data" / "overrides.tsv"
+
+
+class OverridesError(ValueError):
+    """A file of overrides that cannot be used; the message names file, line and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """`surface` is read `reading` in sentences that hold `context`."""
+
+    surface: str
+    context: str
+    reading: str
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """The corrections in force, and a version that changes with any of them."""
+
+    entries: tuple[Override, ...] = ()
+
+    @property
+    def version(self) -> str:
+        told = "\n".join(f"{entry.surface}\t{entry.context}\t{entry.reading}" for entry in self.entries)
+        return f"overrides-{hashlib.sha256(told.encode()).hexdigest()[:8]}" if self.entries else "overrides-none"
+
+    def for_text(self, text: str) -> Mapping[str, str]:
+        """Surface -> reading of those that apply to this text; a correction with a context beats one without."""
+        met = [entry for entry in self.entries if entry.surface in text and entry.context in text]
+        return {entry.surface: entry.reading for entry in sorted(met, key=lambda entry: len(entry.context))}
+
+
+def load_overrides(path: Path = PACKAGED) -> Overrides:
+    """Reads a file of overrides. Raises OverridesError when it cannot be read or a line is no override."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OverridesError(f"{path}: cannot be read: {error}") from error
+    return Overrides(tuple(_entries(path, lines)))
+
+
+def _entries(path: Path, lines: Iterable[str]) -> Iterable[Override]:
+    for number, row in enumerate(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE), start=1):
+        if not row or row[0].startswith("#"):
+            continue
+        if len(row) != 3 or not row[0] or not is_ruby(row[2]):
+            raise OverridesError(
+                f"{path}, line {number}: expected words, context and a reading in kana with tabs between, "
+                f"as in 今日は<tab><tab>こんにちは; found {row!r}"
+            )
+        yield Override(*row)
