@@ -30,6 +30,8 @@ def align(surface: str, reading: str) -> tuple[Piece, ...]:
     A reading that no cut fits stands over the whole word, as one piece. Pieces join to the surface.
     """
     runs = [(match.lastgroup or "other", match[0]) for match in _RUN.finditer(surface)]
+    if surface == reading and all(kind == "other" for kind, _ in runs):
+        return ((surface, None),)  # a long run of signs is one word to the tokeniser
     reach = _reach(runs, reading)
     if 0 not in reach[0]:
         return ((surface, reading),)

