@@ -74,9 +74,10 @@ golden: setup ## write the golden master lesson and the JSON Schema anew, to be 
 compose: ## ask a real Compose v2 whether it accepts docker-compose.yml (Debian: fetched once into .nidan/)
 	@tools/compose.sh config
 
-lock: ## resolve both lock files anew (needs uv)
-	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --python-version 3.11 -q pyproject.toml -o requirements.lock
-	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --python-version 3.11 -q pyproject.toml --group pyproject.toml:dev -o requirements-dev.lock
+lock: ## resolve the lock files anew (needs uv)
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q pyproject.toml -o requirements.lock
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q pyproject.toml --group pyproject.toml:dev -o requirements-dev.lock
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q benchmarks/requirements-accuracy.in -c requirements.lock -o benchmarks/requirements-accuracy.lock
 
 clean: ## remove everything that was made here
 	rm -rf $(VENV) .venv-accuracy .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info .coverage

@@ -448,7 +448,10 @@ class Item(Model):
     needs_translation: bool
 
     def needs_model(self, mode: EnhancementMode) -> bool:
-        """Whether a model is asked: choices, names and single words are the analyser's alone, at no tokens."""
+        """Whether a model is asked: choices, names and single words are the analyser's alone, at no tokens.
+
+        Mode ANALYSER asks for translations only, so not for what needs none.
+        """
         return self.kind not in _ANALYSER_ONLY and (self.needs_translation or mode is not EnhancementMode.ANALYSER)
 
 

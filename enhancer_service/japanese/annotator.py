@@ -149,11 +149,10 @@ def _with_word(segments: Segments, correction: Correction) -> Segments | None:
     """Each place where the word stands, read so; None when it stands nowhere as a whole."""
     text = "".join(segment.text for segment in segments)
     places = [match.start() for match in re.finditer(re.escape(correction.word), text)] if correction.word else []
-    borders, place = {0}, 0
+    place = 0
     inside: set[int] = set()
     for segment in segments:
         end = place + len(segment.text)
-        borders.add(end)
         if segment.ruby is not None:
             inside.update(range(place + 1, end))
         place = end

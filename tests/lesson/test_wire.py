@@ -42,7 +42,7 @@ def test_every_value_of_an_enum_travels_and_zero_is_unset(name: str) -> None:
 
 @pytest.mark.parametrize("kind", wire.MODELS, ids=lambda kind: kind.__name__)
 def test_a_model_comes_back_from_the_wire_as_it_went(kind: type[BaseModel]) -> None:
-    @settings(max_examples=15 if kind is Lesson else 25, deadline=None, suppress_health_check=SLOW)
+    @settings(max_examples=15 if kind is Lesson else 40, deadline=None, suppress_health_check=SLOW)
     @given(strategies.model(kind))
     def round_trip(value: BaseModel) -> None:
         sent = wire.to_message(value).SerializeToString()
@@ -53,7 +53,7 @@ def test_a_model_comes_back_from_the_wire_as_it_went(kind: type[BaseModel]) -> N
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 def test_a_message_comes_back_from_the_model_as_it_was(data: st.DataObject) -> None:
     message = wire.to_message(data.draw(strategies.model(Lesson)))
     again = wire.to_message(wire.from_message(Lesson, message))
