@@ -222,7 +222,7 @@ class Readability(Model):
     jlpt_estimate: str | None
     verdict: Verdict | None
     note: str
-    """Empty unless the words are far too hard."""
+    """Empty unless the words are far too hard, or the level is above B1, where checks end."""
     metrics: ReadabilityMetrics
 
 

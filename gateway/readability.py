@@ -75,7 +75,7 @@ class Readability:
     verdict: Verdict | None
     """For the lesson's level. None when there are too few words, no levels, or the level is above B1."""
     note: str
-    """A sentence for people when the words are far too hard; else empty."""
+    """A sentence for people when the words are far too hard, or their level is not checked; else empty."""
 
 
 def readability(lesson: Lesson) -> Readability:
@@ -94,12 +94,12 @@ def readability(lesson: Lesson) -> Readability:
         shares=_shares(words) if known else None,
         jlpt_estimate=_estimate(words) if judged else None,
         verdict=_verdict(words, wanted) if wanted else None,
-        note=_note(words, lesson.brief.level, wanted) if wanted else "",
+        note=_note(words, lesson.brief.level, wanted) if wanted else _unchecked(lesson.brief.level),
     )
 
 
 def noted(lesson: Lesson) -> Lesson:
-    """The lesson, saying so among its notes when its words are far too hard."""
+    """The lesson, saying so among its notes when its words are far too hard, or nobody checked whether they are."""
     note = readability(lesson).note
     return lesson.model_copy(update={"notes": (*lesson.notes, note)}) if note else lesson
 
@@ -194,6 +194,10 @@ def _verdict(words: Sequence[ContentWord], wanted: WordLevels) -> Verdict:
     if wanted.known and _share(words, wanted.known) >= EASY_SHARE:
         return "easy"
     return "about right"
+
+
+def _unchecked(level: Level) -> str:
+    return "" if level in WORD_LEVELS else f"Level checks end at B1: whether the words fit {level} was not checked."
 
 
 def _note(words: Sequence[ContentWord], level: Level, wanted: WordLevels) -> str:

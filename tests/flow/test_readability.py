@@ -206,7 +206,14 @@ def test_seven_words_are_too_few_to_judge_and_eight_are_enough() -> None:
 
 def test_nothing_is_said_of_the_level_above_b1() -> None:
     told = readability(lesson_of(Level.B2, at_levels(("N1", 10), (None, 2))))
-    assert (told.verdict, told.note, told.jlpt_estimate) == (None, "", "N1")
+    assert (told.verdict, told.jlpt_estimate) == (None, "N1")
+
+
+@pytest.mark.parametrize("level", [Level.B2, Level.C1, Level.C2])
+def test_a_lesson_above_b1_says_that_level_checks_end_there(level: Level) -> None:
+    lesson = noted(lesson_of(level, at_levels(("N1", 10))))
+    assert lesson.notes == ("said before", f"Level checks end at B1: whether the words fit {level} was not checked.")
+    assert readability(lesson).note == lesson.notes[-1]
 
 
 def test_without_levels_all_is_null_and_nobody_is_attributed() -> None:

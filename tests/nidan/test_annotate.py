@@ -382,7 +382,7 @@ def test_a_terminal_is_told_what_is_expected_and_answered_in_colour(enhancer: _S
 
 def test_long_work_on_a_terminal_says_how_far_it_is(enhancer: _Serving, tmp_path: Path) -> None:
     file, target = tmp_path / "sentences.txt", tmp_path / "annotated"
-    file.write_text(_SENTENCES * 1000)
+    file.write_text(_SENTENCES * 20_000)  # half a minute of work, ended long before
     with target.open("wb") as out, _on_terminal(str(file), "--json", "--address", enhancer.address, out=out) as told:
         process, screen = told
         assert "Annotated" in _shown_until(screen, "lines …")
