@@ -22,7 +22,7 @@ from enhancer_service.japanese.script import BASE, has_kanji, hiragana, is_ruby,
 from enhancer_service.japanese.token import Token
 from lesson.models import FuriganaSegment, ReadingProvenance
 
-_RULES_VERSION = "rules-2"
+_RULES_VERSION = "rules-3"
 """To be raised with every change of rules or checks that can change a reading."""
 _REASKED = 2
 """So many readings of one text that cannot be, and the model is asked again; fewer are mended here."""

@@ -33,7 +33,9 @@ _WORDS: Final = {
     "身体": "からだ",
 }
 # Words the tokeniser cuts in two.
-_CUT: Final = {"一昨日": ("おととい", NOUN), "一昨年": ("おととし", NOUN), "ええと": ("ええと", INTERJECTION)}
+_CUT: Final = {"一昨日": ("おととい", NOUN), "一昨年": ("おととし", NOUN), "ええと": ("ええと", INTERJECTION)} | {
+    "一日中": ("いちにちじゅう", NOUN),
+}
 # And a phrase that it takes for one word: its words, each with its reading.
 _PHRASE: Final = re.compile(r"(?P<noun>気)(?P<particle>に)(?P<verb>入.+)")
 _LONGEST_CUT: Final = 3
@@ -244,6 +246,17 @@ def _sentence(tokens: tuple[Token, ...], index: int) -> Iterator[Token]:
         yield from itertools.takewhile(lambda token: token.pos[1] != "句点", direction)
 
 
+def _rain(tokens: tuple[Token, ...], index: int) -> str | None:
+    """一日中雨だった: the word, not the ending of 豪雨."""
+    return "あめ" if tokens[index].reading == "う" and _surface(tokens, index - 1).endswith("中") else None
+
+
+def _native(tokens: tuple[Token, ...], index: int) -> str | None:
+    """ブラジル人: after a country じん; people are counted にん."""
+    from_a_place = index > 0 and "地名" in tokens[index - 1].pos
+    return "じん" if tokens[index].reading == "にん" and from_a_place else None
+
+
 def _throughout(tokens: tuple[Token, ...], index: int) -> str | None:
     """一日中, 今年中, 家中 are じゅう; 午前中 and 食事中 stay ちゅう."""
     return "じゅう" if tokens[index].reading == "ちゅう" and _surface(tokens, index - 1).endswith(_WHOLE_OF) else None
@@ -268,6 +281,8 @@ _BY_CONTEXT: Final[dict[str, Callable[[tuple[Token, ...], int], str | None]]] = 
     "空く": _empty,
     "辛い": _hot,
     "中": _throughout,
+    "雨": _rain,
+    "人": _native,
     "人気": _presence,
     "薬": _medicine,
     "止める": _stop,

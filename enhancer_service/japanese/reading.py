@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sudachipy import Dictionary, SplitMode
 
-from enhancer_service.japanese import counters, everyday, numbers
+from enhancer_service.japanese import counters, everyday, letters, numbers
 from enhancer_service.japanese.align import spoken
 from enhancer_service.japanese.pages import give_back_pages
 from enhancer_service.japanese.script import DIGIT, has_kanji, hiragana, is_kana, is_ruby, plain_kana
@@ -92,6 +92,8 @@ class Analyser:
     def _reading(self, surface: str, reading: str) -> str:
         if is_kana(surface):
             return plain_kana(surface)
+        if initials := letters.initials(surface):
+            return initials
         if has_kanji(surface) or (_READABLE_LETTERS.search(surface) and _has_kana(surface)):
             known = reading if is_ruby(reading) else self._spelt(surface)
             return spoken(surface, known) if is_ruby(known) else known

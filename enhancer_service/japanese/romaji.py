@@ -45,6 +45,9 @@ _NOT_NAMES: Final = frozenset(
 _APART: Final = frozenset({"助動詞-デス", "助動詞-ダ", "助動詞-ラシイ", "文語助動詞-ベシ", "助動詞-ヤ", "助動詞-ジャ"})
 _JOINING: Final = frozenset({"て", "で", "ば", "ちゃ", "じゃ", "つつ", "ながら", "たり", "だり"})
 _INFLECTED: Final = frozenset({"動詞", "形容詞", "助動詞", "接尾辞"})
+_SOMEBODY: Final = frozenset({"何", "なに", "誰", "だれ", "どこ", "いつ", "どれ", "いくつ", "どなた"})
+_POLITE_HELPERS: Final = frozenset({"くださる", "下さる", "いたす", "致す"})
+"""お待ち ください, お送り いたします: words of their own behind a stem, where 始める is a part of one."""
 _AFTER_A_NUMBER: Final = frozenset({"後", "前", "薬", "とも", "ずつ"})
 _SMALL: Final = tuple("ぁぃぅぇぉゃゅょァィゥェォャュョー")
 _MARKS: Final = {
@@ -100,7 +103,7 @@ def _together(before: Token, token: Token) -> bool:
     if kind == "助詞":
         return _particle_joins(before, token) or _drawn_out(before, token)
     if kind == "接尾辞":
-        return not (before.is_number and token.surface in _AFTER_A_NUMBER)
+        return not (before.is_number and token.surface in _AFTER_A_NUMBER) and token.reading != "あめ"
     if token.reading == "ぶくろ":  # voiced, as only the second part of a word is: rejibukuro
         return True
     return before.pos[0] == "接頭辞" or _compounds(before, token) or _drawn_out(before, token)
@@ -122,6 +125,10 @@ def _particle_joins(before: Token, token: Token) -> bool:
         return before.surface == "の" and token.surface == "に"
     if before.pos[1] == "副助詞" and before.surface == "か":  # かもしれない
         return token.surface == "も"
+    if token.surface == "か" and token.pos[1] == "副助詞" and before.surface in _SOMEBODY:  # nanika, dokoka
+        return True
+    if token.surface == "で" and before.reading == "なん":  # nande, why; nani de, by what
+        return True
     inflection = token.pos[1] == "接続助詞" or token.surface in {"たり", "だり"}
     return inflection and token.surface in _JOINING and before.pos[0] in _INFLECTED
 
@@ -133,7 +140,8 @@ def _compounds(before: Token, token: Token) -> bool:
         return kind in {"形容詞", "助動詞"} and form.startswith("連用形-一般")
     stem = form.startswith("語幹") or (kind in {"動詞", "助動詞"} and form.startswith("連用形-一般"))
     if token.pos[0] == "動詞":
-        return stem and token.pos[1] == "非自立可能" and not token.pos[4].startswith("サ行変格")
+        joins = token.pos[1] == "非自立可能" and not token.pos[4].startswith("サ行変格")
+        return stem and joins and token.lemma not in _POLITE_HELPERS
     return stem and token.pos[0] == "形状詞" and token.surface == "そう"
 
 

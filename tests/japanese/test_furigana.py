@@ -50,8 +50,16 @@ def test_no_ruby_reaches_over_a_words_border(analyser: Analyser) -> None:
     assert to_brackets(annotate(analyser, "毎日料理").segments) == "毎日[まいにち]料理[りょうり]"
 
 
-def test_letters_have_ruby_only_inside_a_japanese_word(analyser: Analyser) -> None:
-    assert to_brackets(annotate(analyser, "TシャツとCD").segments) == "T[ティー]シャツとCD"
+def test_letters_have_ruby_inside_a_japanese_word_and_as_initials(analyser: Analyser) -> None:
+    assert to_brackets(annotate(analyser, "TシャツとCD").segments) == "T[ティー]シャツとCD[シーディー]"
+    assert to_brackets(annotate(analyser, "ＯＫだよ、SNSもUSBも。").segments) == (
+        "ＯＫ[オーケー]だよ、SNS[エスエヌエス]もUSB[ユーエスビー]も。"
+    )
+
+
+@pytest.mark.parametrize("word", ["STOP", "Anna", "SALE", "A", "usb", "WATERS", "ABCDEF"])
+def test_words_in_latin_letters_stay_as_they_are(analyser: Analyser, word: str) -> None:
+    assert annotate(analyser, word).segments == _segments((word, None))
 
 
 def test_neighbouring_plain_text_is_one_segment() -> None:
