@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 ACCURACY := .venv-accuracy
 CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools benchmarks
 
-.PHONY: help setup demo up check test bench bench-smoke accuracy cost stubs golden compose lock clean
+.PHONY: help setup demo up check test bench bench-smoke accuracy bank-check cost stubs golden compose lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ bench-smoke: setup ## the same, once and at 1/100 of the time: for CI
 
 accuracy: $(if $(FULL),$(ACCURACY)/.ready,setup) ## sentences read right, against floors; FULL=1: beside other analysers, into docs/accuracy.md
 	@$(if $(FULL),$(ACCURACY)/bin/python -m benchmarks.accuracy --others,$(BIN)/python -m benchmarks.accuracy --check)
+
+bank-check: setup ## the built-in lessons against every rule that they must keep (docs/lessons.md)
+	@$(BIN)/python tools/bank_check.py
 
 # The other analysers are measured, never used: an environment of their own, with what nidan itself runs on.
 $(ACCURACY)/.ready: requirements.lock benchmarks/requirements-accuracy.lock

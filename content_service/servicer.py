@@ -94,5 +94,7 @@ def _finished(event: ContentFinished) -> pb.GenerateContentResponse:
         attempt=wire.to_message(event.attempt),
         notes=event.notes,
         faults=event.faults,
+        style_faults=event.style_faults,
+        origin=event.origin,
     )
     return pb.GenerateContentResponse(finished=finished)

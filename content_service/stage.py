@@ -18,7 +18,8 @@ from lesson.models import (
     Stage,
     attempt_reported,
 )
-from servicekit.llm.capabilities import capabilities
+from lesson.style import style_faults, worth_asking_again
+from servicekit.llm.capabilities import Provider, capabilities
 from servicekit.llm.client import CallOutcome, JsonSchema, ModelClient, ModelRequest, Reply
 from servicekit.llm.extraction import ExtractError, Section, SectionStream
 
@@ -58,6 +59,10 @@ class ContentFinished:
     attempt: Attempt
     notes: tuple[str, ...]
     faults: tuple[str, ...]
+    style_faults: tuple[str, ...]
+    """What is worth asking for again once, of sections that stand; path first."""
+    origin: str
+    """What the provider says of content that no language model wrote; empty else."""
 
 
 class ContentStage:
@@ -78,7 +83,7 @@ class ContentStage:
             async for delta in stream:
                 for section in answer.feed(delta):
                     yield section
-        yield answer.finished(stream.reply, self._client.provider.value)
+        yield answer.finished(stream.reply, self._client.provider)
 
     def _model_request(self, request: ContentRequest) -> ModelRequest:
         structured = capabilities(self._client.provider, request.model).structured
@@ -114,7 +119,7 @@ class _Answer:
         self._read[name] = read_section(name, section.value, self._request.brief)
         return self._read[name]
 
-    def finished(self, reply: Reply, provider: str) -> ContentFinished:
+    def finished(self, reply: Reply, provider: Provider) -> ContentFinished:
         """Judges the answer as a whole. The call's own outcome comes first, then whole JSON, then valid sections."""
         outcome, faults = AttemptOutcome(reply.outcome.value), [reply.reason] if reply.reason else []
         if reply.outcome is CallOutcome.OK:
@@ -129,17 +134,26 @@ class _Answer:
             faults += [f"{name.value}: missing" for name in missing if name not in self._read]
         notes = [note for read in self._read.values() for note in read.notes]
         notes += soft_notes(content, self._request.brief.level)
+        style = style_faults(content, self._request.brief.level)
+        notes += [str(fault) for fault in style if str(fault) not in notes]
         attempt = attempt_reported(
             reply,
             attempt_id=self._request.attempt_id,
             stage=Stage.STAGE1,
             section=None,
-            provider=provider,
+            provider=provider.value,
             model=self._request.model,
             outcome=outcome,
             reason=faults[0] if faults else "",
         )
-        return ContentFinished(content, attempt, tuple(notes), tuple(faults))
+        return ContentFinished(
+            content=content,
+            attempt=attempt,
+            notes=tuple(notes),
+            faults=tuple(faults),
+            style_faults=tuple(map(str, worth_asking_again(style))),
+            origin=reply.fingerprint if provider is Provider.OFFLINE else "",
+        )
 
     def _judge(self) -> tuple[AttemptOutcome, list[str]]:
         try:

@@ -22,10 +22,12 @@ class Correction:
 
 @dataclass(frozen=True)
 class Said:
-    """What a model said of one text's reading: the whole text in brackets (`furigana`), or single words."""
+    """What somebody said of one text's reading: the whole text in brackets (`furigana`), or single words."""
 
     furigana: str | None = None
     corrections: tuple[Correction, ...] = ()
+    source: ReadingProvenance = ReadingProvenance.MODEL
+    """Who said it: MODEL, or FRAME for a target word. What stands of it is theirs."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Annotator(Protocol):
     def annotate(self, text: str, names: Mapping[str, str], said: Said | None = None) -> Annotation:
         """The best reading there is. `names` maps a name as written to its kana, and binds.
 
-        What a model `said` is checked before it is believed; None: no model was asked, or it said nothing.
+        What was `said` is checked before it is believed; None: nobody was asked, or said nothing.
         """
 
     def bracketed(self, text: str, names: Mapping[str, str]) -> str:

@@ -94,12 +94,13 @@ class EnhancerStage:
         """Never raises for what a model does; the attempt says it."""
         wanted = [item for item in request.items if item.id in request.wanted]
         asked = [item for item in wanted if item.needs_model(request.mode)] if request.model and self._client else []
-        names = _names(request.frame)
+        names, taught = _names(request.frame), _taught(request.frame)
         reply = await self._ask(request, asked, names) if asked else None
         answers = _read(request, asked, reply) if reply else _Answers(AttemptOutcome.OK)
         enhanced = []
         for item in wanted:
-            enhanced.append(self._enhanced(item, answers.by_id.get(item.id, _Answer()), names, request.model))
+            answer = answers.by_id.get(item.id) or _Answer(taught.get(item.text))
+            enhanced.append(self._enhanced(item, answer, names, request.model))
             await asyncio.sleep(0)  # an item costs about a millisecond; other calls get their turn between two
         return Enhanced(tuple(enhanced), self._attempt(request, asked, reply, answers, enhanced) if reply else None)
 
@@ -140,6 +141,16 @@ class EnhancerStage:
 
 def _names(frame: Frame | None) -> Mapping[str, str]:
     return {person.name: person.kana for person in frame.characters if person.kana} if frame else {}
+
+
+def _taught(frame: Frame | None) -> Mapping[str, Said]:
+    """What the frame says of its target words: alone, without a sentence around it, 辛い is からい or つらい."""
+    words = frame.target_words if frame else ()
+    return {
+        word.surface: Said(corrections=(Correction(word.surface, word.reading),), source=ReadingProvenance.FRAME)
+        for word in words
+        if word.reading and word.reading != word.surface
+    }
 
 
 def _japanese_text(item: Item, annotation: Annotation, translation: str | None, model: str) -> JapaneseText:

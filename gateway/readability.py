@@ -7,11 +7,13 @@ rough (`lesson.levels.JLPT`), so what is far off is said, and nothing is refused
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from lesson.grammar import KEIGO, not_yet
 from lesson.items import sentences
 from lesson.levels import (
     EASY_SHARE,
@@ -23,7 +25,7 @@ from lesson.levels import (
     Verdict,
     WordLevels,
 )
-from lesson.models import JapaneseText, Lesson, Level, SectionName, Word
+from lesson.models import JapaneseText, Lesson, Level, Role, SectionName, Word
 from lesson.script import has_japanese
 
 _CONTENT = frozenset({"noun", "pronoun", "verb", "adjective", "adverb"})
@@ -99,9 +101,29 @@ def readability(lesson: Lesson) -> Readability:
 
 
 def noted(lesson: Lesson) -> Lesson:
-    """The lesson, saying so among its notes when its words are far too hard, or nobody checked whether they are."""
-    note = readability(lesson).note
-    return lesson.model_copy(update={"notes": (*lesson.notes, note)}) if note else lesson
+    """The lesson, saying among its notes when words or grammar are too hard, or nobody checked whether they are."""
+    told = [note for note in (readability(lesson).note, *grammar_notes(lesson)) if note]
+    return lesson.model_copy(update={"notes": (*lesson.notes, *told)}) if told else lesson
+
+
+def grammar_notes(lesson: Lesson) -> Iterator[str]:
+    """The first sentences that use what the level does not use yet; what staff say to a customer is heard at any."""
+    found = (
+        f"{text.id}: {form}: not at {lesson.brief.level} yet"
+        for section in lesson.sections
+        for text in section.texts
+        for form in not_yet(lesson.brief.level, text.words)
+        if not (form.startswith(KEIGO) and text.id in _said_by_staff(lesson))
+    )
+    yield from itertools.islice(found, _NAMED)
+
+
+def _said_by_staff(lesson: Lesson) -> frozenset[str]:
+    """Ids of the turns of staff."""
+    frame, dialogue = lesson.content.frame, lesson.content.dialogue
+    staff = {person.id for person in frame.characters if person.role is Role.STAFF} if frame else set()
+    turns = enumerate(dialogue.turns) if dialogue else ()
+    return frozenset(f"dialogue.turns.{index}.text" for index, turn in turns if turn.speaker_id in staff)
 
 
 def level_of(words: Sequence[Word]) -> str | None:

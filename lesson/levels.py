@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from lesson.grammar import b1_notes
 from lesson.hints import fields, has_mark
 from lesson.items import cut, sentences
 from lesson.models import (
@@ -147,11 +148,14 @@ EXPLANATION_WORDS = 60
 def soft_notes(content: Content, level: Level) -> tuple[str, ...]:
     """Everything that is off in counts, lengths, language or cohesion, a line each; empty for a lesson by the book."""
     row = LEVEL_TABLE[level]
-    return tuple(
+    notes = [
         note
         for check in (_frame, _reading, _dialogue, _grammar, _culture, _counts, _languages)
         for note in check(content, row)
-    )
+    ]
+    if level is Level.B1 and content.reading is not None:
+        notes += b1_notes(content.reading.text, (point.pattern for point in content.grammar))
+    return tuple(notes)
 
 
 def _outside(path: str, number: int, wanted: Range, unit: str) -> Iterator[str]:

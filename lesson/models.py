@@ -735,6 +735,8 @@ class Lesson(Model):
     outcome: Outcome
     sample: bool
     """Written by hand for the offline model, not by a language model for this request."""
+    sample_note: str
+    """Where a sample comes from, for people, and whether a teacher has reviewed it; empty when it is none."""
     created_at: float
     """Unix seconds."""
     content: Content

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from offline_model import brackets
 from offline_model.bank import Bank, BankLesson
@@ -17,23 +17,31 @@ _REAL_MODEL = (
 )
 
 
-def answer(bank: Bank, data: Stage1Data | Stage2Data, properties: Sequence[str] | None) -> str:
-    """The answer as compact JSON.
+class Answer(NamedTuple):
+    """The answer as compact JSON, and what it is: the bank lesson's label, or empty for annotations."""
+
+    text: str
+    origin: str
+
+
+def answer(bank: Bank, data: Stage1Data | Stage2Data, properties: Sequence[str] | None) -> Answer:
+    """Answers either stage.
 
     `properties` are the root properties a JSON schema names: only these are kept, in their order; None keeps all.
     Raises ApiError 404 (`lesson_not_in_bank`, `language_not_in_bank`).
     """
-    whole = _stage1(bank, data) if isinstance(data, Stage1Data) else _stage2(bank, data)
+    origin, whole = _stage1(bank, data) if isinstance(data, Stage1Data) else ("", _stage2(bank, data))
     kept = whole if properties is None else {name: whole[name] for name in properties if name in whole}
-    return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
+    return Answer(json.dumps(kept, ensure_ascii=False, separators=(",", ":")), origin)
 
 
-def _stage1(bank: Bank, data: Stage1Data) -> dict[str, Any]:
+def _stage1(bank: Bank, data: Stage1Data) -> tuple[str, dict[str, Any]]:
+    """The lesson of exactly this Can-do: another one of its topic and level never stands in for it."""
     lesson = bank.lesson(data.brief.can_do_id)
-    if lesson is None or not _same_level(lesson, data.brief.level):
+    if lesson is None or not _same_level(lesson, data.brief.level) or _elsewhere(bank, lesson, data.brief.topic):
         raise _lesson_not_in_bank(bank, data.brief)
     _check_language([lesson], data.brief)
-    return bank.stage1(data.brief.can_do_id, data.sections)
+    return lesson.origin, bank.stage1(data.brief.can_do_id, data.sections)
 
 
 def _stage2(bank: Bank, data: Stage2Data) -> dict[str, Any]:
@@ -75,6 +83,14 @@ def _same_level(lesson: BankLesson, level: str | None) -> bool:
     return not level or level == lesson.level.value
 
 
+def _elsewhere(bank: Bank, lesson: BankLesson, topic: str | None) -> bool:
+    """An imported list may number its Can-dos otherwise: JF:349 about travel is not ours about food.
+
+    A topic in a caller's own words is no other Can-do.
+    """
+    return topic != lesson.topic and topic in {other.topic for other in bank.lessons}
+
+
 def _check_language(lessons: Sequence[BankLesson], brief: BriefData) -> None:
     """en-GB is served with en; an empty language with whatever there is."""
     held = sorted({lesson.learner_language for lesson in lessons})
@@ -86,14 +102,14 @@ def _check_language(lessons: Sequence[BankLesson], brief: BriefData) -> None:
 
 def _lesson_not_in_bank(bank: Bank, brief: BriefData) -> ApiError:
     asked = _quoted(brief.can_do_id) + (f" at level {_quoted(brief.level)}" if brief.level else "")
-    held = "; ".join(map(_described, bank.lessons))
+    asked += f" about {_quoted(brief.topic)}" if brief.topic else ""
+    held = ", ".join(map(_described, bank.lessons))
     message = f"The offline model has no lesson for {asked}. It has {held}. {_REAL_MODEL}"
     return ApiError(404, "lesson_not_in_bank", message)
 
 
 def _described(lesson: BankLesson) -> str:
-    aliases = f" (also as {', '.join(lesson.aliases)})" if lesson.aliases else ""
-    return f"{lesson.can_do_id}{aliases}, {lesson.topic}, level {lesson.level}, in {lesson.learner_language}"
+    return f"{lesson.can_do_id} ({lesson.topic}, {lesson.level})"
 
 
 def _quoted(text: str) -> str:

@@ -3,6 +3,7 @@
 A file holds one lesson in the shape of Stage 1's JSON, except that
 - a Japanese text a learner sees is `{ja: <bracket notation>, en: <translation>}`, `en` only where one is shown;
 - `reading.text` is a list of paragraphs, each a list of sentences; they are joined, paragraphs by a line break;
+- `reviewedBy` and `reviewedOn` name the teacher who reviewed it and the day, or both are null, and the lesson says so;
 - a gap names its `word`, which must stand once in its sentence; `start` and `length` are computed.
 Whatever is wrong with a file raises BankError, so that no broken lesson is ever served.
 """
@@ -13,13 +14,14 @@ import importlib.resources
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from lesson.items import cut
@@ -48,10 +50,19 @@ class BankLesson:
     topic: str
     level: Level
     learner_language: str
+    reviewed_by: str | None
+    reviewed_on: date | None
     sections: Mapping[str, str]
     """By JSON key, compact JSON text: every reader parses a copy of its own."""
     annotations: Mapping[str, Annotation]
     """By plain text."""
+
+    @property
+    def origin(self) -> str:
+        """What a reader must know of it: the label that every lesson from here carries."""
+        if self.reviewed_by is None:
+            return "built-in lesson, not reviewed by a teacher"
+        return f"built-in lesson, reviewed by {self.reviewed_by} on {self.reviewed_on}"
 
 
 @dataclass(frozen=True)
@@ -138,7 +149,15 @@ class _File(BaseModel):
     topic: str
     level: Level
     learner_language: str
+    reviewed_by: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None
+    reviewed_on: date | None
     lesson: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _reviewed_with_a_date(self) -> Self:
+        if (self.reviewed_by is None) != (self.reviewed_on is None):
+            raise ValueError("reviewedBy and reviewedOn are both given, or both null")
+        return self
 
 
 def _read(text: str) -> BankLesson:
@@ -157,6 +176,8 @@ def _read(text: str) -> BankLesson:
         topic=file.topic,
         level=file.level,
         learner_language=file.learner_language,
+        reviewed_by=file.reviewed_by,
+        reviewed_on=file.reviewed_on,
         sections=MappingProxyType({key: _compact(plain[key]) for key in SECTION_KEYS}),
         annotations=MappingProxyType(reader.annotations),
     )

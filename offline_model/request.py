@@ -143,6 +143,7 @@ class BriefData(_Data):
 
     can_do_id: str
     level: str | None = None
+    topic: str | None = None
     learner_language: str | None = None
 
 

@@ -48,6 +48,8 @@ class _Completion:
     content: str
     finish_reason: str
     prompt_tokens: int
+    system_fingerprint: str | None
+    """What stands behind the answer: the bank lesson's label."""
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -80,7 +82,8 @@ class _Completion:
         yield b"data: [DONE]\n\n"
 
     def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self.id, "object": kind, "created": self.created, "model": MODEL, "system_fingerprint": None}
+        head = {"id": self.id, "object": kind, "created": self.created, "model": MODEL}
+        return {**head, "system_fingerprint": self.system_fingerprint}
 
 
 def _delta(delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
@@ -121,10 +124,11 @@ class _OfflineModel:
 
     def _complete(self, asked: ChatRequest) -> _Completion:
         _check_model(asked.model)
-        content = answer(self._bank, read_data(asked), asked.properties)
+        content, origin = answer(self._bank, read_data(asked), asked.properties)
         limit = asked.token_limit
         told = content if limit is None else tokens.cut(content, limit)
-        return _Completion(told, "stop" if told == content else "length", tokens.count(asked.prompt))
+        reason = "stop" if told == content else "length"
+        return _Completion(told, reason, tokens.count(asked.prompt), origin or None)
 
     async def _stream(self, request: web.Request, events: Iterator[bytes]) -> web.StreamResponse:
         headers = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}

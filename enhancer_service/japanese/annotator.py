@@ -87,7 +87,7 @@ class JapaneseAnnotator:
             return _Judged(tokens, own)
         proposed, refused = _corrected(own, said.corrections)
         # A correction that cannot be leaves the analyser's reading as it was: nothing is repaired by that.
-        verdict = self._verified(text, tokens, proposed, ReadingProvenance.MODEL, ReadingProvenance.MODEL)
+        verdict = self._verified(text, tokens, proposed, said.source, said.source)
         if verdict.segments == own:
             verdict = replace(verdict, provenance=ReadingProvenance.ANALYSER)
         return replace(verdict, repairs=(*refused, *verdict.repairs))

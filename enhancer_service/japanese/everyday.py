@@ -257,6 +257,24 @@ def _native(tokens: tuple[Token, ...], index: int) -> str | None:
     return "じん" if tokens[index].reading == "にん" and from_a_place else None
 
 
+def _steam(tokens: tuple[Token, ...], index: int) -> str | None:
+    """蒸す is むす; ふかす is written 蒸かす."""
+    reading = tokens[index].reading
+    return f"む{reading[2:]}" if reading.startswith("ふか") and tokens[index].surface[1:2] != "か" else None
+
+
+def _shop(tokens: tuple[Token, ...], index: int) -> str | None:
+    """The word みせ, but where it ends another: 喫茶店, 東京店."""
+    ends_a_word = index > 0 and tokens[index - 1].pos[0] in {"名詞", "接尾辞"} and not tokens[index - 1].is_number
+    return None if tokens[index].reading != "てん" or ends_a_word else "みせ"
+
+
+def _front(tokens: tuple[Token, ...], index: int) -> str | None:
+    """表と裏: おもて, beside its other side."""
+    beside = {_surface(tokens, index - 2), _surface(tokens, index + 2)}
+    return "おもて" if tokens[index].reading == "ひょう" and "裏" in beside else None
+
+
 def _throughout(tokens: tuple[Token, ...], index: int) -> str | None:
     """一日中, 今年中, 家中 are じゅう; 午前中 and 食事中 stay ちゅう."""
     return "じゅう" if tokens[index].reading == "ちゅう" and _surface(tokens, index - 1).endswith(_WHOLE_OF) else None
@@ -282,6 +300,9 @@ _BY_CONTEXT: Final[dict[str, Callable[[tuple[Token, ...], int], str | None]]] = 
     "辛い": _hot,
     "中": _throughout,
     "雨": _rain,
+    "蒸す": _steam,
+    "店": _shop,
+    "表": _front,
     "人": _native,
     "人気": _presence,
     "薬": _medicine,

@@ -158,6 +158,12 @@ class ContentFinished(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     FAULTS_FIELD_NUMBER: _builtins.int
+    STYLE_FAULTS_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    origin: _builtins.str
+    """What the provider says of content that no language model wrote: a built-in lesson, and whether a teacher has
+    reviewed it. Empty for what a language model wrote.
+    """
     @_builtins.property
     def content(self) -> _lesson_pb2.Content:
         """Everything valid that it wrote, parsed once more as a whole: this counts, not the released sections."""
@@ -174,6 +180,10 @@ class ContentFinished(_message.Message):
     def faults(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What a re-ask should mend, path first (dialogue.turns.2.text: …). Empty when all wanted sections are there."""
 
+    @_builtins.property
+    def style_faults(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What a learner would stumble over in sections that stand, path first: worth asking for them again, once."""
+
     def __init__(
         self,
         *,
@@ -181,10 +191,12 @@ class ContentFinished(_message.Message):
         attempt: _lesson_pb2.Attempt | None = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
         faults: _abc.Iterable[_builtins.str] | None = ...,
+        style_faults: _abc.Iterable[_builtins.str] | None = ...,
+        origin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "content", b"content"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "content", b"content", "faults", b"faults", "notes", b"notes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "content", b"content", "faults", b"faults", "notes", b"notes", "origin", b"origin", "style_faults", b"style_faults"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

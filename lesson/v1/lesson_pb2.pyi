@@ -2055,6 +2055,7 @@ class Lesson(_message.Message):
     DURATION_SECONDS_FIELD_NUMBER: _builtins.int
     STAGE1_SECONDS_FIELD_NUMBER: _builtins.int
     STAGE2_SECONDS_FIELD_NUMBER: _builtins.int
+    SAMPLE_NOTE_FIELD_NUMBER: _builtins.int
     lesson_id: _builtins.str
     """UUID."""
     learner_level: _builtins.int
@@ -2071,6 +2072,8 @@ class Lesson(_message.Message):
     """Seconds until Stage 1 ended."""
     stage2_seconds: _builtins.float
     """Seconds from the first Stage 2 call to the end of the last."""
+    sample_note: _builtins.str
+    """Where a sample comes from, for people: a built-in lesson, and whether a teacher has reviewed it. Empty: no sample."""
     @_builtins.property
     def brief(self) -> Global___Brief:
         """What it teaches."""
@@ -2112,10 +2115,11 @@ class Lesson(_message.Message):
         duration_seconds: _builtins.float = ...,
         stage1_seconds: _builtins.float = ...,
         stage2_seconds: _builtins.float = ...,
+        sample_note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_learner_level", b"_learner_level", "brief", b"brief", "content", b"content", "learner_level", b"learner_level", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_learner_level", b"_learner_level", "attempts", b"attempts", "brief", b"brief", "content", b"content", "created_at", b"created_at", "duration_seconds", b"duration_seconds", "learner_level", b"learner_level", "lesson_id", b"lesson_id", "notes", b"notes", "outcome", b"outcome", "sample", b"sample", "sections", b"sections", "stage1_seconds", b"stage1_seconds", "stage2_seconds", b"stage2_seconds", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_learner_level", b"_learner_level", "attempts", b"attempts", "brief", b"brief", "content", b"content", "created_at", b"created_at", "duration_seconds", b"duration_seconds", "learner_level", b"learner_level", "lesson_id", b"lesson_id", "notes", b"notes", "outcome", b"outcome", "sample", b"sample", "sample_note", b"sample_note", "sections", b"sections", "stage1_seconds", b"stage1_seconds", "stage2_seconds", b"stage2_seconds", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__learner_level: _TypeAlias = _typing.Literal["learner_level"]  # noqa: Y015
     _WhichOneofArgType__learner_level: _TypeAlias = _typing.Literal["_learner_level", b"_learner_level"]  # noqa: Y015

@@ -97,6 +97,8 @@ class Reply:
     retry_after_seconds: float | None = None
     first_token_seconds: float | None = None
     duration_seconds: float = 0.0
+    fingerprint: str = ""
+    """The server's `system_fingerprint`: what stands behind the answer."""
 
 
 Observer = Callable[[ModelRequest, Reply], None]
@@ -304,6 +306,8 @@ class _Call:
     def _read_payload(self, payload: dict[str, Any], key: str) -> list[str]:
         if isinstance(payload.get("usage"), dict):
             self.reply.usage = _usage(payload["usage"])
+        if isinstance(payload.get("system_fingerprint"), str):
+            self.reply.fingerprint = payload["system_fingerprint"]
         choices = payload.get("choices") or [{}]
         choice = choices[0] if isinstance(choices, list) and isinstance(choices[0], dict) else {}
         message = choice.get(key) or {}

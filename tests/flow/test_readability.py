@@ -126,6 +126,7 @@ def lesson_of(level: Level, *sentences: Words, turn: Words = (), targets: Sequen
         learner_level=None,
         outcome=Outcome.PARTIAL,
         sample=False,
+        sample_note="",
         created_at=0.0,
         content=content,
         sections=tuple(

@@ -76,7 +76,7 @@ def test_what_the_earlier_client_reads_is_where_it_was() -> None:
 def test_chips_are_values_and_never_the_names_of_fields() -> None:
     chips = golden()["ui"]["header"]["chips"]
     assert chips[:2] == ["A1", "JF:349"]
-    assert "hand-written sample lesson" in chips
+    assert "built-in lesson, not reviewed by a teacher" in chips
     assert not {"level", "topic", "objective"} & set(chips)
 
 

@@ -71,7 +71,7 @@ def test_a_can_do_may_be_in_the_bank_only_once(tmp_path: Path) -> None:
 
 
 def test_two_lessons_live_side_by_side(tmp_path: Path) -> None:
-    other = changed("canDoId: JF:349\naliases: [JFまるごと:349]", "canDoId: own:1\naliases: []")
+    other = changed('canDoId: JF:349\naliases: [JFまるごと:349, "nidan:food-a1-1"]', "canDoId: own:1\naliases: []")
     (tmp_path / "another.yaml").write_text(other, encoding="utf-8")
     bank = load(tmp_path, GOOD)
     assert [lesson.can_do_id for lesson in bank.lessons] == ["own:1", "JF:349"]

@@ -111,7 +111,15 @@ async def test_a_body_that_cannot_be_unpacked_is_a_bad_request(model: ClientSess
 
 @pytest.mark.parametrize(
     "brief",
-    [{"canDoId": "JF:350"}, {"canDoId": ""}, {"canDoId": "jf:349"}, {"level": "A2"}, {"level": "a1 "}],
+    [
+        {"canDoId": "JF:350"},
+        {"canDoId": ""},
+        {"canDoId": "jf:349"},
+        {"level": "A2"},
+        {"level": "a1 "},
+        {"topic": "旅行と交通"},  # another list's 349
+        {"canDoId": "nidan:food-a1-2"},  # a neighbour of the same topic and level
+    ],
     ids=str,
 )
 async def test_a_lesson_that_is_not_there_is_told_with_what_is_and_how_to_get_others(
@@ -121,7 +129,7 @@ async def test_a_lesson_that_is_not_there_is_told_with_what_is_and_how_to_get_ot
     assert error["code"] == "lesson_not_in_bank"
     for told in (
         "JF:349",
-        "JFまるごと:349",
+        "nidan:work-b1-1",
         "食生活",
         "A1",
         "OPENAI_API_KEY",
@@ -139,7 +147,7 @@ async def test_a_language_that_is_not_there_is_told_by_both_stages(model: Client
 
 async def test_an_overlong_id_is_shortened_in_the_message(model: ClientSession) -> None:
     error = await refusal(model, encoded(chat(stage1(canDoId="x" * 100_000))), 404)
-    assert len(error["message"]) < 600
+    assert len(error["message"]) < 800
 
 
 BLOCK = "<data>\n" + json.dumps(stage1()) + "\n</data>"

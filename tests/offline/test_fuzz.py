@@ -85,6 +85,6 @@ def test_half_a_surrogate_pair_in_an_id_goes_back_as_it_came(process: Started) -
 def test_it_still_serves_after_all_that(process: Started) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=10)
     connection.request("GET", "/healthz")
-    assert connection.getresponse().read() == b'{"status":"ok","lessons":1}'
+    assert connection.getresponse().read() == b'{"status":"ok","lessons":12}'
     connection.close()
     assert process.process.poll() is None

@@ -92,7 +92,7 @@ async def test_cando_ai_stage1_provider_offline_asks_the_offline_models_address(
         lesson, master = await running.generate()
     assert {call.body["model"] for call in model.calls} == {"nidan-offline"}
     assert lesson.sample
-    assert master["metadata"]["sampleNote"] == "hand-written sample lesson"
+    assert master["metadata"]["sampleNote"] == "built-in lesson, not reviewed by a teacher"
     assert master["metadata"]["costUsd"] == 0
 
 
