@@ -1,6 +1,6 @@
-"""Tokens and dollars of Stage 2 in each of its modes, on the built-in lessons: `make cost` writes docs/cost.md.
+"""Tokens and dollars of both stages on the built-in lessons: `make cost` writes docs/cost.md.
 
-No model is asked. The prompts are those that leave the enhancer; the answers are the built-in lessons' own annotations
+No model is asked. The prompts are those that leave the stages; the answers are the built-in lessons' own annotations
 in the form that each mode asks for, beside the same annotations as the earlier system's JSON arrays. Tokens are counted
 in the encoding o200k_base (gpt-4o and later) by the npm package gpt-tokenizer, which brings its vocabulary with it.
 """
@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from content_service import prompts as stage1
 from enhancer_service import prompts
 from enhancer_service.japanese.annotator import JapaneseAnnotator
 from lesson.items import cut
-from lesson.models import Brief, Content, EnhancementMode, Item, SectionName
+from lesson.models import Brief, Content, EnhancementMode, Item, Level, SectionName
 from offline_model.answer import answer
 from offline_model.bank import Bank, BankLesson, load_bank
 from offline_model.request import read_data, read_request
@@ -110,7 +111,7 @@ def _call(
     said = answer(
         bank, read_data(read_request(json.dumps(request).encode())), list(prompts.answer_schema(mode)["properties"])
     )
-    return Call(lesson.can_do_id, name, mode.value, system + user, said)
+    return Call(lesson.can_do_id, name, mode.value, system + user, said.text)
 
 
 def _brief(lesson: BankLesson) -> Brief:
@@ -142,16 +143,76 @@ def _earlier(bank: Bank, annotator: JapaneseAnnotator, asked: Sequence[Item], na
     return json.dumps({"items": entries}, ensure_ascii=False, separators=(",", ":"))
 
 
-def counted(made: Sequence[Call]) -> list[Counted]:
-    """The calls with their tokens. Raises CalledProcessError when the tokenizer cannot be installed or run."""
+@dataclass(frozen=True)
+class Written:
+    """Stage 1 of the lessons of a level, in tokens; the last three on average."""
+
+    level: Level
+    static: int
+    """Of the system prompt, the same for every level: what providers cache, with the schema."""
+    own: int
+    """Of the system prompt, the level's."""
+    schema: int
+    """Of the answer's JSON Schema, which strict providers are sent beside the prompt."""
+    data: float
+    answer: float
+    lessons: int
+
+
+def written(bank: Bank) -> list[Written]:
+    """Stage 1 by level."""
+    schema = json.dumps(stage1.sections_schema(tuple(SectionName)), ensure_ascii=False, separators=(",", ":"))
+    told = []
+    for level in dict.fromkeys(lesson.level for lesson in sorted(bank.lessons, key=lambda one: one.level)):
+        lessons = [lesson for lesson in bank.lessons if lesson.level is level]
+        users = [stage1.user_prompt(_brief(lesson), tuple(SectionName), Content(), ()) for lesson in lessons]
+        answers = [_stage1_answer(lesson) for lesson in lessons]
+        prompt = stage1.system_prompt(level, with_shape=False)
+        static = prompt[: prompt.index("# The level")]
+        sizes = count([static, prompt, schema, *users, *answers])
+        data, said = sizes[3 : 3 + len(users)], sizes[3 + len(users) :]
+        means = sum(data) / len(lessons), sum(said) / len(lessons)
+        told.append(Written(level, sizes[0], sizes[1] - sizes[0], sizes[2], *means, len(lessons)))
+    return told
+
+
+def _stage1_answer(lesson: BankLesson) -> str:
+    sections = {key: json.loads(text) for key, text in lesson.sections.items()}
+    return json.dumps(sections, ensure_ascii=False, separators=(",", ":"))
+
+
+def stage1_report(told: Sequence[Written]) -> list[str]:
+    """The document's table, a line each."""
+    lines = [
+        "| level | system, static | system, level | schema | data | answer | $ at gpt-5 | input alone |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in told:
+        sent = round(one.static + one.own + one.schema + one.data)
+        whole = _dollars("gpt-5", TokenUsage(sent, 0, round(one.answer), 0))
+        part = _dollars("gpt-5", TokenUsage(sent, 0, 0, 0))
+        lines.append(
+            f"| {one.level} ({one.lessons} lessons) | {one.static} | {one.own} | {one.schema} | {one.data:.0f} |"
+            f" {one.answer:.0f} | {whole:.4f} | {part:.4f} |"
+        )
+    return lines
+
+
+def count(texts: Sequence[str]) -> list[int]:
+    """The texts in tokens. Raises CalledProcessError when the tokenizer cannot be installed or run."""
     if not (TOKENIZER / "node_modules").exists():
         subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=TOKENIZER, check=True)  # noqa: S607
-    texts = [text for call in made for text in (call.prompt, call.answer)]
     told = subprocess.run(
         ["node", "count.mjs"],  # noqa: S607
         cwd=TOKENIZER, input=json.dumps(texts), capture_output=True, text=True, check=True,
     )  # fmt: skip
-    tokens = json.loads(told.stdout)
+    tokens: list[int] = json.loads(told.stdout)
+    return tokens
+
+
+def counted(made: Sequence[Call]) -> list[Counted]:
+    """The calls with their tokens."""
+    tokens = count([text for call in made for text in (call.prompt, call.answer)])
     return [Counted(call, tokens[2 * index], tokens[2 * index + 1]) for index, call in enumerate(made)]
 
 
@@ -195,18 +256,23 @@ def above_bounds(told: Sequence[Counted]) -> list[str]:
 
 
 def main() -> int:
-    """Prints the table, and with --write puts it into the document between its marks; 1 when a bound is passed."""
-    told = counted(list(calls(load_bank(), JapaneseAnnotator.load())))
-    lines = report(told)
-    print("\n".join(lines))
+    """Prints the tables, and with --write puts them into the document between their marks; 1 when a bound is passed."""
+    bank = load_bank()
+    told = counted(list(calls(bank, JapaneseAnnotator.load())))
+    tables = {"stage 1": stage1_report(written(bank)), "stage 2": report(told)}
+    print("\n\n".join("\n".join(lines) for lines in tables.values()))
     wrong = above_bounds(told)
     if "--write" in sys.argv[1:]:
-        text = DOCUMENT.read_text("utf-8")
-        head, _, rest = text.partition("<!-- stage 2 -->\n")
-        _, _, tail = rest.partition("<!-- end -->\n")
-        DOCUMENT.write_text(f"{head}<!-- stage 2 -->\n" + "\n".join(lines) + f"\n<!-- end -->\n{tail}", "utf-8")
+        for mark, lines in tables.items():
+            _write(mark, lines)
     print("\n".join(wrong) or "within the bounds")
     return 1 if wrong else 0
+
+
+def _write(mark: str, lines: Sequence[str]) -> None:
+    head, _, rest = DOCUMENT.read_text("utf-8").partition(f"<!-- {mark} -->\n")
+    _, _, tail = rest.partition("<!-- end -->\n")
+    DOCUMENT.write_text(f"{head}<!-- {mark} -->\n" + "\n".join(lines) + f"\n<!-- end -->\n{tail}", "utf-8")
 
 
 if __name__ == "__main__":

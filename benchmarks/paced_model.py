@@ -238,7 +238,7 @@ class PacedModel:
 
     def _answer(self, asked: ChatRequest) -> tuple[Answer, str]:
         data = read_data(asked)
-        content = answer(self._bank, data, asked.properties)
+        content = answer(self._bank, data, asked.properties).text
         kept = content if asked.token_limit is None else tokens.cut(content, asked.token_limit)
         finish = "stop" if kept == content else "length"
         kind = STAGE1 if isinstance(data, Stage1Data) else _section(asked)

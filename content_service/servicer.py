@@ -46,7 +46,7 @@ class ContentServicer(content_service_pb2_grpc.ContentServiceServicer):
         self, _request: pb.ContentServiceDescribeRequest, _context: Any
     ) -> pb.ContentServiceDescribeResponse:
         return pb.ContentServiceDescribeResponse(
-            prompt_version=prompts.PROMPT_VERSION,
+            prompt_version=prompts.prompt_version(),
             schema_version=prompts.SCHEMA_VERSION,
             provider=self._provider.value,
             sample=self._provider is Provider.OFFLINE,

@@ -89,7 +89,7 @@ class ContentStage:
         structured = capabilities(self._client.provider, request.model).structured
         return ModelRequest(
             model=request.model,
-            system=prompts.system_prompt(with_shape=structured != "json_schema"),
+            system=prompts.system_prompt(request.brief.level, with_shape=structured != "json_schema"),
             user=prompts.user_prompt(request.brief, request.wanted, request.confirmed, request.reask_reasons),
             attempt_id=request.attempt_id,
             max_output_tokens=request.max_output_tokens,

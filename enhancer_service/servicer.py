@@ -39,7 +39,7 @@ class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
         self, _request: pb.EnhancerServiceDescribeRequest, _context: Any
     ) -> pb.EnhancerServiceDescribeResponse:
         return pb.EnhancerServiceDescribeResponse(
-            prompt_version=prompts.PROMPT_VERSION,
+            prompt_version=prompts.prompt_version(),
             annotator_version=self._stage.annotator.version,
             provider=self._provider.value,
             languages=[self._stage.annotator.language],

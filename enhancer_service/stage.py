@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from enhancer_service import prompts
@@ -72,6 +72,8 @@ class _Answer:
     said: Said | None = None
     translation: str | None = None
     faults: tuple[str, ...] = ()
+    unsure: bool = False
+    """The model says that it is not sure of it."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class EnhancerStage:
     def _enhanced(self, item: Item, answer: _Answer, names: Mapping[str, str], model: str) -> EnhancedItem:
         annotation = self.annotator.annotate(item.text, names, answer.said)
         return EnhancedItem(
-            text=_japanese_text(item, annotation, answer.translation, model),
+            text=_japanese_text(item, annotation, answer, model),
             faults=(*annotation.faults, *answer.faults),
         )
 
@@ -153,7 +155,8 @@ def _taught(frame: Frame | None) -> Mapping[str, Said]:
     }
 
 
-def _japanese_text(item: Item, annotation: Annotation, translation: str | None, model: str) -> JapaneseText:
+def _japanese_text(item: Item, annotation: Annotation, answer: _Answer, model: str) -> JapaneseText:
+    translation = answer.translation
     by_model = annotation.provenance in (ReadingProvenance.MODEL, ReadingProvenance.REPAIRED)
     return JapaneseText(
         id=item.id,
@@ -169,7 +172,7 @@ def _japanese_text(item: Item, annotation: Annotation, translation: str | None, 
         reading_model=model if by_model else "",
         translation_model=model if translation else "",
         alternatives=annotation.alternatives,
-        notes=annotation.notes,
+        notes=(*annotation.notes, *([f"{model} is not sure of it"] if answer.unsure else [])),
     )
 
 
@@ -208,20 +211,25 @@ def _read(request: EnhanceRequest, asked: list[Item], reply: Reply) -> _Answers:
         return _none(asked, AttemptOutcome.INVALID_JSON, f"{error.reason}: {error.detail}")
     numbers = {str(number): item.id for number, item in enumerate(request.items, start=1)}
     entries = {id_: found for id_, found in _by_item(numbers, given).items() if len(found) == 1}
-    corrections = _by_item(numbers, _given_corrections(reply))
+    corrections = _by_item(numbers, _beside_items(reply, "corrections"))
+    unsure = {numbers.get(str(number)) for number in _beside_items(reply, "unsure")}
     answers = {
-        item.id: _answer(item, next(iter(entries.get(item.id, ())), None), corrections.get(item.id, []), request)
+        item.id: replace(
+            _answer(item, next(iter(entries.get(item.id, ())), None), corrections.get(item.id, []), request),
+            unsure=item.id in unsure,
+        )
         for item in asked
     }
     return _Answers(AttemptOutcome.OK, "", answers)
 
 
-def _given_corrections(reply: Reply) -> Any:
-    """What stands beside the items of an answer that is whole JSON; none is no fault."""
+def _beside_items(reply: Reply, key: str) -> list[Any]:
+    """The list that stands beside the items of an answer that is whole JSON; none is no fault."""
     try:
-        return extract(reply.text, ["corrections"], reply.finish_reason).value["corrections"]
+        given = extract(reply.text, [key], reply.finish_reason).value[key]
     except ExtractError:
-        return ()
+        return []
+    return given if isinstance(given, list) else []
 
 
 def _none(asked: list[Item], outcome: AttemptOutcome, reason: str) -> _Answers:

@@ -132,7 +132,7 @@ def _keigo(words: Sequence[Word], index: int) -> bool:
     """お待ちになる, お持ちする and the verbs of their own; set phrases such as お願いします are learnt whole."""
     word = words[index]
     if word.lemma in _HUMBLE_AND_HONORIFIC:
-        return True
+        return not word.surface.startswith("なさい")  # お帰りなさい is learnt whole
     if word.pos != "prefix" or word.surface not in {"お", "ご"}:
         return False
     stem, after, last = _at(words, index + 1), _at(words, index + 2), _at(words, index + 3)

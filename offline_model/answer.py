@@ -48,7 +48,7 @@ def _stage2(bank: Bank, data: Stage2Data) -> dict[str, Any]:
     """Wanted items whose text no lesson holds are left out: the caller sees what is missing, nothing is made up."""
     _check_language(bank.lessons, data.brief)
     entries = (_entry(bank, data.mode, item) for item in data.items if item.want)
-    answered: dict[str, Any] = {"items": [entry for entry in entries if entry is not None]}
+    answered: dict[str, Any] = {"items": [entry for entry in entries if entry is not None], "unsure": []}
     if data.mode == "review":
         # Written by hand beside every sentence: what the bank reads otherwise than the caller shows, it corrects.
         answered["corrections"] = [correction for item in data.items if item.want for correction in _wrong(bank, item)]

@@ -259,3 +259,34 @@ async def test_every_mode_makes_a_complete_lesson(monkeypatch: pytest.MonkeyPatc
         assert lesson.outcome is Outcome.COMPLETE
         assert {call.data["mode"] for call in model.calls if call.key != "stage1"} == {mode.value}
         model.calls.clear()
+
+
+@pytest.mark.parametrize("said", [["1"], [1], ["1", "9", {}], "1"])
+async def test_what_a_model_is_not_sure_of_is_told_of_that_item_alone(ask: Asked, said: object) -> None:
+    answer = {"items": translated("I drink water.", "I eat bread."), "corrections": [], "unsure": said}
+    first, second = (await ask(REVIEW, answer, "水を飲みます。", "パンを食べます。"))[0]
+    told = ("gpt-4.1 is not sure of it",) if isinstance(said, list) else ()
+    assert (first.text.notes, second.text.notes) == (told, ())
+    assert first.faults == second.faults == ()
+
+
+async def test_a_target_word_alone_is_read_as_the_frame_says_if_it_can_be(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    def taught(answer: dict[str, Any]) -> None:
+        words = answer["frame"]["targetWords"]
+        words[0] |= {"surface": "辛い", "reading": "からい"}
+        words[1] |= {"surface": "食べ物", "reading": "たべぶつ"}
+        pairs = answer["practice"][0]["pairs"]
+        pairs[0]["left"] = "辛い"
+
+    model.script["stage1"] = [Answer(edit=taught)]
+    async with trio(monkeypatch, model) as running:
+        lesson, _ = await running.generate()
+    texts = {text.id: text for section in lesson.sections for text in section.texts}
+    for id_ in ("frame.target_words.0.surface", "practice.0.pairs.0.left"):
+        assert texts[id_].reading == "からい"
+        assert texts[id_].reading_provenance is ReadingProvenance.FRAME
+    impossible = texts["frame.target_words.1.surface"]
+    assert (impossible.reading, impossible.reading_provenance) == ("たべもの", ReadingProvenance.ANALYSER)
+    assert impossible.notes == ("食べ物: たべぶつ -> たべもの (it has no such reading)",)
