@@ -1,10 +1,14 @@
-"""Starts the gateway: `python -m gateway`. The only reader of its settings."""
+"""Starts the gateway: `python -m gateway`, or with `admin …` works on its files. The only reader of its settings."""
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
+from gateway import admin
 from gateway.catalogue import Catalogue
+from gateway.imported import CatalogueFileError, LiveCatalogue
 from gateway.ledger import MemoryLedger
 from gateway.pipeline import Pipeline
 from gateway.run import Flow
@@ -14,6 +18,7 @@ from gateway.upstream import Upstream
 from lesson.models import AttemptOutcome, SectionName, SectionState
 from servicekit.llm.capabilities import Provider, capabilities
 from servicekit.server import Service, start
+from servicekit.settings import SettingsError, load
 from servicekit.telemetry import LessonMetrics, Registry
 
 NAME = "gateway"
@@ -26,7 +31,7 @@ async def build(settings: GatewaySettings, ledger: MemoryLedger | None = None) -
     pipeline = Pipeline(
         flow=_flow(settings),
         upstream=upstream,
-        catalogue=Catalogue.shipped(),
+        catalogue=_catalogue(settings),
         metrics=_metrics(registry, settings),
         ledger=ledger or MemoryLedger(),
     )
@@ -47,6 +52,13 @@ async def build(settings: GatewaySettings, ledger: MemoryLedger | None = None) -
         shutdown_delay_seconds=settings.shutdown_delay_seconds,
         close=(upstream.close,),
     )
+
+
+def _catalogue(settings: GatewaySettings) -> LiveCatalogue:
+    try:
+        return LiveCatalogue(Catalogue.shipped(), settings.catalogue_path)
+    except CatalogueFileError as error:
+        raise SettingsError(f"CATALOGUE_FILE: {error}") from error
 
 
 def _flow(settings: GatewaySettings) -> Flow:
@@ -87,5 +99,11 @@ def _publish_ends(metrics: LessonMetrics, provider: Provider, models: tuple[str,
             metrics.shutdown_at.labels(model).set(datetime(end.year, end.month, end.day, tzinfo=UTC).timestamp())
 
 
+def _catalogue_path() -> Path:
+    return load(GatewaySettings).catalogue_path
+
+
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(admin.main(sys.argv[1:], _catalogue_path))
     start(NAME, GatewaySettings, build)

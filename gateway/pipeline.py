@@ -10,6 +10,7 @@ from gateway import journal
 from gateway.catalogue import Catalogue
 from gateway.events import Event, LessonSpec
 from gateway.failures import FeatureDisabledError, UnknownCanDoError
+from gateway.imported import LiveCatalogue
 from gateway.ledger import MemoryLedger
 from gateway.run import Flow, Run, Stages
 from gateway.upstream import Upstream
@@ -28,7 +29,7 @@ class Pipeline:
         *,
         flow: Flow,
         upstream: Upstream,
-        catalogue: Catalogue,
+        catalogue: LiveCatalogue,
         metrics: LessonMetrics,
         ledger: MemoryLedger,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -45,9 +46,10 @@ class Pipeline:
         )
         self._running: set[asyncio.Task[None]] = set()
 
-    def brief(self, spec: LessonSpec) -> Brief:
+    async def brief(self, spec: LessonSpec) -> Brief:
         """What the request is to teach. Raises UnknownCanDoError or InvalidRequestError; never guesses a topic."""
-        entry = self._catalogue.find(spec.can_do_id) if spec.can_do_id else None
+        catalogue = await self._catalogue.current()
+        entry = catalogue.find(spec.can_do_id) if spec.can_do_id else None
         if entry is not None:
             return Brief(
                 can_do_id=entry.ids[0],
@@ -59,7 +61,7 @@ class Pipeline:
                 activity=entry.activity,
             )
         if not spec.topic or spec.level is None:
-            raise self._not_enough(spec)
+            raise _not_enough(spec, catalogue)
         return Brief(
             can_do_id=spec.can_do_id,
             topic=spec.topic,
@@ -70,16 +72,6 @@ class Pipeline:
             activity="",
         )
 
-    def _not_enough(self, spec: LessonSpec) -> ServiceError:
-        if spec.can_do_id:
-            known = ", ".join(self._catalogue.ids[:10])
-            return UnknownCanDoError(
-                f"No Can-do {spec.can_do_id!r} in the catalogue. Give topic and level beside it, or one of: {known}."
-            )
-        violations = [] if spec.topic else [FieldViolation("spec.topic", "give a topic, or a can_do_id")]
-        violations += [] if spec.level else [FieldViolation("spec.level", "give a level, or a can_do_id")]
-        return InvalidRequestError("A lesson needs a can_do_id, or topic and level.", violations=violations)
-
     async def run(self, spec: LessonSpec) -> AsyncGenerator[tuple[str, Event], None]:
         """The events of one lesson, each with the lesson's id; the last is Completed.
 
@@ -89,7 +81,7 @@ class Pipeline:
             journal.told_disabled(self._metrics, spec.can_do_id)
             raise FeatureDisabledError("Two-stage generation is switched off here (USE_TWOSTAGE_GENERATION).")
         journal.told_enabled(spec.can_do_id)
-        brief = self.brief(spec)
+        brief = await self.brief(spec)
         if spec.model and spec.model not in self._flow.stage1_models:
             chain = ", ".join(self._flow.stage1_models)
             violation = FieldViolation("spec.model", f"not in the configured chain ({chain})")
@@ -127,3 +119,11 @@ class Pipeline:
         self._ledger.forget(lesson_id)
         if not task.cancelled():
             task.exception()  # whoever watches is told; with nobody watching it is no news to asyncio
+
+
+def _not_enough(spec: LessonSpec, catalogue: Catalogue) -> ServiceError:
+    if spec.can_do_id:
+        return UnknownCanDoError(catalogue.unknown(spec.can_do_id).message)
+    violations = [] if spec.topic else [FieldViolation("spec.topic", "give a topic, or a can_do_id")]
+    violations += [] if spec.level else [FieldViolation("spec.level", "give a level, or a can_do_id")]
+    return InvalidRequestError("A lesson needs a can_do_id, or topic and level.", violations=violations)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os.path
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -33,6 +35,7 @@ class GatewaySettings(ServiceSettings):
     lessons_limit: Annotated[int, Field(ge=1)] = 200
     stage1_calls_limit: Annotated[int, Field(ge=1)] = 200
     stage2_calls_limit: Annotated[int, Field(ge=1)] = 400
+    catalogue_file: str = "~/.nidan/catalogue.jsonl"
     content_address: str = "127.0.0.1:50051"
     enhancer_address: str = "127.0.0.1:50052"
     gateway_port: Port = 50050
@@ -48,6 +51,11 @@ class GatewaySettings(ServiceSettings):
                 f"+ {RUN_MARGIN_SECONDS:g} s, which is {least:g}. Raise the one or lower the other."
             )
         return self
+
+    @property
+    def catalogue_path(self) -> Path:
+        """Where imported Can-do entries are kept; ~ is the home directory, where there is one."""
+        return Path(os.path.expanduser(self.catalogue_file))  # noqa: PTH111 - pathlib's raises where there is none
 
     @property
     def stage1_models(self) -> tuple[str, ...]:

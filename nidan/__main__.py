@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nidan import catalogue
+
 if TYPE_CHECKING:
     from nidan.generate import Asked
 
@@ -22,6 +24,7 @@ app = typer.Typer(
     help="Turns a Can-do into a whole Japanese lesson: one model writes it, a second annotates every sentence.",
     epilog="[bold]nidan generate JF:349 --offline[/]  prints a sample lesson now, without key, network or cost.",
 )
+app.add_typer(catalogue.app)
 
 # What a command needs is imported in it: `nidan --help` shall not wait for gRPC.
 # ruff: noqa: PLC0415

@@ -18,6 +18,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(_OURS) or name in ("USE_TWOSTAGE_GENERATION", "ROMAJI_STYLE", "BIND", "LOG_LEVEL"):
             monkeypatch.delenv(name)
+    # Else the list that somebody imported on this machine would answer for the shipped catalogue.
+    monkeypatch.setenv("CATALOGUE_FILE", "/nonexistent/catalogue.jsonl")
 
 
 @pytest.fixture

@@ -139,9 +139,9 @@ async def test_stage_2_gets_in_each_mode_what_that_mode_asks_for(
     model: ClientSession, mode: str, entry: dict[str, object]
 ) -> None:
     asked = stage2(mode, [item("魚が好きです。")])
-    assert json.loads(content(await ask(model, asked))) == {"items": [entry]}
+    assert json.loads(content(await ask(model, asked))) == {"items": [entry], "unsure": []}
     assert json.loads(content(await ask(model, asked, response_format=json_schema("items")))) == {"items": [entry]}
-    assert json.loads(joined(await stream(model, asked))) == {"items": [entry]}
+    assert json.loads(joined(await stream(model, asked))) == {"items": [entry], "unsure": []}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,11 @@ async def test_a_review_is_answered_with_translations_and_with_what_is_read_othe
     model: ClientSession, shown: str, corrections: list[dict[str, str]]
 ) -> None:
     answered = json.loads(content(await ask(model, stage2("review", [item(shown)]))))
-    assert answered == {"items": [{"id": "1", "translation": "I like fish."}], "corrections": corrections}
+    assert answered == {
+        "items": [{"id": "1", "translation": "I like fish."}],
+        "corrections": corrections,
+        "unsure": [],
+    }
 
 
 async def test_only_wanted_items_whose_text_is_in_the_bank_are_answered(model: ClientSession) -> None:
@@ -170,7 +174,8 @@ async def test_only_wanted_items_whose_text_is_in_the_bank_are_answered(model: C
         "items": [
             {"id": "3", "furigana": "小林[こばやし]", "translation": None},
             {"id": "4", "furigana": "でも、カレーは大好[だいす]きです。", "translation": None},
-        ]
+        ],
+        "unsure": [],
     }
 
 

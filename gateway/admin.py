@@ -1,0 +1,192 @@
+"""`python -m gateway admin catalogue list|show|search|import`: what an operator does to the gateway's own files.
+
+A program's interface: JSON lines on stdout, each with its `kind` (entry, progress, fault, summary, error), and
+an exit status of 0, 1 (the last line is the error) or 2 (wrong usage, on stderr). `nidan catalogue` is the person's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gateway import importing
+from gateway.catalogue import CanDo, Catalogue, normalised
+from gateway.imported import CatalogueFileError, locked, read, write
+from gateway.importing import CanDoList, ListError, Merged
+from gateway.search import search
+from lesson.models import Level
+from servicekit.settings import SettingsError
+
+_MOST_FAULTS = 200
+"""Rows that are told in full; who has more mends those first."""
+
+
+class _RefusedError(Exception):
+    """Nothing was done; the reason is a word for programs."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def main(arguments: Sequence[str], catalogue_file: Callable[[], Path]) -> int:
+    """Runs one command; the exit status. `catalogue_file` reads the setting, and raises SettingsError."""
+    asked = _parser().parse_args(arguments)
+    try:
+        asked.command(asked, catalogue_file())
+        sys.stdout.buffer.flush()
+    except _RefusedError as error:
+        return _failed(error.reason, str(error))
+    except ListError as error:
+        return _failed("LIST_NOT_READ", f"{asked.file}: {error}")
+    except CatalogueFileError as error:
+        return _failed("CATALOGUE_NOT_USABLE", f"CATALOGUE_FILE: {error}")
+    except SettingsError as error:
+        return _failed("SETTINGS", str(error))
+    except BrokenPipeError:
+        return 1  # whoever asked is gone
+    return 0
+
+
+def _failed(reason: str, message: str) -> int:
+    _tell("error", reason=reason, message=message)
+    return 1
+
+
+def _tell(kind: str, **fields: Any) -> None:
+    line = json.dumps({"kind": kind, **fields}, ensure_ascii=False)
+    sys.stdout.buffer.write(line.encode("utf-8", "replace") + b"\n")
+    if kind != "entry":  # there may be many, and whoever asked waits for the last
+        sys.stdout.buffer.flush()
+
+
+# --- arguments --------------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m gateway", description="Without arguments: starts the gateway.")
+    admin = top.add_subparsers(required=True, metavar="admin").add_parser("admin", help="the gateway's own files")
+    areas = admin.add_subparsers(required=True, metavar="catalogue")
+    commands = areas.add_parser("catalogue", help="the Can-do catalogue").add_subparsers(required=True)
+
+    every = commands.add_parser("list", help="entries, all or some")
+    every.add_argument("--topic", default="", help="part of the topic, Japanese or English")
+    every.add_argument("--level", type=Level, choices=list(Level), help="A1 to C2")
+    every.add_argument("--offline", action="store_true", help="those that the offline model has a lesson for")
+    every.set_defaults(command=_list)
+
+    one = commands.add_parser("show", help="the entry of an id, or what is nearest")
+    one.add_argument("id")
+    one.set_defaults(command=_show)
+
+    find = commands.add_parser("search", help="entries by words")
+    find.add_argument("words", nargs="+")
+    find.set_defaults(command=_search)
+
+    take = commands.add_parser("import", help="rows of a CSV or TSV into CATALOGUE_FILE")
+    take.add_argument("file", type=Path)
+    take.add_argument("--source", type=_name, default=importing.DEFAULT_SOURCE)
+    take.add_argument("--edition", type=_name, help="else what the file's name tells")
+    take.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+    take.set_defaults(command=_import)
+    return top
+
+
+def _name(text: str) -> str:
+    if not text.strip() or len(text) > 100 or not text.isprintable():
+        raise argparse.ArgumentTypeError("a name of at most 100 letters")
+    return text.strip()
+
+
+# --- reading ----------------------------------------------------------------------------------------------------
+
+
+def _catalogue(file: Path) -> Catalogue:
+    return Catalogue.shipped().under(read(file))
+
+
+def _list(asked: argparse.Namespace, file: Path) -> None:
+    wanted = normalised(asked.topic)
+    catalogue = _catalogue(file)
+    for entry in catalogue.entries:
+        topics = [normalised(topic) for topic in (*entry.topics, entry.topic_en)]
+        on_topic = any(wanted in topic for topic in topics)
+        if on_topic and asked.level in (None, entry.level) and (entry.offline or not asked.offline):
+            _tell("entry", **_told(entry))
+    _tell("summary", topics=list(dict.fromkeys(topic for entry in catalogue.entries for topic in entry.topics[:1])))
+
+
+def _show(asked: argparse.Namespace, file: Path) -> None:
+    catalogue = _catalogue(file)
+    entry = catalogue.find(asked.id)
+    if entry is not None:
+        _tell("entry", **_told(entry))
+        return
+    unknown = catalogue.unknown(asked.id)
+    raise _RefusedError("KNOWN_FORM" if unknown.known_form else "UNKNOWN_CAN_DO", unknown.message)
+
+
+def _search(asked: argparse.Namespace, file: Path) -> None:
+    for entry in search(_catalogue(file).entries, asked.words):
+        _tell("entry", **_told(entry))
+
+
+def _told(entry: CanDo) -> dict[str, Any]:
+    """The entry's neutral form; its own `kind` is the list's, so it travels as `list_kind`."""
+    told = asdict(entry)
+    return {"list_kind": told.pop("kind"), **told}
+
+
+# --- importing --------------------------------------------------------------------------------------------------
+
+
+def _import(asked: argparse.Namespace, file: Path) -> None:
+    edition = asked.edition or importing.edition_of(asked.file.name)
+    data = importing.load(asked.file)
+    found = importing.read_list(data, asked.source, edition, lambda rows: _tell("progress", rows=rows))
+    if found.faults:
+        _refuse(found)
+    merged = _dry(found, file) if asked.dry_run else _written(found, file)
+    _tell(
+        "summary",
+        source=asked.source,
+        edition=edition,
+        edition_given=asked.edition is not None,
+        file=str(file),
+        dry_run=asked.dry_run,
+        rows=found.rows,
+        new=merged.new,
+        updated=merged.updated,
+        unchanged=merged.unchanged,
+        overruled=[{"source": key[0], "edition": key[1], "ids": ids} for key, ids in merged.overruled.items()],
+        ignored_columns=list(found.ignored_columns),
+        unknown_activities=dict(found.unknown_activities),
+    )
+
+
+def _refuse(found: CanDoList) -> NoReturn:
+    for fault in found.faults[:_MOST_FAULTS]:
+        _tell("fault", **asdict(fault))
+    rows = len({fault.line for fault in found.faults})
+    told = f" The first {_MOST_FAULTS} faults are told." if len(found.faults) > _MOST_FAULTS else ""
+    raise _RefusedError(
+        "ROWS_REJECTED", f"{rows:,} of {found.rows:,} rows cannot be taken, so nothing was imported.{told}"
+    )
+
+
+def _dry(found: CanDoList, file: Path) -> Merged:
+    return importing.merge(read(file), found.entries)
+
+
+def _written(found: CanDoList, file: Path) -> Merged:
+    with locked(file):
+        before = read(file)
+        merged = importing.merge(before, found.entries)
+        if merged.entries != before:
+            write(file, merged.entries)
+    return merged
