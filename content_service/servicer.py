@@ -75,6 +75,7 @@ class ContentServicer(content_service_pb2_grpc.ContentServiceServicer):
             wanted=tuple(name for name in SectionName if name in wanted) or tuple(SectionName),
             confirmed=confirmed,
             reask_reasons=tuple(request.reask_reasons),
+            max_cost_usd=request.max_cost_usd if request.HasField("max_cost_usd") else None,
         )
 
 

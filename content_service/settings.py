@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from servicekit.llm.capabilities import Provider
+from servicekit.llm.capabilities import Provider, Stage1Provider
 from servicekit.llm.settings import ModelServerSettings
 from servicekit.settings import Port, Seconds
 
@@ -14,7 +14,7 @@ from servicekit.settings import Port, Seconds
 class ContentSettings(ModelServerSettings):
     """Stage 1 (docs/settings.md says what each does)."""
 
-    cando_ai_stage1_provider: Literal[Provider.OPENAI, Provider.OFFLINE] = Provider.OPENAI
+    cando_ai_stage1_provider: Stage1Provider = Provider.OPENAI
     ai_stage1_timeout_seconds: Seconds = 180.0
     ai_stage1_first_token_seconds: Seconds = 60.0
     ai_stream_stall_seconds: Seconds = 20.0

@@ -40,6 +40,7 @@ class ContentRequest:
     wanted: tuple[SectionName, ...] = tuple(SectionName)
     confirmed: Content = field(default_factory=Content)
     reask_reasons: tuple[str, ...] = ()
+    max_cost_usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class ContentStage:
             reasoning_effort=self._reasoning_effort,
             first_token_seconds=self._first_token_seconds,
             stall_seconds=self._stall_seconds,
+            max_cost_usd=request.max_cost_usd,
         )
 
 

@@ -72,6 +72,7 @@ class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
             timeout_seconds=max(0.001, min(self._timeout_seconds, budget)),
             mode=wire.enum_from_number(EnhancementMode, request.mode) or EnhancementMode.REVIEW,
             reask_reasons=tuple(request.reask_reasons),
+            max_cost_usd=request.max_cost_usd if request.HasField("max_cost_usd") else None,
         )
 
 

@@ -29,13 +29,11 @@ from lesson.models import (
     TranslationProvenance,
     attempt_reported,
 )
+from lesson.room import room
 from servicekit.llm.capabilities import capabilities
 from servicekit.llm.client import CallOutcome, JsonSchema, ModelClient, ModelRequest, Reply
 from servicekit.llm.extraction import ExtractError, extract
 
-# Brackets repeat the text, and a translation is about as long again; measured on lessons of ours it stays far below.
-_TOKENS_PER_ITEM = 80
-_TOKENS_PER_CHARACTER = 6
 _UNANSWERED = "no answer for it"
 
 
@@ -55,6 +53,7 @@ class EnhanceRequest:
     timeout_seconds: float
     mode: EnhancementMode = EnhancementMode.REVIEW
     reask_reasons: tuple[str, ...] = ()
+    max_cost_usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -194,10 +193,11 @@ def _model_request(
             reask_reasons=request.reask_reasons,
         ),
         attempt_id=request.attempt_id,
-        max_output_tokens=sum(_TOKENS_PER_ITEM + _TOKENS_PER_CHARACTER * len(item.text) for item in asked),
+        max_output_tokens=room(request.items, asked, request.mode).output_tokens,
         timeout_seconds=request.timeout_seconds,
         schema=JsonSchema("annotations", prompts.answer_schema(request.mode)),
         temperature=0.0,
+        max_cost_usd=request.max_cost_usd,
     )
 
 

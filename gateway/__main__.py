@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gateway import admin
 from gateway.catalogue import Catalogue
+from gateway.costs import check_limit, sections_usd
 from gateway.imported import CatalogueFileError, LiveCatalogue
 from gateway.ledger import MemoryLedger
 from gateway.pipeline import Pipeline
@@ -62,6 +63,12 @@ def _catalogue(settings: GatewaySettings) -> LiveCatalogue:
 
 
 def _flow(settings: GatewaySettings) -> Flow:
+    check_limit(
+        settings.lesson_cost_limit_usd,
+        (settings.cando_ai_stage1_provider, settings.stage1_models[0], settings.ai_stage1_max_output_tokens),
+        (settings.cando_ai_stage2_provider, settings.stage2_models),
+        datetime.now(UTC),
+    )
     return Flow(
         stage1_provider=settings.cando_ai_stage1_provider,
         stage1_models=settings.stage1_models,
@@ -72,6 +79,9 @@ def _flow(settings: GatewaySettings) -> Flow:
         margin_seconds=RUN_MARGIN_SECONDS,
         mode=settings.stage2_mode,
         restart_seconds=settings.stage_restart_seconds,
+        cost_limit_usd=settings.lesson_cost_limit_usd,
+        kept_for_stage2_usd=sections_usd(settings.cando_ai_stage2_provider, settings.stage2_models, datetime.now(UTC)),
+        day_limit_usd=settings.daily_cost_limit_usd or None,
         stage1_max_output_tokens=settings.ai_stage1_max_output_tokens,
         lessons_limit=settings.lessons_limit,
         stage1_calls_limit=settings.stage1_calls_limit,

@@ -51,11 +51,13 @@ def remedy_for(outcome: AttemptOutcome) -> Remedy:
 
 @dataclass(frozen=True)
 class Step:
-    """The next attempt: which model, why, and how long to wait before it (the longest; the caller adds jitter)."""
+    """The next attempt: which model, why, and how long to wait before it (at the most; the caller draws)."""
 
     model: str
     kind: AttemptKind
     pause_seconds: float = 0.0
+    floor_seconds: float = 0.0
+    """What the provider asked for (Retry-After): never less."""
 
 
 class Attempts:
@@ -72,18 +74,29 @@ class Attempts:
         self._seen: set[frozenset[str]] = set()
         self._retry_after = 0.0
 
-    def next(self) -> Step | None:
-        """The next attempt, or None when there is none that could help."""
+    @property
+    def ahead(self) -> tuple[str, ...]:
+        """The models that may still be asked: the one in turn and all after it."""
+        return self._models[self._at :]
+
+    def next(self, refused: Collection[str] = ()) -> Step | None:
+        """The next attempt, or None when there is none that could help. A refused model is passed over: no attempt."""
         left = self._limit - self._used
         if self._used == 0:
-            return self._step(AttemptKind.FIRST, 0) if self._models else None
+            return self._onward(self._at, refused, left)
         untried = len(self._models) - self._at - 1
-        if self._remedy is not Remedy.NEXT_MODEL and left > untried:
+        if self._remedy is not Remedy.NEXT_MODEL and left > untried and self._models[self._at] not in refused:
             kind = AttemptKind.REASK if self._remedy is Remedy.REASK else AttemptKind.RETRY
             return self._step(kind, self._at)
-        if untried > 0 and left > 0:
-            return self._step(AttemptKind.FALLBACK, self._at + 1)
-        return None
+        return self._onward(self._at + 1, refused, left)
+
+    def _onward(self, start: int, refused: Collection[str], left: int) -> Step | None:
+        """The first model from there on that is not refused."""
+        ahead = (at for at in range(start, len(self._models)) if self._models[at] not in refused)
+        at = next(ahead, None) if left > 0 else None
+        if at is None:
+            return None
+        return self._step(AttemptKind.FALLBACK if at > 0 else AttemptKind.FIRST, at)
 
     def ended(self, outcome: AttemptOutcome, faults: Collection[str], retry_after_seconds: float | None = None) -> None:
         """How the attempt ended: its outcome, and the faults a re-ask should mend (path first)."""
@@ -101,8 +114,7 @@ class Attempts:
         if at != self._at:
             self._at = at
             self._seen.clear()
-        pause = 0.0
-        if kind is AttemptKind.RETRY:
-            pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** (self._retries - 1))
-            pause = max(pause, self._retry_after)
-        return Step(self._models[at], kind, pause)
+        if kind is not AttemptKind.RETRY:
+            return Step(self._models[at], kind)
+        pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** (self._retries - 1))
+        return Step(self._models[at], kind, pause, self._retry_after)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lesson.models import Attempt, AttemptOutcome, SectionName
 from servicekit.errors import (
     DeadlineError,
     Fault,
+    FieldViolation,
     MisconfiguredError,
     OverloadedError,
+    QuotaError,
     ServiceError,
     UnknownResourceError,
     UnsupportedError,
@@ -65,6 +67,31 @@ def stage1_failure(last: Attempt | None, missing: tuple[SectionName, ...], lesso
         retryable=retryable,
         fault="upstream" if kind is UpstreamError else "model",
         retry_after_seconds=last.retry_after_seconds,
+        stage="stage1",
+        lesson_id=lesson_id,
+    )
+
+
+def stage1_retired(ended: Sequence[str], lesson_id: str) -> ServiceError:
+    """Every model of Stage 1's chain has ended; nothing was asked."""
+    return MisconfiguredError(
+        f"No model of Stage 1 is left: {'; '.join(ended)}. Set CANDO_AI_STAGE1_MODEL to a model that is served.",
+        reason="STAGE1_RETIRED",
+        stage="stage1",
+        lesson_id=lesson_id,
+    )
+
+
+_LIMITS = {"lesson": "LESSON_COST_LIMIT_USD", "day": "DAILY_COST_LIMIT_USD"}
+
+
+def budget_exceeded(scope: str, lesson_id: str) -> ServiceError:
+    """A cost limit leaves no model of Stage 1 an attempt; nothing was asked."""
+    limit = _LIMITS[scope]
+    return QuotaError(
+        f"The {scope}'s cost limit ({limit}) leaves too little for an attempt of Stage 1 with any model.",
+        reason="BUDGET_EXCEEDED",
+        violations=[FieldViolation(limit, f"no model of Stage 1 fits into what is left of the {scope}'s limit")],
         stage="stage1",
         lesson_id=lesson_id,
     )

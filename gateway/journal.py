@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gateway.attempts import Step
 from gateway.ledger import Ledger, Row
@@ -35,6 +35,16 @@ def told_disabled(metrics: LessonMetrics, can_do_id: str) -> None:
     note = "USE_TWOSTAGE_GENERATION is off and there is no other generator; the request is refused"
     logger().warning("using_legacy_single_stage_generation", can_do_id=can_do_id, feature_flag_enabled=False, note=note)
     metrics.lessons.labels("rejected", "generated").inc()
+
+
+def tells_breakers(metrics: LessonMetrics, provider: str) -> Callable[[str, bool], None]:
+    """What hears of every breaker that opens or closes."""
+
+    def tell(model: str, is_open: bool) -> None:
+        metrics.breaker_open.labels(model).set(is_open)
+        logger().warning("breaker_opened" if is_open else "breaker_closed", provider=provider, model=model)
+
+    return tell
 
 
 class Journal:
@@ -75,6 +85,11 @@ class Journal:
         if wasted:
             self._metrics.wasted.labels(*labels).inc(counted.cost_usd)
         return counted
+
+    def refused_for_money(self, scope: str) -> None:
+        """A budget left no model a turn."""
+        self._metrics.budget_refusals.labels(scope).inc()
+        logger().warning("cost_limit_reached", scope=scope, cost_usd=_sum(self.attempts))
 
     def started(self) -> None:
         logger().info(

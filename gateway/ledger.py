@@ -90,5 +90,7 @@ def counted_attempt(row: Row, attempt: Attempt) -> Attempt:
     """The attempt with its kind, and with what it is counted at when the provider told no usage."""
     cost = attempt.cost_usd
     if attempt.usage is None:
-        cost = 0.0 if attempt.outcome in _NOT_CHARGED else row.reserved_usd
+        # A server that failed before any text answered with an error, and errors are not billed.
+        failed_at_once = attempt.outcome is AttemptOutcome.SERVER_ERROR and attempt.first_token_seconds is None
+        cost = 0.0 if attempt.outcome in _NOT_CHARGED or failed_at_once else row.reserved_usd
     return attempt.model_copy(update={"kind": row.kind, "cost_usd": cost})

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 
 from gateway import journal
+from gateway.breaker import Breakers
+from gateway.budget import DayBudget
 from gateway.catalogue import Catalogue
 from gateway.events import Event, LessonSpec
 from gateway.failures import FeatureDisabledError, UnknownCanDoError
 from gateway.imported import LiveCatalogue
 from gateway.ledger import MemoryLedger
+from gateway.retirement import Retirement
 from gateway.run import Flow, Run, Stages
 from gateway.upstream import Upstream
 from lesson.models import Brief
@@ -22,7 +26,7 @@ _COME_BACK_SECONDS = 5.0
 
 
 class Pipeline:
-    """Makes lessons. `now` dates the lesson and its list prices."""
+    """Makes lessons. `now` dates the lesson, its list prices and the models' ends; `clock` gives monotonic seconds."""
 
     def __init__(
         self,
@@ -33,6 +37,8 @@ class Pipeline:
         metrics: LessonMetrics,
         ledger: MemoryLedger,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
+        retirement: Retirement | None = None,
     ) -> None:
         self._flow = flow
         self._catalogue = catalogue
@@ -43,6 +49,12 @@ class Pipeline:
             upstream,
             asyncio.Semaphore(flow.stage1_calls_limit),
             asyncio.Semaphore(flow.stage2_calls_limit),
+            {
+                provider: Breakers(clock, journal.tells_breakers(metrics, provider.value))
+                for provider in (flow.stage1_provider, flow.stage2_provider)
+            },
+            retirement or Retirement(),
+            DayBudget(flow.day_limit_usd, now),
         )
         self._running: set[asyncio.Task[None]] = set()
 

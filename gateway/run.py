@@ -8,22 +8,26 @@ waste. Only what is missing is asked again, and only items that lack something, 
 from __future__ import annotations
 
 import asyncio
-import random
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from gateway import merge
-from gateway.attempts import Attempts, Step
+from gateway.attempts import Step
+from gateway.breaker import Breakers
+from gateway.budget import Budget, DayBudget
+from gateway.costs import most_usd, stage1_usd
 from gateway.events import Accepted, Completed, Event, LessonSpec, SectionEnhanced, SectionReady, SectionReplaced
-from gateway.failures import stage1_failure
+from gateway.failures import budget_exceeded, stage1_failure, stage1_retired
 from gateway.journal import Journal
 from gateway.ledger import Ledger
 from gateway.readability import noted
 from gateway.render import master_json
+from gateway.retirement import Retirement
+from gateway.turns import Turn, Turns
 from gateway.upstream import ContentCall, ContentResult, EnhanceCall, EnhanceResult, Upstream
 from lesson.items import cut
 from lesson.models import (
@@ -46,21 +50,15 @@ from lesson.models import (
     Versions,
     unanswered_attempt,
 )
+from lesson.room import room
 from servicekit.errors import ServiceError
 from servicekit.llm.capabilities import Provider
-from servicekit.llm.prices import TokenUsage, cost_usd
 from servicekit.telemetry import LessonMetrics
 
 _DESCRIBE_SECONDS = 5.0
 _LEAST_ATTEMPT_SECONDS = 1.0
 """With less left than this an attempt is not begun."""
 _TOO_LATE = "the deadline came first"
-
-# What an attempt can cost at the most, for its reservation: prompts of ours are below, answers are cut there.
-_STAGE1_PROMPT_TOKENS = 4000
-_STAGE2_PROMPT_TOKENS = 1000
-_TOKENS_PER_ITEM = 80
-_TOKENS_PER_CHARACTER = 6
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,12 @@ class Flow:
     """Kept from Stage 1 for the sections written last."""
     margin_seconds: float
     """A run ends this long before its deadline, with what it has."""
+    cost_limit_usd: float
+    """The most that one lesson may cost."""
+    kept_for_stage2_usd: float
+    """Of it, what Stage 1 leaves: every section once, with the cheapest model."""
+    day_limit_usd: float | None
+    """The most that all lessons of a UTC day may cost in this process; None: no limit."""
     restart_seconds: float
     """A stage that cannot be reached is waited for so long; trying it meanwhile would only use attempts up."""
     mode: EnhancementMode
@@ -90,11 +94,15 @@ class Flow:
 
 @dataclass(frozen=True)
 class Stages:
-    """The two stages, and how many calls to each may be under way at once."""
+    """What all lessons share: the two stages, how many calls to each may be under way at once, who may be asked."""
 
     upstream: Upstream
     stage1_calls: asyncio.Semaphore
     stage2_calls: asyncio.Semaphore
+    breakers: Mapping[Provider, Breakers]
+    """By provider: a model that both stages ask has one breaker."""
+    retirement: Retirement
+    day: DayBudget
 
 
 @dataclass
@@ -155,6 +163,16 @@ class Run:
         self._now = now
         self._created_at = now().timestamp()
         self._journal = Journal(metrics, ledger, brief, self.lesson_id)
+        self._budget = Budget("lesson", flow.cost_limit_usd, stages.day)
+        self._stage1_budget = Budget("lesson", flow.cost_limit_usd - flow.kept_for_stage2_usd, self._budget)
+        self._refused_by: str | None = None
+        """The budget that left no model for Stage 1."""
+        self._stage1_models, self._stage1_ended = stages.retirement.parted(
+            flow.stage1_provider, self._stage1_chain(), now().date()
+        )
+        self._stage2_models, self._stage2_ended_models = stages.retirement.parted(
+            flow.stage2_provider, flow.stage2_models, now().date()
+        )
         self._notes: list[str] = []
         self._missing_because: dict[SectionName, str] = {}
         self._style: dict[SectionName, tuple[str, ...]] = {}
@@ -175,7 +193,9 @@ class Run:
         ended = "cancelled"
         try:
             self._journal.started()
-            self.told.put_nowait(Accepted(self._brief, self._flow.stage1_models, self._flow.stage2_models))
+            gone = (*self._stage1_ended, *self._stage2_ended_models)
+            self._notes.extend(f"{ending.told(self._now().date())}; it was not asked" for ending in gone)
+            self.told.put_nowait(Accepted(self._brief, self._stage1_models, self._stage2_models))
             lesson = await self._lesson()
             ended = lesson.outcome.value
             self.told.put_nowait(Completed(lesson, master_json(lesson)))
@@ -213,21 +233,39 @@ class Run:
 
     async def _stage1(self) -> None:
         """Attempts until every section is there, or none can help; then what is missing is said."""
-        attempts = Attempts(self._stage1_chain())
+        if not self._stage1_models:
+            raise stage1_retired([ending.told(self._now().date()) for ending in self._stage1_ended], self.lesson_id)
+        turns = self._turns(self._flow.stage1_provider, self._stage1_models, self._stage1_budget, self._stage1_reserve)
         reasons: tuple[str, ...] = ()
         reachable, time_for_it = True, self._left(self._flow.reserve_seconds)
-        while reachable and (missing := self._missing()) and (step := attempts.next()):
-            await asyncio.sleep(step.pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-            if self._left(self._flow.reserve_seconds) < _LEAST_ATTEMPT_SECONDS:
-                break
-            result = await self._stage1_attempt(step, missing, reasons)
+        while reachable and (missing := self._missing()) and (turn := turns.next(self._stage1_left())):
+            with turn:
+                await turn.pause()
+                if self._stage1_left() < _LEAST_ATTEMPT_SECONDS:
+                    break
+                result = await self._stage1_attempt(turn, missing, reasons)
             reasons = result.faults
-            attempts.ended(result.attempt.outcome, reasons, result.attempt.retry_after_seconds)
+            turns.ended(result.attempt, reasons)
             reachable = not self._missing() or await self._reachable(result.attempt)
-        if self._left(self._flow.reserve_seconds) > time_for_it / 2:
-            await self._ask_for_better(attempts)
+        self._refused_by = self._money(turns)
+        if self._stage1_left() > time_for_it / 2:
+            await self._ask_for_better(turns)
         self._stage1_seconds = self._journal.elapsed
         self._stage1_judged()
+
+    def _stage1_left(self) -> float:
+        return self._left(self._flow.reserve_seconds)
+
+    def _turns(
+        self, provider: Provider, models: Sequence[str], budget: Budget, price: Callable[[str], float | None]
+    ) -> Turns:
+        return Turns(models, self._stages.breakers[provider], budget, price)
+
+    def _money(self, turns: Turns) -> str | None:
+        """The scope of the budget that left no model a turn; counted."""
+        if turns.refused_by is not None:
+            self._journal.refused_for_money(turns.refused_by)
+        return turns.refused_by
 
     def _stage1_chain(self) -> tuple[str, ...]:
         """The caller's model first, then the rest of the chain."""
@@ -237,7 +275,7 @@ class Run:
     def _missing(self) -> tuple[SectionName, ...]:
         return tuple(name for name in SectionName if name not in self._sections)
 
-    async def _ask_for_better(self, attempts: Attempts) -> None:
+    async def _ask_for_better(self, turns: Turns) -> None:
         """What a learner would stumble over is asked for again, once; only an answer with less of it replaces it.
 
         Not the frame: all that was written stands on it.
@@ -245,28 +283,32 @@ class Run:
         wanted = tuple(name for name, faults in self._style.items() if faults and name is not SectionName.FRAME)
         if not wanted or self._missing():
             return
-        step = attempts.next()
-        if step is not None and step.kind is AttemptKind.REASK:
-            reasons = tuple(fault for name in wanted for fault in self._style[name])
-            await self._stage1_attempt(step, wanted, reasons, on_trial=True)
+        turn = turns.next(self._stage1_left())
+        if turn is None:
+            return
+        with turn:
+            if turn.step.kind is AttemptKind.REASK:
+                reasons = tuple(fault for name in wanted for fault in self._style[name])
+                await self._stage1_attempt(turn, wanted, reasons, on_trial=True)
 
     async def _stage1_attempt(
-        self, step: Step, wanted: tuple[SectionName, ...], reasons: tuple[str, ...], *, on_trial: bool = False
+        self, turn: Turn, wanted: tuple[SectionName, ...], reasons: tuple[str, ...], *, on_trial: bool = False
     ) -> ContentResult:
         """One model call. `on_trial`: the wanted sections stand already, and each is replaced only by a better one."""
         async with (
             self._stages.stage1_calls,
-            self._row(step, Stage.STAGE1, None, self._stage1_reserve(step.model)) as row,
+            self._row(turn, self._flow.stage1_provider, Stage.STAGE1, None) as row,
         ):
             call = ContentCall(
                 brief=self._brief,
-                model=step.model,
+                model=turn.step.model,
                 attempt_id=row.id,
                 timeout_seconds=self._left(self._flow.reserve_seconds),
                 max_output_tokens=self._flow.stage1_max_output_tokens,
                 wanted=wanted,
                 confirmed=self._content(without=wanted),
                 reask_reasons=reasons,
+                max_cost_usd=turn.reserved_usd,
             )
             released: set[SectionName] = set()
             async with aclosing(self._stages.upstream.generate(call)) as events:
@@ -348,49 +390,63 @@ class Run:
         last = self._last_stage1
         if last is not None:
             self._journal.stage1_ended(last.model, len(self._sections), failed)
+        if failed and last is None and self._refused_by is not None:
+            raise budget_exceeded(self._refused_by, self.lesson_id)
         if failed:
             raise stage1_failure(last, missing, self.lesson_id)
         self._tell_if_all_fell_back()
 
     def _stage1_reserve(self, model: str) -> float | None:
-        return self._reserve(
-            self._flow.stage1_provider, model, _STAGE1_PROMPT_TOKENS, self._flow.stage1_max_output_tokens
-        )
+        return stage1_usd(self._flow.stage1_provider, model, self._flow.stage1_max_output_tokens, self._now())
 
     # --- Stage 2 ------------------------------------------------------------------------------------------------
 
     async def _enhance(self, section: _Section) -> None:
         """Attempts until every item stands, or none can help. Each answer can only better what there is."""
         started = self._journal.elapsed
-        attempts, number = Attempts(self._flow.stage2_models), 0
+        number = 0
         reasons: tuple[str, ...] = ()
-        if not (self._flow.stage2_models and any(item.needs_model(self._flow.mode) for item in section.items)):
+        if not (self._stage2_models and any(item.needs_model(self._flow.mode) for item in section.items)):
             await self._analyser_alone(section)
+        turns = self._turns(
+            self._flow.stage2_provider,
+            self._stage2_models,
+            self._budget,
+            lambda model: self._stage2_reserve(model, section),
+        )
         reachable = True
-        while reachable and (wanted := section.wanting_model()) and (step := attempts.next()):
-            await asyncio.sleep(step.pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-            if self._left(self._flow.margin_seconds) < _LEAST_ATTEMPT_SECONDS:
-                section.why = "; ".join(part for part in (_TOO_LATE, section.why) if part)
-                break
-            number += 1
-            self._note_fallback(section.name, step)
-            attempt, reasons = await self._section_attempt(section, step, wanted, reasons)
-            attempts.ended(attempt.outcome, reasons, attempt.retry_after_seconds)
+        while reachable and (wanted := section.wanting_model()) and (turn := turns.next(self._stage2_left())):
+            with turn:
+                await turn.pause()
+                if self._stage2_left() < _LEAST_ATTEMPT_SECONDS:
+                    section.why = "; ".join(part for part in (_TOO_LATE, section.why) if part)
+                    break
+                number += 1
+                self._note_fallback(section.name, turn.step)
+                attempt, reasons = await self._section_attempt(section, turn, wanted, reasons)
+            turns.ended(attempt, reasons)
             if still := section.wanting_model():
                 self._journal.section_attempt_failed(attempt, len(still), number)
                 reachable = await self._reachable(attempt)
+        if scope := self._money(turns):
+            section.why = "; ".join(part for part in (f"the {scope}'s cost limit leaves no model", section.why) if part)
+            if not section.best:
+                await self._analyser_alone(section)
         self._section_done(section, self._journal.elapsed - started)
+
+    def _stage2_left(self) -> float:
+        return self._left(self._flow.margin_seconds)
 
     def _section_done(self, section: _Section, seconds: float) -> None:
         section.done = True
         result = section.result()
         self._stage2_ended = self._journal.elapsed
         model = next((item.text.translation_model for item in section.best.values() if item.text.translation_model), "")
-        self._journal.section_ended(result, model or next(iter(self._flow.stage2_models), ""), seconds)
+        self._journal.section_ended(result, model or next(iter(self._stage2_models), ""), seconds)
         self.told.put_nowait(SectionEnhanced(result))
 
     def _note_fallback(self, name: SectionName, step: Step) -> None:
-        if step.model != self._flow.stage2_models[0]:
+        if step.model != self._stage2_models[0]:
             self._fell_back[name] = step.model
             self._tell_if_all_fell_back()
 
@@ -404,20 +460,28 @@ class Run:
     async def _analyser_alone(self, section: _Section) -> None:
         if not section.items:
             return
-        call = self._enhance_call(section, "", uuid.uuid4().hex, (), ())
+        call = self._enhance_call(section, "", uuid.uuid4().hex)
         result = await self._stages.upstream.enhance(call)
         if result.failure and await self._stages.upstream.ready(Stage.STAGE2, self._flow.restart_seconds):
             result = await self._stages.upstream.enhance(call)
         self._better(section, result)
-        section.why = section.why or "no model was asked"
+        section.why = section.why or self._why_no_model()
+
+    def _why_no_model(self) -> str:
+        ended = [ending.told(self._now().date()) for ending in self._stage2_ended_models]
+        return f"no model was asked: {'; '.join(ended)}" if ended and not self._stage2_models else "no model was asked"
 
     async def _section_attempt(
-        self, section: _Section, step: Step, wanted: tuple[str, ...], reasons: tuple[str, ...]
+        self, section: _Section, turn: Turn, wanted: tuple[str, ...], reasons: tuple[str, ...]
     ) -> tuple[Attempt, tuple[str, ...]]:
         """One model call for the wanted items: its attempt as counted, and what a re-ask should mend."""
-        reserve = self._stage2_reserve(step.model, section)
-        async with self._stages.stage2_calls, self._row(step, Stage.STAGE2, section.name, reserve) as row:
-            call = self._enhance_call(section, step.model, row.id, wanted, reasons)
+        async with (
+            self._stages.stage2_calls,
+            self._row(turn, self._flow.stage2_provider, Stage.STAGE2, section.name) as row,
+        ):
+            call = self._enhance_call(
+                section, turn.step.model, row.id, wanted, reasons=reasons, max_cost_usd=turn.reserved_usd
+            )
             result = await self._stages.upstream.enhance(call)
             improved = self._better(section, result)
             attempt = row.settle(result.attempt or row.untold, wasted=not improved)
@@ -425,7 +489,14 @@ class Run:
         return attempt, _reasons(result)
 
     def _enhance_call(
-        self, section: _Section, model: str, attempt_id: str, wanted: tuple[str, ...], reasons: tuple[str, ...]
+        self,
+        section: _Section,
+        model: str,
+        attempt_id: str,
+        wanted: tuple[str, ...] = (),
+        *,
+        reasons: tuple[str, ...] = (),
+        max_cost_usd: float | None = None,
     ) -> EnhanceCall:
         frame = self._sections.get(SectionName.FRAME)
         return EnhanceCall(
@@ -439,6 +510,7 @@ class Run:
             mode=self._flow.mode,
             wanted_ids=wanted,
             reask_reasons=reasons,
+            max_cost_usd=max_cost_usd,
         )
 
     def _better(self, section: _Section, result: EnhanceResult) -> bool:
@@ -452,9 +524,8 @@ class Run:
         return improved
 
     def _stage2_reserve(self, model: str, section: _Section) -> float | None:
-        characters = sum(len(item.text) for item in section.items)
-        output = _TOKENS_PER_ITEM * len(section.items) + _TOKENS_PER_CHARACTER * characters
-        return self._reserve(self._flow.stage2_provider, model, _STAGE2_PROMPT_TOKENS + 3 * output, output)
+        asked = [item for item in section.items if item.needs_model(self._flow.mode)]
+        return most_usd(self._flow.stage2_provider, model, room(section.items, asked, self._flow.mode), self._now())
 
     @property
     def _stage2_seconds(self) -> float:
@@ -468,26 +539,22 @@ class Run:
 
     # --- rows, and the lesson -----------------------------------------------------------------------------------
 
-    def _reserve(self, provider: Provider, model: str, input_tokens: int, output_tokens: int) -> float | None:
-        return cost_usd(provider, model, TokenUsage(input_tokens, 0, output_tokens, 0), self._now())
-
     @asynccontextmanager
     async def _row(
-        self, step: Step, stage: Stage, section: SectionName | None, reserved_usd: float | None
+        self, turn: Turn, provider: Provider, stage: Stage, section: SectionName | None
     ) -> AsyncIterator[_Row]:
-        """A ledger row around a call: whatever ends the call, the row is settled, once."""
-        provider = self._flow.stage1_provider if stage is Stage.STAGE1 else self._flow.stage2_provider
-        row_id = self._journal.opened(step, stage, section, reserved_usd)
+        """A ledger row around a call: whatever ends the call, the row is settled, once, and its money with it."""
+        row_id = self._journal.opened(turn.step, stage, section, turn.reserved_usd)
         untold = unanswered_attempt(
             attempt_id=row_id,
             stage=stage,
             section=section,
             provider=provider.value,
-            model=step.model,
+            model=turn.step.model,
             outcome=AttemptOutcome.CANCELLED,
             reason="nobody waits for the answer any more",
         )
-        row = _Row(row_id, self._journal, untold)
+        row = _Row(row_id, self._journal, turn, untold)
         try:
             yield row
         finally:
@@ -498,7 +565,7 @@ class Run:
         sections = tuple(self._told_of(name) for name in SectionName)
         self._journal.stage2_ended(
             [section for section in sections if section.items],
-            next(iter(self._flow.stage2_models), ""),
+            next(iter(self._stage2_models), ""),
             self._stage2_seconds,
         )
         attempts = self._journal.attempts
@@ -542,13 +609,16 @@ class _Row:
 
     id: str
     journal: Journal
+    turn: Turn
     untold: Attempt
     """The attempt when nobody told how it ended."""
     settled: bool = False
 
     def settle(self, attempt: Attempt, *, wasted: bool) -> Attempt:
         self.settled = True
-        return self.journal.settled(self.id, attempt, wasted=wasted)
+        counted = self.journal.settled(self.id, attempt, wasted=wasted)
+        self.turn.ended(counted)
+        return counted
 
 
 def _rank(item: EnhancedItem) -> tuple[bool, int, int]:

@@ -9,9 +9,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from lesson.models import EnhancementMode
-from servicekit.llm.capabilities import OFFLINE_MODEL, Provider
+from servicekit.llm.capabilities import OFFLINE_MODEL, Provider, Stage1Provider
 from servicekit.settings import Port, Seconds, ServiceSettings
 
+Dollars = Annotated[float, Field(gt=0, le=1000)]
 RUN_MARGIN_SECONDS = 3.0
 """A run ends this long before its deadline, with what it has."""
 
@@ -20,13 +21,15 @@ class GatewaySettings(ServiceSettings):
     """The flow (docs/settings.md says what each does)."""
 
     use_twostage_generation: bool = True
-    cando_ai_stage1_provider: Literal[Provider.OPENAI, Provider.OFFLINE] = Provider.OPENAI
+    cando_ai_stage1_provider: Stage1Provider = Provider.OPENAI
     cando_ai_stage1_model: Annotated[str, Field(min_length=1)] = "gpt-5"
     cando_ai_stage1_fallback_models: str = "gpt-4o,gpt-6.1-sol"
     cando_ai_stage2_provider: Provider = Provider.OPENAI
     cando_ai_stage2_model: Annotated[str, Field(min_length=1)] = "gpt-4.1"
     cando_ai_stage2_fallback_models: str = "gpt-4o-mini,gpt-6-luna"
     ai_stage1_max_output_tokens: Annotated[int, Field(ge=256, le=128_000)] = 8000
+    lesson_cost_limit_usd: Dollars = 0.25
+    daily_cost_limit_usd: Annotated[float, Field(ge=0)] = 0.0
     lesson_deadline_seconds: Seconds = 300.0
     stage2_reserve_seconds: Seconds = 60.0
     stage2_mode: EnhancementMode = EnhancementMode.REVIEW

@@ -52,6 +52,7 @@ class ContentCall:
     wanted: tuple[SectionName, ...] = tuple(SectionName)
     confirmed: Content = field(default_factory=Content)
     reask_reasons: tuple[str, ...] = ()
+    max_cost_usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class EnhanceCall:
     mode: EnhancementMode
     wanted_ids: tuple[str, ...] = ()
     reask_reasons: tuple[str, ...] = ()
+    max_cost_usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ class Upstream:
             sections_wanted=[wire.enum_to_number(name) for name in call.wanted],  # type: ignore[misc]
             confirmed=wire.to_message(call.confirmed),
             reask_reasons=call.reask_reasons,
+            max_cost_usd=call.max_cost_usd,
         )
         asked = _Asked(Stage.STAGE1, None, call)
         content = Content()
@@ -196,6 +199,7 @@ class Upstream:
             model=call.model,
             attempt_id=call.attempt_id,
             reask_reasons=call.reask_reasons,
+            max_cost_usd=call.max_cost_usd,
         )
         asked = _Asked(Stage.STAGE2, call.section, call)
         while True:

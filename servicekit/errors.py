@@ -6,6 +6,7 @@
     ├── UnsupportedError         UNIMPLEMENTED         UNSUPPORTED           caller
     ├── MisconfiguredError       FAILED_PRECONDITION   MISCONFIGURED         service; an operator must act
     ├── OverloadedError          RESOURCE_EXHAUSTED    OVERLOADED            service; says when to come back
+    │   └── QuotaError           RESOURCE_EXHAUSTED    QUOTA_EXCEEDED        service; names the limit
     ├── DeadlineError            DEADLINE_EXCEEDED     DEADLINE_EXCEEDED     service
     └── UpstreamError            UNAVAILABLE           UPSTREAM_UNAVAILABLE  upstream
 
@@ -21,6 +22,7 @@ from typing import Any, Literal
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -110,6 +112,13 @@ class OverloadedError(ServiceError):
     retryable = True
 
 
+class QuotaError(OverloadedError):
+    """A limit of money or of use leaves no room; its violations name the limit (google.rpc.QuotaFailure)."""
+
+    reason = "QUOTA_EXCEEDED"
+    retryable = False
+
+
 class DeadlineError(ServiceError):
     """The time for it ended first."""
 
@@ -128,14 +137,19 @@ class UpstreamError(ServiceError):
 
 
 def to_status(error: ServiceError) -> status_pb2.Status:
-    """The error as google.rpc.Status with ErrorInfo and, where they apply, BadRequest and RetryInfo; under 4 KB."""
+    """The error as google.rpc.Status with ErrorInfo and, where they apply, RetryInfo and BadRequest or QuotaFailure.
+
+    Under 4 KB.
+    """
     details: list[any_pb2.Any] = [_pack(_error_info(error))]
     if error.retry_after_seconds is not None:
         delay = duration_pb2.Duration()
         delay.FromNanoseconds(int(error.retry_after_seconds * 1e9))
         details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
     status = status_pb2.Status(code=error.status.value[0], message=error.message[:_MESSAGE_CHARACTERS], details=details)
-    if error.violations:
+    if error.violations and isinstance(error, QuotaError):
+        status.details.append(_pack(_quota_failure(error.violations)))
+    elif error.violations:
         status.details.append(_pack(_bad_request(error.violations, MAX_DETAIL_BYTES - status.ByteSize())))
     return status
 
@@ -182,10 +196,12 @@ def read_error(call: Any) -> RemoteError:
 
 def _read_details(code: grpc.StatusCode, message: str, details: Iterable[any_pb2.Any]) -> RemoteError:
     info, retry, bad = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo(), error_details_pb2.BadRequest()
+    quota = error_details_pb2.QuotaFailure()
     retry_after: float | None = None
     for detail in details:
         detail.Unpack(info)
         detail.Unpack(bad)
+        detail.Unpack(quota)
         if detail.Unpack(retry):
             retry_after = retry.retry_delay.ToNanoseconds() / 1e9
     return RemoteError(
@@ -197,7 +213,10 @@ def _read_details(code: grpc.StatusCode, message: str, details: Iterable[any_pb2
         stage=info.metadata.get("stage", ""),
         lesson_id=info.metadata.get("lesson_id", ""),
         retry_after_seconds=retry_after,
-        violations=tuple(FieldViolation(entry.field, entry.description) for entry in bad.field_violations),
+        violations=(
+            *(FieldViolation(entry.field, entry.description) for entry in bad.field_violations),
+            *(FieldViolation(entry.subject, entry.description) for entry in quota.violations),
+        ),
     )
 
 
@@ -219,9 +238,14 @@ def _bad_request(violations: tuple[FieldViolation, ...], room: int) -> error_det
     return bad
 
 
-def _pack(
-    message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo | error_details_pb2.BadRequest,
-) -> any_pb2.Any:
+def _quota_failure(violations: tuple[FieldViolation, ...]) -> error_details_pb2.QuotaFailure:
+    quota = error_details_pb2.QuotaFailure()
+    for violation in violations:
+        quota.violations.add(subject=violation.field, description=violation.description[:_VIOLATION_CHARACTERS])
+    return quota
+
+
+def _pack(message: Message) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed

@@ -89,7 +89,8 @@ async def trio(monkeypatch: Any, model: ModelServer, env: dict[str, str] | None 
     At the end nothing may be left of any run: no call, no lesson, no open row.
     """
     ledger = MemoryLedger()
-    defaults = {"OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "test-key"}
+    # Money limits nothing but where a test is about money.
+    defaults = {"OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "test-key", "LESSON_COST_LIMIT_USD": "10"}
     for name, value in (FREE_PORTS | defaults | (env or {})).items():
         monkeypatch.setenv(name, value)
     async with (

@@ -1,4 +1,4 @@
-"""What a provider's model takes and until when, read from models.toml; and where each provider is found."""
+"""Who serves models and what each model takes, costs and how long it lives, read from models.toml."""
 
 from __future__ import annotations
 
@@ -12,34 +12,73 @@ from typing import Any, Literal
 
 
 class Provider(enum.StrEnum):
-    """Who serves the models. `openai` is any server that speaks its API; `none` is no model at all (Stage 2 only)."""
+    """Who serves the models. `openai` is also any server that speaks its API; `none` is no model (Stage 2 only)."""
 
     OPENAI = "openai"
+    GEMINI = "gemini"
+    OLLAMA = "ollama"
+    LLAMACPP = "llamacpp"
+    VLLM = "vllm"
     OFFLINE = "offline"
     NONE = "none"
 
 
+Stage1Provider = Literal[
+    Provider.OPENAI, Provider.GEMINI, Provider.OLLAMA, Provider.LLAMACPP, Provider.VLLM, Provider.OFFLINE
+]
+"""Stage 1 needs a model."""
 OFFLINE_MODEL = "nidan-offline"
 """The one model of the embedded server; its answers are written by hand."""
 
 
 @dataclass(frozen=True)
+class Preset:
+    """Where a provider is found, and whether it wants a key."""
+
+    base_url: str
+    key: Literal["yes", "maybe", "no"]
+    prices: str | None = None
+    """Its id in the genai-prices data set."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """Dollars a million tokens; `cached` is for the part of the input that the provider had kept."""
+
+    input: float
+    cached: float
+    output: float
+
+
+@dataclass(frozen=True)
 class Capabilities:
-    """What one model takes."""
+    """What one model takes. Tokens of a limit that is not known are None."""
 
     max_tokens: Literal["max_tokens", "max_completion_tokens"]
     structured: Literal["json_schema", "json_object", "none"]
     temperature: bool
     reasoning_effort: bool
+    context_tokens: int | None = None
+    output_tokens: int | None = None
+    price: Price | None = None
+    """In place of the data set's; None: the data set's counts."""
     shutdown: date | None = None
     successor: str = ""
 
 
+def preset(provider: Provider) -> Preset:
+    """Of every provider but `none`. Raises KeyError for that one."""
+    return Preset(**_table()["providers"][provider.value])
+
+
+@cache
 def capabilities(provider: Provider, model: str) -> Capabilities:
     """The model's own entry over its provider's default over the common default. Unknown models get the defaults."""
     table = _table()
     of_provider: dict[str, Any] = table.get(provider.value, {})
-    return Capabilities(**table["default"] | of_provider.get("default", {}) | of_provider.get(model, {}))
+    entry: dict[str, Any] = table["default"] | of_provider.get("default", {}) | of_provider.get(model, {})
+    price = Price(**entry["price"]) if "price" in entry else None
+    return Capabilities(**entry | {"price": price})
 
 
 @cache

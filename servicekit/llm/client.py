@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,6 +31,8 @@ from servicekit.llm.prices import TokenUsage, cost_usd
 ATTEMPT_HEADER = "X-Client-Request-Id"
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 """A lesson is some 20 KB. More than this is not an answer."""
+LEAST_OUTPUT_TOKENS = 256
+"""With a grant for fewer no call is made."""
 _CONNECT_SECONDS = 10.0
 _REASON_CHARACTERS = 400
 
@@ -54,6 +58,7 @@ class CallOutcome(enum.StrEnum):
     AUTH = "auth"
     UNKNOWN_MODEL = "unknown_model"
     CANCELLED = "cancelled"
+    BUDGET_TOO_SMALL = "budget_too_small"
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,14 @@ class ModelRequest:
     """For the first text of a streamed answer."""
     stall_seconds: float = math.inf
     """For any silence after it; comments that only keep the connection alive are silence too."""
+    max_cost_usd: float | None = None
+    """What the call may cost at the most; the limit of output follows from it. None: no grant."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """No fewer than a tokenizer makes of prompt and schema: one for a kana or kanji, one for three letters else."""
+        shape = json.dumps(self.schema.schema) if self.schema else ""
+        return -(-len((self.system + self.user + shape).encode("utf-8", "replace")) // 3)
 
 
 @dataclass
@@ -139,7 +152,10 @@ class ModelClient:
 
     async def complete(self, request: ModelRequest) -> Reply:
         """The whole answer in one reply."""
-        call = _Call(request)
+        call = _Call(request, self._now)
+        if self._too_dear(call):
+            self._settle(call)
+            return call.reply
         try:
             async with asyncio.timeout(request.timeout_seconds):
                 response = await self._openai.post(
@@ -170,7 +186,7 @@ class ModelClient:
                 {"role": "system", "content": request.system},
                 {"role": "user", "content": request.user},
             ],
-            able.max_tokens: request.max_output_tokens,
+            able.max_tokens: self._output_tokens(request),
         }
         if able.temperature and request.temperature is not None:
             body["temperature"] = request.temperature
@@ -182,6 +198,31 @@ class ModelClient:
         elif request.schema and able.structured == "json_object":
             body["response_format"] = {"type": "json_object"}
         return body
+
+    def _output_tokens(self, request: ModelRequest) -> int:
+        """The most that the answer may have: what is asked for, what the model can, and what the grant pays for."""
+        limits = [request.max_output_tokens, capabilities(self.provider, request.model).output_tokens]
+        limits.append(self._paid_for(request))
+        return min(limit for limit in limits if limit is not None)
+
+    def _paid_for(self, request: ModelRequest) -> int | None:
+        """Output tokens that the grant leaves once the prompt is paid; None: nobody prices it, or there is no grant."""
+        if request.max_cost_usd is None:
+            return None
+        asked, at = request.prompt_tokens, self._now()
+        prompt = cost_usd(self.provider, request.model, TokenUsage(asked, 0, 0, 0), at)
+        thousand = cost_usd(self.provider, request.model, TokenUsage(asked, 0, 1000, 0), at)
+        if prompt is None or thousand is None or thousand == prompt:
+            return None
+        return max(0, int((request.max_cost_usd - prompt) / (thousand - prompt) * 1000))
+
+    def _too_dear(self, call: _Call) -> bool:
+        """Whether the grant leaves too little for any answer; nothing is sent then."""
+        paid_for = self._paid_for(call.request)
+        if paid_for is None or paid_for >= min(LEAST_OUTPUT_TOKENS, call.request.max_output_tokens):
+            return False
+        call.too_dear(paid_for)
+        return True
 
     def _timeout(self, request: ModelRequest) -> httpx2.Timeout:
         """The call as a whole is bounded by asyncio; this bounds only how long a connection may take."""
@@ -200,7 +241,7 @@ class ModelStream:
 
     def __init__(self, client: ModelClient, request: ModelRequest) -> None:
         self._client = client
-        self._call = _Call(request)
+        self._call = _Call(request, client._now)  # noqa: SLF001 - the stream is the client's other half
         self._stack = contextlib.AsyncExitStack()
 
     @property
@@ -223,6 +264,8 @@ class ModelStream:
             self._client._settle(self._call)  # noqa: SLF001 - the stream is the client's other half
 
     async def __aiter__(self) -> AsyncIterator[str]:
+        if self._client._too_dear(self._call):  # noqa: SLF001
+            return
         request, now = self._call.request, asyncio.get_running_loop().time
         deadline = now() + request.timeout_seconds
         silence = now() + request.first_token_seconds
@@ -261,6 +304,7 @@ class _Call:
     """The state of one call: what came so far, and what that amounts to."""
 
     request: ModelRequest
+    now: Callable[[], datetime]
     reply: Reply = field(default_factory=Reply)
     done: bool = False
     _started: float = field(default_factory=time.monotonic)
@@ -366,7 +410,13 @@ class _Call:
             return
         self._judge(*_classify(error, bool(self._parts), self.request, time.monotonic() - self._started))
         if isinstance(error, openai.APIStatusError):
-            self.reply.retry_after_seconds = _retry_after(error.response.headers.get("retry-after"))
+            self.reply.retry_after_seconds = retry_after_seconds(error.response.headers, self.now())
+
+    def too_dear(self, output_tokens: int) -> None:
+        """Nothing was sent: the grant pays for too few tokens."""
+        grant = f"${self.request.max_cost_usd or 0:.4f}"
+        reason = f"the grant of {grant} pays for the prompt and {output_tokens} tokens of answer"
+        self._judge(CallOutcome.BUDGET_TOO_SMALL, reason)
 
     def cancelled(self) -> None:
         self._judge(CallOutcome.CANCELLED, "nobody waits for the answer any more")
@@ -425,11 +475,32 @@ def _body_message(error: openai.APIStatusError) -> str:
     return error.message
 
 
-def _retry_after(header: str | None) -> float | None:
+def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
+    """How long the server asks to wait: milliseconds, seconds or an HTTP date, in this order; None when it says nothing
+    that can be read. Source: RFC 9110, 10.2.3, and the header that OpenAI's servers add."""
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    told = headers.get("retry-after", "")
+    seconds = _number(told)
+    return _until(told, now) if seconds is None else seconds
+
+
+def _number(told: str | None) -> float | None:
     try:
-        return max(0.0, float(header)) if header else None
+        number = float(told or "")
     except ValueError:
         return None
+    return max(0.0, number) if math.isfinite(number) else None
+
+
+def _until(told: str, now: datetime) -> float | None:
+    try:
+        at = parsedate_to_datetime(told)
+    except ValueError:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max(0.0, (at - now).total_seconds())
 
 
 def _usage(raw: dict[str, Any]) -> TokenUsage | None:

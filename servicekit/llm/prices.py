@@ -1,7 +1,7 @@
-"""Dollars of a model call at list price, from the genai-prices data set.
+"""Dollars of a model call at list price: models.toml's where it gives one, else the genai-prices data set's that day.
 
 Cached tokens are a part of input and cost less; reasoning tokens are a part of output. A price that is not known is
-None, never 0; the offline model's is 0 because nobody is paid.
+None, never 0; a 0 stands in models.toml, for servers of one's own and for the offline model, because nobody is paid.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from datetime import datetime
 
 from genai_prices import Usage, calc_price
 
-from servicekit.llm.capabilities import Provider
+from servicekit.llm.capabilities import Provider, capabilities, preset
+
+_MILLION = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,18 @@ class TokenUsage:
 
 
 def cost_usd(provider: Provider, model: str, usage: TokenUsage, at: datetime) -> float | None:
-    """What the call cost at the list price of that day; None when the data set does not price the model."""
-    if provider is Provider.OFFLINE:
-        return 0.0
-    billed = Usage(
-        input_tokens=usage.input_tokens,
-        cache_read_tokens=min(usage.cached_input_tokens, usage.input_tokens),
-        output_tokens=usage.output_tokens,
-    )
+    """What the call cost at the list price of that day; None when nobody prices the model."""
+    cached = min(usage.cached_input_tokens, usage.input_tokens)
+    price = capabilities(provider, model).price
+    if price is not None:
+        fresh = usage.input_tokens - cached
+        return (fresh * price.input + cached * price.cached + usage.output_tokens * price.output) / _MILLION
+    data_set = preset(provider).prices
+    if data_set is None:
+        return None
+    billed = Usage(input_tokens=usage.input_tokens, cache_read_tokens=cached, output_tokens=usage.output_tokens)
     try:
-        price = calc_price(billed, model_ref=model, provider_id=provider.value, genai_request_timestamp=at)
+        told = calc_price(billed, model_ref=model, provider_id=data_set, genai_request_timestamp=at)
     except LookupError:
         return None
-    return float(price.total_price)
+    return float(told.total_price)

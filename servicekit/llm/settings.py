@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
-from servicekit.llm.capabilities import Provider
+from servicekit.llm.capabilities import Provider, preset
 from servicekit.llm.client import ModelClient, Observer
 from servicekit.settings import ServiceSettings, SettingsError
 
 
 class ModelServerSettings(ServiceSettings):
-    """Address and key of each provider."""
+    """Address and key of each provider; an empty address is the preset's (models.toml). A key goes to its own alone."""
 
     openai_api_key: SecretStr = SecretStr("")
-    openai_base_url: str = "https://api.openai.com/v1"
-    offline_model_url: str = "http://127.0.0.1:50080/v1"
+    openai_base_url: str = preset(Provider.OPENAI).base_url
+    gemini_api_key: SecretStr = SecretStr("")
+    gemini_base_url: str = preset(Provider.GEMINI).base_url
+    ollama_base_url: str = preset(Provider.OLLAMA).base_url
+    llamacpp_api_key: SecretStr = SecretStr("")
+    llamacpp_base_url: str = preset(Provider.LLAMACPP).base_url
+    vllm_api_key: SecretStr = SecretStr("")
+    vllm_base_url: str = preset(Provider.VLLM).base_url
+    offline_model_url: str = preset(Provider.OFFLINE).base_url
+
+    def address(self, provider: Provider) -> str:
+        """The provider's base URL."""
+        url: str = self.offline_model_url if provider is Provider.OFFLINE else getattr(self, f"{provider}_base_url")
+        return url
+
+    def key(self, provider: Provider) -> str:
+        """The provider's own key; empty when it has none."""
+        key: SecretStr = getattr(self, f"{provider}_api_key", SecretStr(""))
+        return key.get_secret_value()
 
 
 def model_client(
@@ -22,16 +39,16 @@ def model_client(
 ) -> ModelClient | None:
     """The client for a provider; None for `none`. `variable` is the setting that chose it.
 
-    Raises SettingsError naming what to set when provider openai has no key: the offline model is never fallen into.
+    Raises SettingsError naming what to set when the provider needs a key and has none: the offline model is never
+    fallen into.
     """
     if provider is Provider.NONE:
         return None
-    if provider is Provider.OFFLINE:
-        return ModelClient(provider, settings.offline_model_url, "", observe)
-    key = settings.openai_api_key.get_secret_value()
-    if not key:
+    key = settings.key(provider)
+    if preset(provider).key == "yes" and not key:
+        name = f"{provider.value.upper()}_API_KEY"
         raise SettingsError(
-            f"OPENAI_API_KEY: is not set, and {variable} is openai. Set OPENAI_API_KEY to a real key, "
-            f"or set {variable}=offline for the hand-written sample lessons."
+            f"{name}: is not set, and {variable} is {provider}. Set {name} to a real key, "
+            f"or set {variable}=offline for the built-in lessons."
         )
-    return ModelClient(provider, settings.openai_base_url, key, observe)
+    return ModelClient(provider, settings.address(provider), key, observe)

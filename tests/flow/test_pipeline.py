@@ -378,5 +378,5 @@ async def test_sections_confirmed_before_a_stream_lost_its_end_are_kept(
     assert lesson.attempts[0].outcome is AttemptOutcome.BROKEN_STREAM
     # No usage came, so the money is unknown: it is counted at what was reserved, and never called zero.
     assert lesson.attempts[0].usage is None
-    assert lesson.attempts[0].cost_usd == pytest.approx((4000 * 1.25 + 8000 * 10.0) / 1e6)
+    assert lesson.attempts[0].cost_usd == pytest.approx((5000 * 1.25 + 8000 * 10.0) / 1e6)
     assert master["metadata"]["attempts"][0]["usageUnknown"] is True

@@ -93,7 +93,7 @@ def test_a_retry_waits_longer_each_time_and_never_less_than_it_was_told() -> Non
     attempts.ended(AttemptOutcome.RATE_LIMITED, (), retry_after_seconds=7.0)
     step = attempts.next()
     assert step is not None
-    assert step.pause_seconds == 7.0
+    assert (step.pause_seconds, step.floor_seconds) == (2.4, 7.0)
 
 
 def test_a_chain_of_none_has_no_attempt() -> None:

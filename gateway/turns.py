@@ -1,0 +1,98 @@
+"""Whose turn it is: the next attempt at a thing, past models that are held back, and with the money for it reserved.
+
+Three reasons pass a model over before anything is sent, and none of them is an attempt: its breaker is open, the budget
+is too small, or what its provider asks it to wait is longer than the time that is left. As one attempt is kept for each
+model not yet tried, so is the money for the cheapest of them: the same model is not asked again with it. Models past
+their end date are out of the chain before it comes here (`gateway.retirement`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Self
+
+from gateway.attempts import Attempts, Step
+from gateway.breaker import Breakers
+from gateway.budget import Budget, Reservation
+from lesson.models import Attempt, AttemptKind, AttemptOutcome
+
+
+@dataclass
+class Turn:
+    """One attempt that may be made now. Leave its block, and what was reserved is settled, whatever happened."""
+
+    step: Step
+    reserved_usd: float | None
+    """None: nobody prices the model."""
+    _held: Reservation
+    _breakers: Breakers
+    _done: bool = field(default=False)
+
+    async def pause(self) -> None:
+        """Waits as long as the provider asked, or a random part of the pause: never less than the one."""
+        drawn = random.uniform(0.0, self.step.pause_seconds)  # noqa: S311 - full jitter
+        await asyncio.sleep(max(self.step.floor_seconds, drawn))
+
+    def ended(self, attempt: Attempt) -> None:
+        """The attempt as the ledger counted it."""
+        self._done = True
+        self._held.settle(attempt.cost_usd or 0.0)
+        self._breakers.ended(self.step.model, attempt.outcome)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._done:
+            self._held.settle(0.0)
+            self._breakers.ended(self.step.model, AttemptOutcome.CANCELLED)
+
+
+class Turns:
+    """The turns at one thing. `price` is the most that an attempt with a model can cost; None: nobody prices it."""
+
+    def __init__(
+        self, models: Sequence[str], breakers: Breakers, budget: Budget, price: Callable[[str], float | None]
+    ) -> None:
+        self._attempts = Attempts(models)
+        self._breakers = breakers
+        self._budget = budget
+        self._price = price
+        self.refused_by: str | None = None
+        """The scope of the budget that passed a model over when last there was no turn."""
+
+    def next(self, seconds_left: float) -> Turn | None:
+        """The next turn, its money reserved; None when no model can have one."""
+        prices = {model: self._price(model) for model in self._attempts.ahead}
+        scopes = {model: self._budget.refusing(usd or 0.0) for model, usd in prices.items()}
+        dear = {model for model, scope in scopes.items() if scope}
+        refused = dear | self._breakers.refused([model for model in prices if model not in dear])
+        step = self._attempts.next(refused)
+        if step is not None and (step.floor_seconds >= seconds_left or self._spends_the_next_models(step, prices)):
+            step = self._attempts.next(refused | {step.model})
+        held = self._budget.reserve(prices[step.model] or 0.0) if step is not None else None
+        if step is None or held is None:
+            self.refused_by = next((scope for scope in scopes.values() if scope), None)
+            return None
+        if self._breakers.begins(step.model):
+            step = replace(step, kind=AttemptKind.PROBE)
+        return Turn(step, prices[step.model], held, self._breakers)
+
+    def _spends_the_next_models(self, step: Step, prices: Mapping[str, float | None]) -> bool:
+        """Whether asking the same model again would leave no money for any that was not asked yet."""
+        again = step.kind in (AttemptKind.RETRY, AttemptKind.REASK)
+        untried = [usd or 0.0 for model, usd in prices.items() if model != step.model]
+        left = self._budget.left_usd()
+        if not again or not untried or left is None:
+            return False
+        return left - (prices[step.model] or 0.0) < min(untried) <= left
+
+    def ended(self, attempt: Attempt, faults: Sequence[str]) -> None:
+        """How the turn's attempt ended, and what a re-ask should mend."""
+        self._attempts.ended(attempt.outcome, faults, attempt.retry_after_seconds)
