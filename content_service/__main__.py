@@ -5,6 +5,7 @@ from __future__ import annotations
 from content_service.servicer import FULL_NAME, ContentServicer
 from content_service.settings import ContentSettings
 from content_service.stage import ContentStage
+from servicekit.llm.ends import ListedEnds
 from servicekit.llm.observe import observe_calls
 from servicekit.llm.settings import model_client
 from servicekit.server import Service, start
@@ -20,6 +21,7 @@ async def build(settings: ContentSettings) -> Service:
     observe = observe_calls(provider, ModelMetrics(registry))
     client = model_client(settings, provider, "CANDO_AI_STAGE1_PROVIDER", observe)
     assert client is not None  # noqa: S101 - Stage 1 has no provider `none`
+    ends = ListedEnds(client)
     servicer = ContentServicer(
         ContentStage(
             client,
@@ -30,6 +32,7 @@ async def build(settings: ContentSettings) -> Service:
         provider,
         settings.ai_stage1_timeout_seconds,
         settings.ai_stage1_max_output_tokens,
+        ends=ends,
     )
     return Service(
         name=NAME,
@@ -46,7 +49,7 @@ async def build(settings: ContentSettings) -> Service:
         log_level=settings.log_level,
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,
-        close=(client.close,),
+        close=(ends.close, client.close),
     )
 
 

@@ -13,9 +13,10 @@ from content_service.stage import ContentFinished, ContentRequest, ContentStage,
 from lesson import wire
 from lesson.models import Brief, Content, SectionName
 from lesson.v1 import content_service_pb2 as pb
-from lesson.v1 import content_service_pb2_grpc
+from lesson.v1 import content_service_pb2_grpc, lesson_pb2
 from servicekit.errors import FieldViolation, InvalidRequestError
 from servicekit.llm.capabilities import Provider
+from servicekit.llm.ends import ListedEnds
 
 FULL_NAME = "lesson.v1.ContentService"
 # What an answer needs on its way back once the model is done.
@@ -25,9 +26,18 @@ _REPLY_SECONDS = 0.5
 class ContentServicer(content_service_pb2_grpc.ContentServiceServicer):
     """Serves one stage with its default limits."""
 
-    def __init__(self, stage: ContentStage, provider: Provider, timeout_seconds: float, max_output_tokens: int) -> None:
+    def __init__(
+        self,
+        stage: ContentStage,
+        provider: Provider,
+        timeout_seconds: float,
+        max_output_tokens: int,
+        *,
+        ends: ListedEnds,
+    ) -> None:
         self._stage = stage
         self._provider = provider
+        self._ends = ends
         self._timeout_seconds = timeout_seconds
         self._max_output_tokens = max_output_tokens
 
@@ -49,6 +59,9 @@ class ContentServicer(content_service_pb2_grpc.ContentServiceServicer):
             prompt_version=prompts.prompt_version(),
             schema_version=prompts.SCHEMA_VERSION,
             provider=self._provider.value,
+            model_ends=[
+                lesson_pb2.ModelEnd(model=name, date=on.isoformat()) for name, on in self._ends.known().items()
+            ],
             sample=self._provider is Provider.OFFLINE,
         )
 

@@ -10,6 +10,7 @@ from enhancer_service.japanese.reading import Analyser
 from enhancer_service.servicer import FULL_NAME, EnhancerServicer
 from enhancer_service.settings import EnhancerSettings
 from enhancer_service.stage import EnhancerStage
+from servicekit.llm.ends import ListedEnds
 from servicekit.llm.observe import observe_calls
 from servicekit.llm.settings import model_client
 from servicekit.server import Service, start
@@ -33,7 +34,9 @@ async def build(settings: EnhancerSettings, analyser: Analyser | None = None) ->
         annotator = JapaneseAnnotator.load(settings.romaji_style, overrides, analyser)
     except OverridesError as error:
         raise SettingsError(f"OVERRIDES_FILE: {error}") from error
-    servicer = EnhancerServicer(EnhancerStage(annotator, client), provider, settings.ai_stage2_timeout_seconds)
+    ends = ListedEnds(client)
+    stage = EnhancerStage(annotator, client)
+    servicer = EnhancerServicer(stage, provider, settings.ai_stage2_timeout_seconds, ends)
     return Service(
         name=NAME,
         bind=settings.bind,
@@ -49,7 +52,7 @@ async def build(settings: EnhancerSettings, analyser: Analyser | None = None) ->
         log_level=settings.log_level,
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,
-        close=(client.close,) if client else (),
+        close=(ends.close, client.close) if client else (),
     )
 
 

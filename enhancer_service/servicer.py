@@ -11,9 +11,10 @@ from enhancer_service.stage import Enhanced, EnhanceRequest, EnhancerStage
 from lesson import wire
 from lesson.models import Brief, EnhancementMode, Frame, Item, SectionName
 from lesson.v1 import enhancer_service_pb2 as pb
-from lesson.v1 import enhancer_service_pb2_grpc
+from lesson.v1 import enhancer_service_pb2_grpc, lesson_pb2
 from servicekit.errors import FieldViolation, InvalidRequestError, UnsupportedError
 from servicekit.llm.capabilities import Provider
+from servicekit.llm.ends import ListedEnds
 
 FULL_NAME = "lesson.v1.EnhancerService"
 _REPLY_SECONDS = 0.5
@@ -22,9 +23,10 @@ _REPLY_SECONDS = 0.5
 class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
     """Serves one stage with its default limit."""
 
-    def __init__(self, stage: EnhancerStage, provider: Provider, timeout_seconds: float) -> None:
+    def __init__(self, stage: EnhancerStage, provider: Provider, timeout_seconds: float, ends: ListedEnds) -> None:
         self._stage = stage
         self._provider = provider
+        self._ends = ends
         self._timeout_seconds = timeout_seconds
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -42,6 +44,9 @@ class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
             prompt_version=prompts.prompt_version(),
             annotator_version=self._stage.annotator.version,
             provider=self._provider.value,
+            model_ends=[
+                lesson_pb2.ModelEnd(model=name, date=on.isoformat()) for name, on in self._ends.known().items()
+            ],
             languages=[self._stage.annotator.language],
         )
 

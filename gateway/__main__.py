@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from gateway.servicer import FULL_NAME, LessonServicer
 from gateway.settings import RUN_MARGIN_SECONDS, GatewaySettings
 from gateway.upstream import Upstream
 from lesson.models import AttemptOutcome, SectionName, SectionState
-from servicekit.llm.capabilities import Provider, capabilities
 from servicekit.server import Service, start
 from servicekit.settings import SettingsError, load
 from servicekit.telemetry import LessonMetrics, Registry
@@ -25,16 +25,23 @@ from servicekit.telemetry import LessonMetrics, Registry
 NAME = "gateway"
 
 
-async def build(settings: GatewaySettings, ledger: MemoryLedger | None = None) -> Service:
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def build(
+    settings: GatewaySettings, ledger: MemoryLedger | None = None, now: Callable[[], datetime] = _utc_now
+) -> Service:
     """Makes the real adapters, inside the running loop; `serving` or `run` opens the ports."""
     registry = Registry()
     upstream = Upstream(settings.content_address, settings.enhancer_address)
     pipeline = Pipeline(
-        flow=_flow(settings),
+        flow=_flow(settings, now()),
         upstream=upstream,
         catalogue=_catalogue(settings),
         metrics=_metrics(registry, settings),
         ledger=ledger or MemoryLedger(),
+        now=now,
     )
     servicer = LessonServicer(pipeline, settings.lesson_deadline_seconds)
     return Service(
@@ -62,12 +69,12 @@ def _catalogue(settings: GatewaySettings) -> LiveCatalogue:
         raise SettingsError(f"CATALOGUE_FILE: {error}") from error
 
 
-def _flow(settings: GatewaySettings) -> Flow:
+def _flow(settings: GatewaySettings, at: datetime) -> Flow:
     check_limit(
         settings.lesson_cost_limit_usd,
         (settings.cando_ai_stage1_provider, settings.stage1_models[0], settings.ai_stage1_max_output_tokens),
         (settings.cando_ai_stage2_provider, settings.stage2_models),
-        datetime.now(UTC),
+        at,
     )
     return Flow(
         stage1_provider=settings.cando_ai_stage1_provider,
@@ -80,7 +87,7 @@ def _flow(settings: GatewaySettings) -> Flow:
         mode=settings.stage2_mode,
         restart_seconds=settings.stage_restart_seconds,
         cost_limit_usd=settings.lesson_cost_limit_usd,
-        kept_for_stage2_usd=sections_usd(settings.cando_ai_stage2_provider, settings.stage2_models, datetime.now(UTC)),
+        kept_for_stage2_usd=sections_usd(settings.cando_ai_stage2_provider, settings.stage2_models, at),
         day_limit_usd=settings.daily_cost_limit_usd or None,
         stage1_max_output_tokens=settings.ai_stage1_max_output_tokens,
         lessons_limit=settings.lessons_limit,
@@ -97,16 +104,7 @@ def _metrics(registry: Registry, settings: GatewaySettings) -> LessonMetrics:
     metrics.publish_zeros(
         settings.stage1_models, settings.stage2_models, tuple(AttemptOutcome), tuple(SectionName), tuple(SectionState)
     )
-    _publish_ends(metrics, settings.cando_ai_stage1_provider, settings.stage1_models)
-    _publish_ends(metrics, settings.cando_ai_stage2_provider, settings.stage2_models)
     return metrics
-
-
-def _publish_ends(metrics: LessonMetrics, provider: Provider, models: tuple[str, ...]) -> None:
-    for model in models:
-        end = capabilities(provider, model).shutdown
-        if end is not None:
-            metrics.shutdown_at.labels(model).set(datetime(end.year, end.month, end.day, tzinfo=UTC).timestamp())
 
 
 def _catalogue_path() -> Path:

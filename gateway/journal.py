@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime
 
 from gateway.attempts import Step
 from gateway.ledger import Ledger, Row
+from gateway.retirement import Retirement
 from lesson.models import (
     COUNTED_SECTIONS,
     Attempt,
@@ -18,6 +20,7 @@ from lesson.models import (
     Stage,
 )
 from servicekit.errors import ServiceError
+from servicekit.llm.capabilities import Provider
 from servicekit.telemetry import LessonMetrics, logger
 
 # Failures that have an event of their own; any other is twostage_generation_failed.
@@ -45,6 +48,28 @@ def tells_breakers(metrics: LessonMetrics, provider: str) -> Callable[[str, bool
         logger().warning("breaker_opened" if is_open else "breaker_closed", provider=provider, model=model)
 
     return tell
+
+
+def tell_ends(
+    metrics: LessonMetrics, retirement: Retirement, chains: Iterable[tuple[Provider, Sequence[str]]], today: date
+) -> None:
+    """The gauge of every end date, and a log line for each model that has 60, 30 or 7 days left; each is told once."""
+    for provider, models in chains:
+        for model in models:
+            ending = retirement.ending(provider, model)
+            if ending is not None:
+                at = datetime.combine(ending.on, datetime.min.time(), UTC)
+                metrics.shutdown_at.labels(model).set(at.timestamp())
+        for ending, days in retirement.soon(provider, models, today):
+            logger().warning("model_retires", model=ending.model, within_days=days, note=ending.told(today))
+
+
+def tell_common_end(retirement: Retirement, provider: Provider, models: Sequence[str]) -> None:
+    """A fallback that ends with the first model is none."""
+    day = retirement.common_end(provider, models)
+    if day is not None:
+        note = "add a model that stays to the chain's fallbacks"
+        logger().warning("chain_ends_on_one_day", models=list(models), date=day.isoformat(), note=note)
 
 
 class Journal:

@@ -20,6 +20,7 @@ from gateway.run import Flow, Run, Stages
 from gateway.upstream import Upstream
 from lesson.models import Brief
 from servicekit.errors import FieldViolation, InvalidRequestError, OverloadedError, ServiceError
+from servicekit.llm.capabilities import Provider
 from servicekit.telemetry import LessonMetrics, bind_log_context
 
 _COME_BACK_SECONDS = 5.0
@@ -38,7 +39,6 @@ class Pipeline:
         ledger: MemoryLedger,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = time.monotonic,
-        retirement: Retirement | None = None,
     ) -> None:
         self._flow = flow
         self._catalogue = catalogue
@@ -53,10 +53,21 @@ class Pipeline:
                 provider: Breakers(clock, journal.tells_breakers(metrics, provider.value))
                 for provider in (flow.stage1_provider, flow.stage2_provider)
             },
-            retirement or Retirement(),
+            Retirement(),
             DayBudget(flow.day_limit_usd, now),
         )
         self._running: set[asyncio.Task[None]] = set()
+        for provider, models in self._chains:
+            journal.tell_common_end(self._stages.retirement, provider, models)
+        self._tell_ends()
+
+    @property
+    def _chains(self) -> tuple[tuple[Provider, tuple[str, ...]], ...]:
+        flow = self._flow
+        return (flow.stage1_provider, flow.stage1_models), (flow.stage2_provider, flow.stage2_models)
+
+    def _tell_ends(self) -> None:
+        journal.tell_ends(self._metrics, self._stages.retirement, self._chains, self._now().date())
 
     async def brief(self, spec: LessonSpec) -> Brief:
         """What the request is to teach. Raises UnknownCanDoError or InvalidRequestError; never guesses a topic."""
@@ -93,6 +104,7 @@ class Pipeline:
             journal.told_disabled(self._metrics, spec.can_do_id)
             raise FeatureDisabledError("Two-stage generation is switched off here (USE_TWOSTAGE_GENERATION).")
         journal.told_enabled(spec.can_do_id)
+        self._tell_ends()
         brief = await self.brief(spec)
         if spec.model and spec.model not in self._flow.stage1_models:
             chain = ", ".join(self._flow.stage1_models)

@@ -28,7 +28,7 @@ from gateway.readability import noted
 from gateway.render import master_json
 from gateway.retirement import Retirement
 from gateway.turns import Turn, Turns
-from gateway.upstream import ContentCall, ContentResult, EnhanceCall, EnhanceResult, Upstream
+from gateway.upstream import ContentCall, ContentResult, Described, EnhanceCall, EnhanceResult, Upstream
 from lesson.items import cut
 from lesson.models import (
     Attempt,
@@ -216,13 +216,20 @@ class Run:
             async with asyncio.timeout(self._left(self._flow.margin_seconds)):
                 await self._stage1()
                 await asyncio.gather(*(section.task for section in self._sections.values()))
-                told = await versions
+                told = self._described(await versions)
         except TimeoutError:
             self._notes.append("the deadline came first: the lesson is what there was by then")
-            told = versions.result() if versions.done() and not versions.cancelled() else _NO_VERSIONS
+            done = versions.done() and not versions.cancelled()
+            told = self._described(versions.result()) if done else _NO_VERSIONS
         finally:
             await _end([versions, *self._tasks])
         return self._built(told)
+
+    def _described(self, told: Described) -> Versions:
+        """Takes in what the providers list of their models' ends: the next lesson will know it."""
+        self._stages.retirement.take_in(self._flow.stage1_provider, told.stage1_ends)
+        self._stages.retirement.take_in(self._flow.stage2_provider, told.stage2_ends)
+        return told.versions
 
     def _left(self, reserve_seconds: float) -> float:
         """Seconds to the deadline, less what is kept. A caller may only lower the one; the other shrinks with it."""
@@ -642,7 +649,7 @@ def _why(attempt: Attempt) -> str:
     return f"{attempt.model}: {attempt.outcome.value}: {attempt.reason}"
 
 
-async def _end(tasks: Sequence[asyncio.Task[None] | asyncio.Task[Versions]]) -> None:
+async def _end(tasks: Sequence[asyncio.Task[None] | asyncio.Task[Described]]) -> None:
     """Cancels what still runs and waits for its end, so that nothing outlives the run."""
     for task in tasks:
         task.cancel()

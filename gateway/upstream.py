@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 
 import grpc
 
@@ -31,6 +33,7 @@ from lesson.v1 import (
     content_service_pb2_grpc,
     enhancer_service_pb2,
     enhancer_service_pb2_grpc,
+    lesson_pb2,
 )
 from servicekit.errors import OverloadedError, read_error
 from servicekit.server import LESSON_ID_KEY, REQUEST_ID_KEY, channel_options
@@ -103,6 +106,24 @@ class EnhanceResult:
     """Why there is no answer at all; empty when there is."""
 
 
+@dataclass(frozen=True)
+class Described:
+    """What made the lesson, and when the models of each stage end as far as their provider lists it."""
+
+    versions: Versions
+    stage1_ends: Mapping[str, date] = field(default_factory=dict)
+    stage2_ends: Mapping[str, date] = field(default_factory=dict)
+
+
+def _ends(listed: Iterable[lesson_pb2.ModelEnd]) -> dict[str, date]:
+    """Without what is no date."""
+    ends: dict[str, date] = {}
+    for end in listed:
+        with contextlib.suppress(ValueError):
+            ends[end.model] = date.fromisoformat(end.date)
+    return ends
+
+
 class Upstream:
     """One long-lived channel to each stage; make it inside the running loop."""
 
@@ -128,8 +149,8 @@ class Upstream:
             return False
         return True
 
-    async def describe(self, timeout_seconds: float) -> Versions:
-        """What the stages say made the lesson; empty where one does not answer, which is no reason to make none."""
+    async def describe(self, timeout_seconds: float) -> Described:
+        """What the stages say of themselves; empty where one does not answer, which is no reason to make no lesson."""
         content, enhancer = await asyncio.gather(
             self._content.Describe(
                 content_service_pb2.ContentServiceDescribeRequest(), timeout=timeout_seconds, metadata=_metadata()
@@ -143,12 +164,13 @@ class Upstream:
             content = content_service_pb2.ContentServiceDescribeResponse()
         if isinstance(enhancer, BaseException):
             enhancer = enhancer_service_pb2.EnhancerServiceDescribeResponse()
-        return Versions(
+        versions = Versions(
             prompt_stage1=content.prompt_version,
             lesson_schema=content.schema_version,
             prompt_stage2=enhancer.prompt_version,
             annotator=enhancer.annotator_version,
         )
+        return Described(versions, _ends(content.model_ends), _ends(enhancer.model_ends))
 
     async def generate(self, call: ContentCall) -> AsyncGenerator[SectionReleased | ContentResult, None]:
         """Sections as they come, then always one ContentResult. A broken RPC keeps the sections that came."""

@@ -229,6 +229,7 @@ class ContentServiceDescribeResponse(_message.Message):
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
+    MODEL_ENDS_FIELD_NUMBER: _builtins.int
     prompt_version: _builtins.str
     """Version of its prompt."""
     schema_version: _builtins.str
@@ -237,6 +238,10 @@ class ContentServiceDescribeResponse(_message.Message):
     """openai, offline, and so on."""
     sample: _builtins.bool
     """True: what it writes is the hand-written sample of the offline model."""
+    @_builtins.property
+    def model_ends(self) -> _containers.RepeatedCompositeFieldContainer[_lesson_pb2.ModelEnd]:
+        """The end dates that the provider's own list of models tells, as far as it was asked. Empty: it tells none."""
+
     def __init__(
         self,
         *,
@@ -244,10 +249,11 @@ class ContentServiceDescribeResponse(_message.Message):
         schema_version: _builtins.str = ...,
         provider: _builtins.str = ...,
         sample: _builtins.bool = ...,
+        model_ends: _abc.Iterable[_lesson_pb2.ModelEnd] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt_version", b"prompt_version", "provider", b"provider", "sample", b"sample", "schema_version", b"schema_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_ends", b"model_ends", "prompt_version", b"prompt_version", "provider", b"provider", "sample", b"sample", "schema_version", b"schema_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -213,6 +213,7 @@ class EnhancerServiceDescribeResponse(_message.Message):
     ANNOTATOR_VERSION_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
     LANGUAGES_FIELD_NUMBER: _builtins.int
+    MODEL_ENDS_FIELD_NUMBER: _builtins.int
     prompt_version: _builtins.str
     """Version of its prompt."""
     annotator_version: _builtins.str
@@ -223,6 +224,10 @@ class EnhancerServiceDescribeResponse(_message.Message):
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The languages it can annotate, BCP-47."""
 
+    @_builtins.property
+    def model_ends(self) -> _containers.RepeatedCompositeFieldContainer[_lesson_pb2.ModelEnd]:
+        """The end dates that the provider's own list of models tells, as far as it was asked. Empty: it tells none."""
+
     def __init__(
         self,
         *,
@@ -230,10 +235,11 @@ class EnhancerServiceDescribeResponse(_message.Message):
         annotator_version: _builtins.str = ...,
         provider: _builtins.str = ...,
         languages: _abc.Iterable[_builtins.str] | None = ...,
+        model_ends: _abc.Iterable[_lesson_pb2.ModelEnd] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator_version", b"annotator_version", "languages", b"languages", "prompt_version", b"prompt_version", "provider", b"provider"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator_version", b"annotator_version", "languages", b"languages", "model_ends", b"model_ends", "prompt_version", b"prompt_version", "provider", b"provider"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

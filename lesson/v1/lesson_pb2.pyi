@@ -2126,3 +2126,29 @@ class Lesson(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__learner_level) -> _WhichOneofReturnType__learner_level | None: ...
 
 Global___Lesson: _TypeAlias = Lesson  # noqa: Y015
+
+@_typing.final
+class ModelEnd(_message.Message):
+    """A model that its provider ends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    DATE_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The provider's name for it."""
+    date: _builtins.str
+    """The day, ISO 8601 (2026-12-11)."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        date: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelEnd: _TypeAlias = ModelEnd  # noqa: Y015

@@ -142,13 +142,17 @@ class ModelClient:
     async def close(self) -> None:
         await self._openai.close()
 
-    async def model_names(self, timeout_seconds: float) -> tuple[str, ...]:
-        """The models the server says it has. Raises `openai.OpenAIError` told as ConnectionError."""
+    async def models(self, timeout_seconds: float) -> dict[str, Any]:
+        """The models that the server says it has, each with its `shutdown_date` as it stands, or None.
+
+        Raises ConnectionError when it does not answer so.
+        """
         try:
-            page = await self._openai.models.list(timeout=timeout_seconds)
-        except openai.OpenAIError as error:
-            raise ConnectionError(_one_line(str(error))) from error
-        return tuple(model.id for model in page.data)
+            async with asyncio.timeout(timeout_seconds):
+                page = await self._openai.models.list(timeout=timeout_seconds)
+        except (openai.OpenAIError, httpx2.HTTPError, TimeoutError, ValueError) as error:
+            raise ConnectionError(_one_line(str(error)) or "no answer in time") from error
+        return {model.id: (model.model_extra or {}).get("shutdown_date") for model in page.data or ()}
 
     async def complete(self, request: ModelRequest) -> Reply:
         """The whole answer in one reply."""

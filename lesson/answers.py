@@ -1,0 +1,126 @@
+"""When two answers are the same: the one function for what a learner types, and the rules of keys that stand on it.
+
+A typed answer counts after NFKC, without spaces and marks, as the kanji or as the kana (lesson-content.md, practice).
+Pure. A client does the same with the typed text alone: all that it may equal is in the master JSON's `acceptedForms`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Protocol
+
+
+class Written(Protocol):
+    """A Japanese text with its reading."""
+
+    @property
+    def kanji(self) -> str: ...
+    @property
+    def reading(self) -> str: ...
+
+
+def normalised(text: str) -> str:
+    """The text in NFKC and lower case, without spaces and marks. ー is no mark: it is a sound.
+
+    A mark between two digits is a part of the number and stays, but not the comma of thousands: 3.5 is not 35, and
+    2、3日 not 23日, while 1,200 is 1200. Of marks alone, all stay. `normalised(normalised(text)) == normalised(text)`.
+    """
+    spaceless = "".join(char for char in _even(text) if not _is_space(char))
+    kept = "".join(char for at, char in enumerate(spaceless) if not _is_mark(char) or _joins_digits(spaceless, at))
+    return unicodedata.normalize("NFC", kept or spaceless)
+
+
+def typed_form(text: str) -> str:
+    """What a typed text is compared as: normalised, katakana as hiragana, so that ぱん and サカナ count.
+
+    A typed answer is looked for among `accepted_forms`. Romaji is none of them: sakana is not accepted for 魚.
+    """
+    return normalised(text).translate(_TO_HIRAGANA)
+
+
+def choice_form(text: str) -> str:
+    """What a choice, or a side of a pair, is compared as: two of the same form cannot be told apart.
+
+    Normalised, except that a question is not the same as a statement. Scripts differ: 魚, さかな and サカナ are three.
+    """
+    return normalised(text) + ("?" if "?" in _even(text) else "")
+
+
+def accepted_forms(answers: Iterable[Written | str]) -> tuple[str, ...]:
+    """The typed forms of all the answers, each as written and, of a text, as read; each once, in order."""
+    texts = chain.from_iterable((a,) if isinstance(a, str) else (a.kanji, a.reading) for a in answers)
+    return tuple(dict.fromkeys(form for form in map(typed_form, texts) if form))
+
+
+def accepts(typed: str, forms: Iterable[str]) -> bool:
+    """Whether what was typed is one of the accepted forms."""
+    form = typed_form(typed)
+    return bool(form) and form in forms
+
+
+def order_of(pieces: Sequence[str], answer: str) -> tuple[int, ...] | None:
+    """An order of all the pieces, by index, that says the answer, spaces and marks aside; None when none does.
+
+    A piece of marks alone says nothing and comes last.
+    """
+    letters = [_letters(piece) for piece in pieces]
+    spoken = [index for index, piece in enumerate(letters) if piece]
+    order = _laid([letters[index] for index in spoken], _letters(answer))
+    if order is None:
+        return None
+    return (*(spoken[at] for at in order), *(index for index, piece in enumerate(letters) if not piece))
+
+
+# Pieces that begin alike can be laid in very many ways, of which a lesson needs none.
+_MOST_TRIED = 20_000
+
+
+def _laid(pieces: Sequence[str], whole: str) -> tuple[int, ...] | None:
+    if sorted("".join(pieces)) != sorted(whole):
+        return None
+    stack: list[tuple[tuple[int, ...], int]] = [((), 0)]
+    tried: set[frozenset[int]] = set()
+    while stack and len(tried) < _MOST_TRIED:
+        order, end = stack.pop()
+        used = frozenset(order)
+        # Of pieces that are alike the first that is free stands for them all.
+        free = {pieces[index]: index for index in reversed(range(len(pieces))) if index not in used}
+        if not free:
+            return order
+        for piece, index in free.items():
+            if whole.startswith(piece, end) and used | {index} not in tried:
+                tried.add(used | {index})
+                stack.append(((*order, index), end + len(piece)))
+    return None
+
+
+# --- characters -------------------------------------------------------------------------------------------------
+
+_TO_HIRAGANA = {code: code - 0x60 for code in (*range(0x30A1, 0x30F7), 0x30FD, 0x30FE)}
+
+
+def _even(text: str) -> str:
+    # Lower case and no fuller folding: every client has it. The wave is written with either of two characters.
+    lowered = unicodedata.normalize("NFKC", text).lower().replace("〜", "~")
+    return unicodedata.normalize("NFKC", lowered)
+
+
+def _letters(text: str) -> str:
+    return "".join(char for char in _even(text) if not _is_space(char) and not _is_mark(char))
+
+
+def _is_space(char: str) -> bool:
+    """White space, and what nobody sees."""
+    return char.isspace() or unicodedata.category(char) in ("Zs", "Zl", "Zp", "Cc", "Cf")
+
+
+def _is_mark(char: str) -> bool:
+    """Punctuation; symbols such as ○ and × are answers."""
+    return char == "~" or unicodedata.category(char).startswith("P")
+
+
+def _joins_digits(text: str, at: int) -> bool:
+    sides = text[at - 1 : at] + text[at + 1 : at + 2]
+    return text[at] != "," and len(sides) == 2 and sides.isascii() and sides.isdigit()
