@@ -33,7 +33,7 @@ from nidan.processes import (
     configured,
     is_free,
 )
-from servicekit.llm.capabilities import Provider, capabilities
+from servicekit.llm.capabilities import Provider, base_url_variable, capabilities, key_variable, preset
 
 State = Literal["ok", "warn", "fail"]
 _STYLES: Mapping[State, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
@@ -116,6 +116,11 @@ class _SettingsProbe:
         return values
 
 
+def settings_of(service: Service, environment: Mapping[str, str]) -> dict[str, Any] | str:
+    """What the service would read here, secrets masked; or what is wrong with it."""
+    return _SettingsProbe(service, environment).read()
+
+
 def _settings_finding(name: str, settings: dict[str, Any] | str) -> Finding:
     title = f"settings of {name}"
     if isinstance(settings, str):
@@ -140,35 +145,43 @@ def _model_findings(
 
 
 def key_findings(providers: Sequence[Provider], environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Key and address of the model server, where one is asked. The key itself is never told."""
-    if Provider.OPENAI not in providers:
-        yield Finding("OPENAI_API_KEY", "ok", "not needed: no stage has provider openai")
-        return
-    key = environment.get("OPENAI_API_KEY", "")
+    """Key and address of each model server that is asked over the network. No key is ever told."""
+    asked = [provider for provider in dict.fromkeys(providers) if provider not in (Provider.OFFLINE, Provider.NONE)]
+    if not asked:
+        yield Finding("keys", "ok", "none needed: no stage asks a provider")
+    for provider in asked:
+        yield _key(provider, environment)
+        yield _base_url(base_url_variable(provider), environment.get(base_url_variable(provider), ""), provider)
+
+
+def _key(provider: Provider, environment: Mapping[str, str]) -> Finding:
+    name, wanted = key_variable(provider), preset(provider).key
+    key = environment.get(name, "")
+    if not key and wanted != "yes":
+        return Finding(name, "ok", f"not set; {provider} {'needs none' if wanted == 'no' else 'may do without'}")
     if not key:
-        asked = any(environment.get(f"CANDO_AI_STAGE{stage}_PROVIDER") == Provider.OPENAI for stage in (1, 2))
-        yield Finding(
-            "OPENAI_API_KEY",
-            "fail" if asked else "warn",
-            "is not set, and the provider is openai",
-            "Set it for real lessons; sample lessons need none: nidan generate JF:349 --offline.",
+        chosen = any(environment.get(f"CANDO_AI_STAGE{stage}_PROVIDER") == provider for stage in (1, 2))
+        return Finding(
+            name,
+            "fail" if chosen else "warn",
+            f"is not set, and the provider is {provider}",
+            "Set it for real lessons; built-in lessons need none: nidan generate JF:349 --offline.",
         )
-    elif key != key.strip() or not key.isascii() or not key.isprintable():
-        yield Finding("OPENAI_API_KEY", "fail", "holds white space or odd characters", "Set it anew, without quotes.")
-    else:
-        yield Finding("OPENAI_API_KEY", "ok", "is set")
-    yield _base_url(environment.get("OPENAI_BASE_URL") or "https://api.openai.com/v1")
+    if key != key.strip() or not key.isascii() or not key.isprintable():
+        return Finding(name, "fail", "holds white space or odd characters", "Set it anew, without quotes.")
+    return Finding(name, "ok", "is set")
 
 
-def _base_url(url: str) -> Finding:
+def _base_url(name: str, given: str, provider: Provider) -> Finding:
+    url = given or preset(provider).base_url
     try:
         parts = urlsplit(url)
         shown = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
     except ValueError:
         parts, shown = urlsplit(""), ""
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return Finding("OPENAI_BASE_URL", "fail", "is no http or https address", "As https://api.openai.com/v1.")
-    return Finding("OPENAI_BASE_URL", "ok", f"{shown} (not called)")
+        return Finding(name, "fail", "is no http or https address", f"As {preset(provider).base_url}.")
+    return Finding(name, "ok", f"{shown} (not called)")
 
 
 def chain_findings(stage: int, provider: Provider, models: Sequence[str], today: date) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from servicekit.llm.capabilities import Provider
+from servicekit.llm.capabilities import Provider, key_variable, preset
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 60.0
@@ -67,12 +67,12 @@ class StartError(Exception):
 
 
 class MissingKeyError(StartError):
-    """Provider openai without OPENAI_API_KEY: names both ways on."""
+    """A provider without the key that it needs: names both ways on."""
 
-    def __init__(self) -> None:
+    def __init__(self, provider: Provider) -> None:
         super().__init__(
-            "OPENAI_API_KEY is not set. Set it for real lessons by OpenAI's models, "
-            "or add --offline for the hand-written sample lessons, which need no key and cost nothing."
+            f"{key_variable(provider)} is not set. Set it for real lessons by the models of {provider.value}, "
+            "or add --offline for the built-in lessons, which need no key and cost nothing."
         )
 
 
@@ -114,6 +114,7 @@ class Service:
         return is_serving(self.address, self.grpc_name)
 
 
+_NEED_KEYS = tuple(one for one in Provider if one is not Provider.NONE and preset(one).key == "yes")
 OFFLINE_MODEL = Service("offline_model", "", "OFFLINE_MODEL", 50080)
 CONTENT = Service("content_service", "lesson.v1.ContentService", "CONTENT", 50051, 50061, 9101)
 ENHANCER = Service("enhancer_service", "lesson.v1.EnhancerService", "ENHANCER", 50052, 50062, 9102)
@@ -134,8 +135,9 @@ class Providers:
         if offline:
             return cls(Provider.OFFLINE.value, Provider.OFFLINE.value)
         providers = cls(*(environment.get(f"CANDO_AI_{stage}_PROVIDER") or "openai" for stage in ("STAGE1", "STAGE2")))
-        if providers.uses(Provider.OPENAI) and not environment.get("OPENAI_API_KEY"):
-            raise MissingKeyError
+        for provider in _NEED_KEYS:
+            if providers.uses(provider) and not environment.get(key_variable(provider)):
+                raise MissingKeyError(provider)
         return providers
 
     def uses(self, provider: Provider) -> bool:
@@ -205,11 +207,12 @@ def _wanted(providers: Providers) -> tuple[Service, ...]:
 
 
 def _environment(base: Mapping[str, str], providers: Providers, services: tuple[Service, ...]) -> dict[str, str]:
-    """What the services inherit. All of it stays on this machine; a run without openai is not even given the key."""
+    """What the services inherit. All of it stays on this machine; no key is given to a run that does not ask for it."""
     by_name = {service.name: service for service in services}
     told = dict(base)
-    if not providers.uses(Provider.OPENAI):
-        told.pop("OPENAI_API_KEY", None)
+    for provider in Provider:
+        if not providers.uses(provider):
+            told.pop(key_variable(provider), None)
     told |= {variable: str(port) for service in services for variable, port in service.ports.items()}
     told |= {
         "BIND": LOOPBACK,

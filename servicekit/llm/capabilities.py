@@ -71,6 +71,16 @@ def preset(provider: Provider) -> Preset:
     return Preset(**_table()["providers"][provider.value])
 
 
+def key_variable(provider: Provider) -> str:
+    """The setting that holds the provider's key, and no other's."""
+    return f"{provider.value.upper()}_API_KEY"
+
+
+def base_url_variable(provider: Provider) -> str:
+    """The setting that replaces the preset's address."""
+    return f"{provider.value.upper()}_BASE_URL"
+
+
 @cache
 def capabilities(provider: Provider, model: str) -> Capabilities:
     """The model's own entry over its provider's default over the common default. Unknown models get the defaults."""

@@ -152,7 +152,7 @@ class ModelClient:
                 page = await self._openai.models.list(timeout=timeout_seconds)
         except (openai.OpenAIError, httpx2.HTTPError, TimeoutError, ValueError) as error:
             raise ConnectionError(_one_line(str(error)) or "no answer in time") from error
-        return {model.id: (model.model_extra or {}).get("shutdown_date") for model in page.data or ()}
+        return {model.id: getattr(model, "shutdown_date", None) for model in page.data or ()}
 
     async def complete(self, request: ModelRequest) -> Reply:
         """The whole answer in one reply."""

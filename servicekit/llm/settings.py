@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
-from servicekit.llm.capabilities import Provider, preset
+from servicekit.llm.capabilities import Provider, key_variable, preset
 from servicekit.llm.client import ModelClient, Observer
 from servicekit.settings import ServiceSettings, SettingsError
 
@@ -46,7 +46,7 @@ def model_client(
         return None
     key = settings.key(provider)
     if preset(provider).key == "yes" and not key:
-        name = f"{provider.value.upper()}_API_KEY"
+        name = key_variable(provider)
         raise SettingsError(
             f"{name}: is not set, and {variable} is {provider}. Set {name} to a real key, "
             f"or set {variable}=offline for the built-in lessons."
