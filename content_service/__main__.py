@@ -46,7 +46,6 @@ async def build(settings: ContentSettings) -> Service:
         longest_call_seconds=settings.ai_stage1_timeout_seconds,
         calls_limit=settings.content_calls_limit,
         limited=(f"/{FULL_NAME}/GenerateContent",),
-        log_level=settings.log_level,
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,
         close=(ends.close, client.close),

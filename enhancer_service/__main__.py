@@ -49,7 +49,6 @@ async def build(settings: EnhancerSettings, analyser: Analyser | None = None) ->
         longest_call_seconds=settings.ai_stage2_timeout_seconds,
         calls_limit=settings.enhancer_calls_limit,
         limited=(f"/{FULL_NAME}/EnhanceSection",),
-        log_level=settings.log_level,
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,
         close=(ends.close, client.close) if client else (),

@@ -55,7 +55,6 @@ async def build(
         registry=registry,
         longest_call_seconds=settings.lesson_deadline_seconds,
         calls_limit=settings.lessons_limit,
-        log_level=settings.log_level,
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,
         close=(upstream.close,),

@@ -5,12 +5,12 @@ Every Japanese string is a `Text`: with its reading, its translation where there
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from lesson.levels import Verdict
-from lesson.models import FuriganaSegment, Model, Word
+from lesson.models import FuriganaSegment, Model, PracticeKind, Word
 
 
 class Text(Model):
@@ -32,7 +32,21 @@ class Text(Model):
     notes: tuple[str, ...]
 
 
+# A client in another language must be able to do as lesson.answers.typed_form does.
+_NORMALISED = (
+    "A typed answer is right when, normalised, it is one of these. To normalise: NFKC; lower case; 〜 (wave dash) as "
+    r"~; NFKC again; without white space, control and format characters (\p{Z}, \p{Cc}, \p{Cf}); then without marks "
+    r"(\p{P} and ~), but one between two digits 0-9 stays unless it is a comma, and where marks are all there is they "
+    "stay; NFC; katakana as hiragana (U+30A1-30F6, 30FD, 30FE less 0x60; ー stays). The forms are of the answers as "
+    "written and as read in kana, so either counts; romaji does not."
+)
+AcceptedForms = Annotated[tuple[str, ...], Field(description=_NORMALISED)]
+AnswerIndex = Annotated[int | None, Field(description="The right one of `choices`; null when there are none.")]
+
+
 class Comprehension(Model):
+    """A question on the text. Without choices the answer is a good one: a typed one that differs may be right, too."""
+
     q: str
     a: str | None
     question: Text
@@ -40,6 +54,11 @@ class Comprehension(Model):
     choices: tuple[Text | str, ...]
     evidence_span: str | None
     mode: str
+    answer_index: Annotated[
+        int | None,
+        Field(description="The right one of `choices`; null when there are none, or when none is the answer."),
+    ]
+    accepted_forms: AcceptedForms
 
 
 class ReadingBody(Model):
@@ -65,6 +84,88 @@ class DialogueTurn(Model):
     speaker_id: str
     japanese: Text
     notes: str | None
+
+
+class ChoiceExercise(Model):
+    """One prompt, one right answer; of a listening the prompt is heard."""
+
+    kind: Literal[PracticeKind.CHOICE, PracticeKind.LISTENING]
+    instruction: str
+    target_refs: tuple[str, ...]
+    prompt: Text
+    choices: tuple[Text | str, ...]
+    answer: str
+    answer_index: Annotated[int, Field(description="The right one of `choices`.")]
+    accepted_forms: AcceptedForms
+
+
+class Gap(Model):
+    """A span of its sentence's `kanji`, in code points, blanked at display; with choices it is chosen, else typed."""
+
+    start: int
+    length: int
+    accepted: tuple[Text, ...]
+    choices: tuple[Text, ...]
+    answer_index: AnswerIndex
+    accepted_forms: AcceptedForms
+
+
+class GappedSentence(Model):
+    text: Text
+    """Whole, blanks filled."""
+    gaps: tuple[Gap, ...]
+
+
+class GapExercise(Model):
+    kind: Literal[PracticeKind.CLOZE, PracticeKind.DIALOGUE_GAP]
+    instruction: str
+    target_refs: tuple[str, ...]
+    sentences: tuple[GappedSentence, ...]
+
+
+class Pair(Model):
+    left: Text
+    right: Text | str
+
+
+class MatchingExercise(Model):
+    """Each pair as it belongs together: shuffle the right sides at display. No side stands twice."""
+
+    kind: Literal[PracticeKind.MATCHING]
+    instruction: str
+    target_refs: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+
+
+class OrderingExercise(Model):
+    """Pieces as shown, and every order that is right. An order is checked by its pieces joined, as if typed."""
+
+    kind: Literal[PracticeKind.ORDERING]
+    instruction: str
+    target_refs: tuple[str, ...]
+    pieces: tuple[Text, ...]
+    answers: tuple[Text, ...]
+    accepted_orders: Annotated[
+        tuple[tuple[int, ...], ...], Field(description="For each of `answers` the pieces that make it, by index.")
+    ]
+    accepted_forms: AcceptedForms
+
+
+class ProductionExercise(Model):
+    """A task with a model answer. The learner checks it against the list, whose last line is the Can-do."""
+
+    kind: Literal[PracticeKind.ROLE_PLAY, PracticeKind.WRITING, PracticeKind.FREE]
+    instruction: str
+    target_refs: tuple[str, ...]
+    task: str
+    model_answer: tuple[Text, ...]
+    checklist: tuple[str, ...]
+
+
+Exercise = Annotated[
+    ChoiceExercise | GapExercise | MatchingExercise | OrderingExercise | ProductionExercise,
+    Field(discriminator="kind"),
+]
 
 
 class Body(Model):
@@ -104,7 +205,7 @@ class Card(Model):
     comprehension: tuple[Comprehension, ...] = ()
     vocabulary: tuple[VocabularyEntry, ...] = ()
     detail: dict[str, Any] | None = None
-    """The section's own fields (grammar point, practice, plan step) with every Japanese string a Text."""
+    """The section's own fields (grammar point, plan step) with every Japanese string a Text; a practice's Exercise."""
 
 
 class Section(Model):
@@ -240,7 +341,7 @@ class MasterLesson(Model):
     metadata: Metadata
     learning_objectives: tuple[str, ...]
     ui: Ui
-    exercises: tuple[dict[str, Any], ...]
+    exercises: tuple[Exercise, ...]
     extracted_entities: Entities
     readability: Readability
     pdf: Pdf

@@ -10,20 +10,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from gateway import master
 from gateway.readability import ContentWord, Readability, level_of, readability
+from lesson.answers import accepted_forms, order_of
 from lesson.items import transform
 from lesson.models import (
     COUNTED_SECTIONS,
     Attempt,
+    ChoicePractice,
     Content,
     Dialogue,
     EnhancedSection,
     Frame,
+    GapPractice,
     GrammarPoint,
     JapaneseText,
     Lesson,
+    OrderingPractice,
     Outcome,
+    Practice,
     Reading,
     ReadingProvenance,
     SectionName,
@@ -65,7 +72,7 @@ def master_lesson(lesson: Lesson) -> master.MasterLesson:
         metadata=_metadata(lesson, plan_minutes),
         learning_objectives=(frame.objective, frame.can_do_text) if frame else (),
         ui=master.Ui(header=_header(lesson, plan_minutes), sections=cards.sections(), gallery=()),
-        exercises=tuple(_rendered(lesson, SectionName.PRACTICE)),
+        exercises=tuple(map(_EXERCISE.validate_python, _exercises(lesson))),
         extracted_entities=master.Entities(
             words=tuple(word.surface for word in frame.target_words) if frame else (),
             grammar_patterns=tuple(point.pattern for point in lesson.content.grammar),
@@ -372,7 +379,7 @@ class _Cards:
         ]  # fmt: skip
 
     def _practice(self) -> list[master.Card]:
-        rendered = _rendered(self.lesson, SectionName.PRACTICE)
+        rendered = _exercises(self.lesson)
         return [
             _card(
                 f"practice-{number}", "text", practice.kind.value.replace("_", " ").capitalize(),
@@ -450,6 +457,64 @@ def _grammar_meta(point: GrammarPoint) -> str:
     return "\n\n".join(part for part in (point.explanation, formation, notes) if part)
 
 
+_EXERCISE: TypeAdapter[master.Exercise] = TypeAdapter(master.Exercise)
+
+
+def _exercises(lesson: Lesson) -> list[dict[str, Any]]:
+    """Each practice's own fields as an Exercise has them: with all that a client needs to check an answer."""
+    rendered = _rendered(lesson, SectionName.PRACTICE)
+    return [fields | _key(plain, fields) for plain, fields in zip(lesson.content.practice, rendered, strict=True)]
+
+
+def _key(plain: Practice, fields: dict[str, Any]) -> dict[str, Any]:
+    """What is added to the fields of a practice to check an answer by."""
+    match plain:
+        case ChoicePractice():
+            index = plain.choices.index(plain.answer)
+            return {"answerIndex": index, "acceptedForms": accepted_forms([fields["choices"][index]])}
+        case GapPractice():
+            return {"sentences": [_keyed(sentence) for sentence in fields["sentences"]]}
+        case OrderingPractice():
+            orders = [order_of(plain.pieces, answer) or () for answer in plain.answers]
+            joined = ["".join(plain.pieces[at] for at in order) for order in orders]
+            return {"acceptedOrders": orders, "acceptedForms": accepted_forms([*fields["answers"], *joined])}
+        case _:
+            return {}
+
+
+def _keyed(sentence: dict[str, Any]) -> dict[str, Any]:
+    return sentence | {"gaps": [gap | _gap_key(sentence["text"], gap) for gap in sentence["gaps"]]}
+
+
+def _gap_key(sentence: master.Text, gap: dict[str, Any]) -> dict[str, Any]:
+    accepted: Sequence[master.Text] = gap["accepted"]
+    right = (choice.kanji for choice in gap["choices"] if choice.kanji in {text.kanji for text in accepted})
+    # An answer by itself may be read otherwise than in its sentence (何: なに, 何で: なん).
+    here = _read_there(sentence, gap["start"], gap["start"] + gap["length"])
+    return {
+        "answerIndex": _place(next(right, None), [choice.kanji for choice in gap["choices"]]),
+        "acceptedForms": accepted_forms([*accepted, *here]),
+    }
+
+
+def _read_there(text: master.Text, start: int, end: int) -> tuple[str, ...]:
+    """The kana over a span of the text, or nothing when the span ends inside a reading."""
+    parts, at = [], 0
+    for segment in text.furigana:
+        low, high = max(start - at, 0), min(end - at, len(segment.text))
+        at += len(segment.text)
+        if low >= high:
+            continue
+        if segment.ruby is not None and high - low < len(segment.text):
+            return ()
+        parts.append(segment.ruby or segment.text[low:high])
+    return ("".join(parts),)
+
+
+def _place(text: str | None, texts: Sequence[str]) -> int | None:
+    return texts.index(text) if text in texts else None
+
+
 def _comprehension(rendered: list[dict[str, Any]], section: Reading | Dialogue) -> tuple[master.Comprehension, ...]:
     return tuple(
         master.Comprehension(
@@ -460,6 +525,8 @@ def _comprehension(rendered: list[dict[str, Any]], section: Reading | Dialogue) 
             choices=tuple(fields["choices"]),
             evidence_span=plain.evidence,
             mode=plain.mode.value,
+            answer_index=_place(plain.answer, plain.choices),
+            accepted_forms=accepted_forms([fields["answer"]] if fields["answer"] is not None else []),
         )
         for plain, fields in zip(section.comprehension, rendered, strict=True)
     )

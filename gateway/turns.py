@@ -78,7 +78,8 @@ class Turns:
             step = self._attempts.next(refused | {step.model})
         held = self._budget.reserve(prices[step.model] or 0.0) if step is not None else None
         if step is None or held is None:
-            self.refused_by = next((scope for scope in scopes.values() if scope), None)
+            for_money = self._attempts.next(refused - dear) is not None
+            self.refused_by = next((scope for scope in scopes.values() if scope and for_money), None)
             return None
         if self._breakers.begins(step.model):
             step = replace(step, kind=AttemptKind.PROBE)

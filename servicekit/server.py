@@ -97,7 +97,6 @@ class Service:
     """Calls that it takes at once: what `limited` is held to, and what autoscaling measures its load against."""
     limited: Sequence[str] = ()
     """Full method names (/package.Service/Method) of the RPCs refused above the limit."""
-    log_level: str = "info"
     reflection: bool = False
     shutdown_delay_seconds: float = 0.0
     close: Sequence[Callable[[], Awaitable[None]]] = field(default_factory=tuple)
@@ -120,7 +119,9 @@ def start(name: str, settings_kind: type[S], build: Callable[[S], Awaitable[Serv
     """
 
     async def serve() -> None:
-        service = await build(load(settings_kind))
+        settings = load(settings_kind)
+        configure_logging(name, settings.log_level)
+        service = await build(settings)
         # What start-up made stays for ever: the collector need not walk through it, which took up to 70 ms of the loop.
         gc.collect()
         gc.freeze()
@@ -134,7 +135,6 @@ def start(name: str, settings_kind: type[S], build: Callable[[S], Awaitable[Serv
 
 async def run(service: Service) -> None:
     """Serves until SIGTERM or SIGINT, then drains and returns. Raises OSError when a port is taken."""
-    configure_logging(service.name, service.log_level)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -76,6 +76,11 @@ class ModelServer:
         self.in_flight = 0
         self.chunks_written = 0
         self.url = ""
+        self.listed: list[dict[str, Any]] = []
+        """What GET /v1/models says."""
+
+    async def models(self, _request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": self.listed})
 
     def asked(self, key: str) -> list[Call]:
         return [call for call in self.calls if call.key == key]
@@ -180,6 +185,7 @@ async def model_server() -> AsyncIterator[ModelServer]:
     server = ModelServer(bank())
     app = web.Application(client_max_size=8 * 1024 * 1024)
     app.router.add_post("/v1/chat/completions", server.chat)
+    app.router.add_get("/v1/models", server.models)
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.2, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
