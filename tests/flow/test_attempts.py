@@ -55,7 +55,7 @@ async def test_one_failing_turn_is_asked_again_alone_with_its_section_as_context
 
     first, again = model.asked("dialogue")
     assert lesson.outcome is Outcome.COMPLETE
-    wanted = [item["id"] for item in again.data["items"] if item["want"]]
+    wanted = [item["id"] for item in again.data["items"] if item.get("want", True)]
     assert len(wanted) == 1
     assert len(again.data["items"]) == len(first.data["items"])
     assert again.data["reask"] == [f"{wanted[0]}: translation: the translation is a placeholder"]

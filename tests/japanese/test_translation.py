@@ -47,6 +47,11 @@ def test_a_translation_in_the_learners_script_has_no_problem(source: str, transl
         ("I 学生 です", "en", "the translation is mostly Japanese"),
         ("Student, 学生です", "en", "the translation has too much Japanese in it"),
         ("…", "en", "the translation has no Latin letters"),
+        ("1234567890", "en", "the translation says nothing"),
+        ("1.1.2.1", "en", "the translation says nothing"),
+        ("en", "en", "the translation is a placeholder"),
+        ("en_US", "en-GB", "the translation is a placeholder"),
+        ("tea", "en", ""),
     ],
 )
 def test_a_wrong_translation_is_named(translation: str | None, language: str, problem: str) -> None:
