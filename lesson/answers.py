@@ -113,7 +113,7 @@ def _letters(text: str) -> str:
 
 def _is_space(char: str) -> bool:
     """White space, and what nobody sees."""
-    return char.isspace() or unicodedata.category(char) in ("Zs", "Zl", "Zp", "Cc", "Cf")
+    return unicodedata.category(char) in ("Zs", "Zl", "Zp", "Cc", "Cf")
 
 
 def _is_mark(char: str) -> bool:

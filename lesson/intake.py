@@ -11,10 +11,11 @@ import enum
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from lesson.answers import choice_form, order_of
 from lesson.hints import bare, fields, is_kind, is_union, without_none
 from lesson.models import (
     SECTION_TYPES,
@@ -79,6 +80,7 @@ def read_section(name: SectionName, raw: object, brief: Brief) -> SectionRead:
         return read
     shaped = _SHAPERS[name](raw, brief, read.notes)
     fitted = _Fit(read.notes).fit(SECTION_TYPES[name], shaped, name.value)
+    _mend_keys(fitted, name.value, read.notes)
     try:
         read.value = validate_section(name, fitted)
     except ValidationError as error:
@@ -222,6 +224,8 @@ def _one_practice(raw: object, path: str, notes: Notes) -> object:
         )
     if kind in (PracticeKind.CLOZE, PracticeKind.DIALOGUE_GAP):
         return _gaps(out, path, notes)
+    if kind == PracticeKind.ORDERING:
+        out = _with_answers(out, path, notes)
     if kind not in set(PracticeKind):
         notes.append(f"{path}.kind: {raw.get('kind')!r} is none of ours; read as free")
         out["kind"] = PracticeKind.FREE.value
@@ -229,6 +233,25 @@ def _one_practice(raw: object, path: str, notes: Notes) -> object:
         notes.append(f"{path}: {kind} given as running text; read as free")
         out["kind"] = PracticeKind.FREE.value
     return _renamed(out, {"content": "task"}, path, notes)
+
+
+def _with_answers(raw: dict[str, Any], path: str, notes: Notes) -> dict[str, Any]:
+    """An ordering's answers may be given as one, or piece by piece."""
+    out = dict(raw)
+    if "answer" in out and "answers" not in out:
+        out["answers"] = out.pop("answer")
+        notes.append(f"{path}.answers: read from 'answer'")
+    answers, pieces = out.get("answers"), out.get("pieces")
+    if _are_texts(answers) and _are_texts(pieces) and sorted(answers) == sorted(pieces):
+        answers = [answers]
+    if isinstance(answers, list) and any(map(_are_texts, answers)):
+        notes.append(f"{path}.answers: given piece by piece, joined")
+        out["answers"] = ["".join(answer) if _are_texts(answer) else answer for answer in answers]
+    return out
+
+
+def _are_texts(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and len(value) > 0 and all(isinstance(member, str) for member in value)
 
 
 def _gaps(raw: dict[str, Any], path: str, notes: Notes) -> object:
@@ -382,6 +405,84 @@ class _Fit:
         if isinstance(value, Mapping):
             return next((value[key] for key in _TEXT_KEYS if isinstance(value.get(key), str)), value)
         return value
+
+
+# --- keys: what can be told of an answer is mended, what cannot stays a fault ------------------------------------
+
+
+def _mend_keys(section: object, path: str, notes: Notes) -> None:
+    """Mends, in place, the keys of practice and comprehension in a section as fitted."""
+    if isinstance(section, dict):
+        section, path = section.get("comprehension"), f"{path}.comprehension"
+    for index, member in _objects(section):
+        _mend_key(member, f"{path}.{index}", notes)
+
+
+def _mend_key(raw: dict[str, Any], path: str, notes: Notes) -> None:
+    if _are_texts(raw.get("choices")):
+        _mend_answer(raw, path, notes)
+    if isinstance(raw.get("pairs"), list) and all(map(_is_pair, raw["pairs"])):
+        raw["pairs"] = _each_once(raw["pairs"], _pair_form, f"{path}.pairs", notes)
+    if _are_texts(raw.get("pieces")) and _are_texts(raw.get("answers")):
+        _mend_orders(raw, path, notes)
+    for index, sentence in _objects(raw.get("sentences")):
+        for number, gap in _objects(sentence.get("gaps")):
+            if _are_texts(gap.get("choices")) and _are_texts(gap.get("accepted")):
+                _mend_gap(gap, f"{path}.sentences.{index}.gaps.{number}", notes)
+
+
+def _mend_answer(raw: dict[str, Any], path: str, notes: Notes) -> None:
+    """The answer is spelt as its choice."""
+    choices = raw["choices"] = _each_once(raw["choices"], choice_form, f"{path}.choices", notes)
+    answer = raw.get("answer")
+    if not isinstance(answer, str) or answer in choices:
+        return
+    spelt = next((choice for choice in choices if choice_form(choice) == choice_form(answer)), None)
+    if spelt is not None:
+        notes.append(f"{path}.answer: spelt as its choice")
+        raw["answer"] = spelt
+
+
+def _mend_gap(gap: dict[str, Any], path: str, notes: Notes) -> None:
+    """The right choice is spelt as in the sentence, where the accepted answers stand."""
+    choices = gap["choices"] = _each_once(gap["choices"], choice_form, f"{path}.choices", notes)
+    spelt = {choice_form(answer): answer for answer in reversed(gap["accepted"])}
+    for index, choice in enumerate(choices):
+        right = spelt.get(choice_form(choice), choice)
+        if right != choice and choice not in gap["accepted"]:
+            notes.append(f"{path}.choices.{index}: spelt as the accepted answer")
+            choices[index] = right
+
+
+def _mend_orders(raw: dict[str, Any], path: str, notes: Notes) -> None:
+    """Answers that the pieces cannot make are left out while there is one that they make."""
+    made = [answer for answer in raw["answers"] if order_of(raw["pieces"], answer) is not None]
+    if made and len(made) < len(raw["answers"]):
+        notes.append(f"{path}.answers: {len(raw['answers']) - len(made)} not made of the pieces, left out")
+        raw["answers"] = made
+
+
+def _each_once(members: list[Any], form: Callable[[Any], object], path: str, notes: Notes) -> list[Any]:
+    kept: dict[object, Any] = {}
+    for member in members:
+        kept.setdefault(form(member), member)
+    if len(kept) < len(members):
+        notes.append(f"{path}: {len(members) - len(kept)} given twice, left out")
+    return list(kept.values())
+
+
+def _pair_form(pair: Mapping[str, str]) -> tuple[str, str]:
+    return choice_form(pair["left"]), choice_form(pair["right"])
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(value.get(side), str) for side in ("left", "right"))
+
+
+def _objects(value: object) -> list[tuple[int, dict[str, Any]]]:
+    """The objects of a list, each with its place; none when it is no list."""
+    members = value if isinstance(value, list) else []
+    return [(index, member) for index, member in enumerate(members) if isinstance(member, dict)]
 
 
 _REQUIRED = object()

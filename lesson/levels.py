@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from lesson.answers import choice_form, normalised
 from lesson.grammar import b1_notes
 from lesson.hints import fields, has_mark
 from lesson.items import cut, sentences
@@ -23,6 +24,9 @@ from lesson.models import (
     LearnerText,
     Level,
     Model,
+    OrderingPractice,
+    Practice,
+    ProductionPractice,
     Reading,
     SectionName,
     SectionValue,
@@ -141,6 +145,7 @@ CULTURE_SENTENCES = Range(1, 3)
 EXAMPLES = Range(2, 3)
 KEY_PHRASES = Range(2, 4)
 PRACTICES = Range(4, 4)
+CHECKLIST = Range(2, 4)
 PLAN_STEPS = Range(4, 6)
 EXPLANATION_WORDS = 60
 
@@ -150,7 +155,7 @@ def soft_notes(content: Content, level: Level) -> tuple[str, ...]:
     row = LEVEL_TABLE[level]
     notes = [
         note
-        for check in (_frame, _reading, _dialogue, _grammar, _culture, _counts, _languages)
+        for check in (_frame, _reading, _dialogue, _grammar, _culture, _practice, _counts, _languages)
         for note in check(content, row)
     ]
     if level is Level.B1 and content.reading is not None:
@@ -219,6 +224,8 @@ def _comprehension(path: str, questions: tuple[Comprehension, ...], text: str) -
             yield f"{at}.evidence: is no span of the text"
         if question.choices and question.answer not in question.choices:
             yield f"{at}.answer: is not among the choices"
+        if len({choice_form(choice) for choice in question.choices}) < len(question.choices):
+            yield f"{at}.choices: are not distinct"
 
 
 def _grammar(content: Content, row: LevelRow) -> Iterator[str]:
@@ -244,6 +251,30 @@ def _culture(content: Content, _row: LevelRow) -> Iterator[str]:
 def _culture_note(path: str, note: CultureNote) -> Iterator[str]:
     yield from _outside(f"{path}.body", len(note.body.split()), CULTURE_WORDS, "words")
     yield from _outside(f"{path}.japanese", len(note.japanese), CULTURE_SENTENCES, "sentences")
+
+
+def _practice(content: Content, _row: LevelRow) -> Iterator[str]:
+    can_do = content.frame.can_do_text if content.frame else ""
+    for index, practice in enumerate(content.practice):
+        yield from _one_practice(f"practice.{index}", practice, can_do)
+
+
+def _one_practice(path: str, practice: Practice, can_do: str) -> Iterator[str]:
+    if isinstance(practice, OrderingPractice):
+        shown = normalised("".join(practice.pieces))
+        if shown in {normalised(answer) for answer in practice.answers}:
+            yield f"{path}.pieces: stand in a right order already"
+    if isinstance(practice, ProductionPractice):
+        if not practice.model_answer:
+            yield f"{path}.model_answer: is missing"
+        yield from _outside(f"{path}.checklist", len(practice.checklist), CHECKLIST, "lines")
+        if practice.checklist and can_do and _ability(practice.checklist[-1]) != _ability(can_do):
+            yield f"{path}.checklist: its last line is not the Can-do"
+
+
+def _ability(can_do: str) -> str:
+    """What is said of it, whether as "I can order", "Can order" or "can order."."""
+    return normalised(can_do).removeprefix("i").removeprefix("can")
 
 
 def _counts(content: Content, _row: LevelRow) -> Iterator[str]:

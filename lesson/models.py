@@ -8,11 +8,14 @@ section; what an answer may leave out is filled in explicitly by `lesson.intake`
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, model_validator
 from pydantic.alias_generators import to_camel
+
+from lesson.answers import choice_form, order_of
 
 
 class Model(BaseModel):
@@ -263,6 +266,13 @@ class CultureNote(Model):
     question: Learner | None
 
 
+def _tell_apart(rule: str, texts: Iterable[str]) -> None:
+    """Raises ValueError with the rule when two of them differ in spelling only: nobody could choose between them."""
+    forms = [choice_form(text) for text in texts]
+    if len(set(forms)) < len(forms):
+        raise ValueError(rule)
+
+
 class ChoicePractice(Model):
     """One prompt, one right answer among distinct choices."""
 
@@ -278,8 +288,7 @@ class ChoicePractice(Model):
 
     @model_validator(mode="after")
     def _one_right_choice(self) -> ChoicePractice:
-        if len(set(self.choices)) < len(self.choices):
-            raise ValueError("choices must be distinct")
+        _tell_apart("choices must be distinct", self.choices)
         if self.answer not in self.choices:
             raise ValueError("answer must be one of the choices")
         return self
@@ -297,10 +306,11 @@ class Gap(Model):
 
     @model_validator(mode="after")
     def _one_right_choice(self) -> Gap:
-        if len(set(self.choices)) < len(self.choices):
-            raise ValueError("choices must be distinct")
-        if self.choices and len(set(self.choices) & set(self.accepted)) != 1:
-            raise ValueError("exactly one of the choices must be accepted")
+        _tell_apart("choices must be distinct", self.choices)
+        accepted = {choice_form(text) for text in self.accepted}
+        right = [choice for choice in self.choices if choice_form(choice) in accepted]
+        if self.choices and (len(right) != 1 or right[0] not in self.accepted):
+            raise ValueError("exactly one of the choices must be accepted, letter for letter")
         return self
 
 
@@ -342,8 +352,7 @@ class MatchingPractice(Model):
     @model_validator(mode="after")
     def _unique_both_sides(self) -> MatchingPractice:
         for side in ([pair.left for pair in self.pairs], [pair.right for pair in self.pairs]):
-            if len(set(side)) < len(side):
-                raise ValueError("pairs must be unique on both sides")
+            _tell_apart("pairs must be unique on both sides", side)
         return self
 
 
@@ -354,6 +363,13 @@ class OrderingPractice(Model):
     pieces: Annotated[tuple[Annotated[Text, Japanese(ItemKind.PIECE)], ...], Field(min_length=2)]
     answers: Annotated[tuple[Annotated[Text, Japanese(ItemKind.MODEL_ANSWER)], ...], Field(min_length=1)]
     """Every order that is right, as a whole sentence."""
+
+    @model_validator(mode="after")
+    def _made_of_the_pieces(self) -> OrderingPractice:
+        for index, answer in enumerate(self.answers):
+            if order_of(self.pieces, answer) is None:
+                raise ValueError(f"answer {index} is not made of all the pieces, each once")
+        return self
 
 
 class ProductionPractice(Model):

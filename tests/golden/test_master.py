@@ -45,6 +45,15 @@ def test_the_schema_refuses_a_text_that_does_not_say_where_it_came_from() -> Non
         validator().validate(master)
 
 
+@pytest.mark.parametrize(("kind", "field"), [("ordering", "acceptedForms"), ("matching", "pairs"), ("free", "task")])
+def test_the_schema_refuses_a_practice_that_cannot_be_checked(kind: str, field: str) -> None:
+    master = copy.deepcopy(golden())
+    exercise = next((one for one in master["exercises"] if one["kind"] == kind), master["exercises"][-1])
+    del exercise[field]
+    with pytest.raises(jsonschema.ValidationError):
+        validator().validate(master)
+
+
 async def test_a_partial_lesson_keeps_the_schema_too(monkeypatch: pytest.MonkeyPatch, model: ModelServer) -> None:
     down = Answer(status=500, error={"message": "down"})
     model.always |= dict.fromkeys(("frame", "reading", "dialogue", "grammar", "culture", "practice"), down)
@@ -90,8 +99,11 @@ def test_no_lesson_plan_card_is_empty() -> None:
 def test_every_answer_choice_gap_and_pair_of_practice_reaches_the_client() -> None:
     by_kind = {exercise["kind"]: exercise for exercise in golden()["exercises"]}
     assert by_kind["matching"]["pairs"][0]["left"]["kanji"]
-    assert by_kind["cloze"]["sentences"][0]["gaps"][0]["accepted"]
+    gap = by_kind["cloze"]["sentences"][0]["gaps"][0]
+    assert gap["choices"][gap["answerIndex"]]["kanji"] == gap["accepted"][0]["kanji"]
+    assert gap["acceptedForms"] == ["が"]
     assert by_kind["ordering"]["answers"]
+    assert by_kind["ordering"]["acceptedOrders"][0] == [2, 3, 0, 1]
     assert by_kind["role_play"]["modelAnswer"]
     assert by_kind["role_play"]["checklist"]
 

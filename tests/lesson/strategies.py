@@ -10,15 +10,19 @@ from typing import Any, Literal, get_args, get_origin
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from lesson.answers import choice_form
 from lesson.hints import bare, fields, is_kind, is_union, without_none
 from lesson.models import (
     SECTION_TYPES,
     ChoicePractice,
+    Comprehension,
+    ComprehensionMode,
     FuriganaSegment,
     Gap,
     GappedSentence,
     JapaneseText,
     MatchingPractice,
+    OrderingPractice,
     Pair,
     PracticeKind,
     Reading,
@@ -81,9 +85,28 @@ def _reading() -> st.SearchStrategy[Reading]:
     return st.fixed_dictionaries(plain | {"text": readable}).map(lambda kw: Reading(**kw))
 
 
+def distinct(low: int, high: int) -> st.SearchStrategy[list[str]]:
+    """Texts that a learner can tell apart."""
+    return st.lists(STRIPPED, min_size=low, max_size=high, unique_by=choice_form)
+
+
+@st.composite
+def _comprehension(draw: st.DrawFn) -> Comprehension:
+    choices = draw(distinct(0, 4))
+    forms = {choice_form(choice) for choice in choices}
+    other = st.none() | STRIPPED.filter(lambda text: choice_form(text) not in forms)
+    return Comprehension(
+        question=draw(STRIPPED),
+        choices=tuple(choices),
+        answer=draw(st.one_of(other, st.sampled_from(choices)) if choices else other),
+        evidence=draw(st.none() | STRIPPED),
+        mode=draw(st.sampled_from(ComprehensionMode)),
+    )
+
+
 @st.composite
 def _choice(draw: st.DrawFn) -> ChoicePractice:
-    choices = draw(st.lists(STRIPPED, min_size=2, max_size=4, unique=True))
+    choices = draw(distinct(2, 4))
     return ChoicePractice(
         kind=draw(st.sampled_from([PracticeKind.CHOICE, PracticeKind.LISTENING])),
         instruction=draw(STRIPPED),
@@ -102,19 +125,34 @@ def _gapped(draw: st.DrawFn) -> GappedSentence:
     word = text[start : start + length]
     if word != word.strip():
         start, length, word = 0, len(text), text
-    gap = Gap(start=start, length=length, accepted=(word,), choices=())
+    choices = draw(distinct(0, 3))
+    wrong = [choice for choice in choices if choice_form(choice) != choice_form(word)]
+    gap = Gap(start=start, length=length, accepted=(word,), choices=(*wrong, word) if wrong else ())
     return GappedSentence(text=text, gaps=(gap,))
 
 
 @st.composite
 def _matching(draw: st.DrawFn) -> MatchingPractice:
-    left = draw(st.lists(STRIPPED, min_size=2, max_size=4, unique=True))
-    right = draw(st.lists(STRIPPED, min_size=len(left), max_size=len(left), unique=True))
+    left = draw(distinct(2, 4))
+    right = draw(distinct(len(left), len(left)))
     return MatchingPractice(
         kind=PracticeKind.MATCHING,
         instruction=draw(STRIPPED),
         target_refs=(),
         pairs=tuple(Pair(left=a, right=b) for a, b in zip(left, right, strict=True)),
+    )
+
+
+@st.composite
+def _ordering(draw: st.DrawFn) -> OrderingPractice:
+    pieces = draw(st.lists(JAPANESE, min_size=2, max_size=4))
+    orders = draw(st.lists(st.permutations(pieces), min_size=1, max_size=3))
+    return OrderingPractice(
+        kind=PracticeKind.ORDERING,
+        instruction=draw(STRIPPED),
+        target_refs=(),
+        pieces=tuple(pieces),
+        answers=tuple("".join(order) for order in orders),
     )
 
 
@@ -127,9 +165,11 @@ def _japanese_text(draw: st.DrawFn) -> JapaneseText:
 
 _BY_HAND: dict[type[BaseModel], Callable[[], st.SearchStrategy[Any]]] = {
     Reading: _reading,
+    Comprehension: _comprehension,
     ChoicePractice: _choice,
     GappedSentence: _gapped,
     MatchingPractice: _matching,
+    OrderingPractice: _ordering,
     JapaneseText: _japanese_text,
     Gap: lambda: _gapped().map(lambda sentence: sentence.gaps[0]),
 }
