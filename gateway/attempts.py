@@ -103,7 +103,8 @@ class Attempts:
         self._used += 1
         self._remedy = remedy_for(outcome)
         self._retry_after = retry_after_seconds or 0.0
-        signature = frozenset((outcome.value, *faults))
+        # Of what went wrong on the way the message says no more: it may hold an id, or a time.
+        signature = frozenset((outcome.value, *(faults if self._remedy is Remedy.REASK else ())))
         # A service that is being started again says nothing about the model.
         if signature in self._seen and outcome is not AttemptOutcome.UPSTREAM:
             self._remedy = Remedy.NEXT_MODEL

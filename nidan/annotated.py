@@ -3,61 +3,103 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from lesson.models import Content, JapaneseText, Lesson
-from nidan.japanese import Lines, bracketed
+from nidan.japanese import Lines
 from nidan.plain import clean
+from nidan.ruby import Ruby, Unit, led, phrases, plain_units
+
+
+@dataclass(frozen=True)
+class View:
+    """What a reader wants to see of a lesson."""
+
+    ruby: Ruby = Ruby.BRACKETS
+    kana: bool = False
+    """A line with the whole sentence in kana."""
+    romaji: bool = False
+    translation: bool = False
+    teacher: bool = False
+    """Answers and lesson plan."""
+
+    @property
+    def has_lines_below(self) -> bool:
+        """Whether more than the sentence itself may be shown of a sentence."""
+        return self.kana or self.romaji or self.translation
+
+
+ANNOTATION = View(romaji=True, translation=True)
+"""All that there is, in a form that can be copied."""
 
 
 class Annotated:
-    """Finds each item's annotation by the item's id, its path in the content."""
+    """Finds each item's annotation by the item's id, its path in the content, and sets it as the view wants it."""
 
-    def __init__(self, lesson: Lesson) -> None:
+    def __init__(self, lesson: Lesson, view: View) -> None:
         self.content: Content = lesson.content
+        self.view = view
         self._texts = {text.id: text for section in lesson.sections for text in section.texts}
 
     def text(self, item_id: str) -> JapaneseText | None:
         """None for what is no item (a choice in the learner's language) and for an item without annotation."""
         return self._texts.get(item_id)
 
-    def bracketed(self, item_id: str, plain: str) -> str:
-        """With readings in brackets where there are any."""
+    def units(self, item_id: str, plain: str, with_ruby: bool = True) -> list[Unit]:
+        """The text with its readings where there are any."""
         text = self.text(item_id)
-        return clean(plain).strip() if text is None else bracketed(text)
+        return plain_units(clean(plain).strip()) if text is None else phrases(text, with_ruby)
 
-    def block(self, item_id: str, plain: str, style: str = "", indent: int = 2) -> Iterator[RenderableType]:
-        """The Lines, its romaji under it, its translation under that; a line for what is there and none else."""
+    def set(self, units: Sequence[Unit], style: str = "", hang: int = 0) -> Lines:
+        """The units as lines, their readings where the view has them."""
+        return Lines(units, style, hang, self.view.ruby)
+
+    def head(self, item_id: str, plain: str, style: str = "", lead: str = "") -> Lines:
+        """The Japanese by itself, behind its lead (1.) if there is one."""
+        units = self.units(item_id, plain)
+        return self.set(led(lead, units) if lead else units, style, len(lead))
+
+    def below(self, item_id: str, indent: int) -> Iterator[RenderableType]:
+        """What the view wants under the Japanese, and there is."""
         text = self.text(item_id)
-        if text is None:
-            yield indented(Lines(self.bracketed(item_id, plain), style), indent)
-        else:
-            yield from block(text, style, indent)
+        yield from below(text, self.view, indent) if text is not None else ()
+
+    def block(
+        self, item_id: str, plain: str, style: str = "", indent: int = 2, lead: str = ""
+    ) -> Iterator[RenderableType]:
+        """The Japanese and what belongs under it."""
+        yield indented(self.head(item_id, plain, style, lead), indent)
+        yield from self.below(item_id, indent + max(2, len(lead)))
 
     def blocks(self, path: str, plain: Sequence[str], indent: int = 2) -> Iterator[RenderableType]:
         """A block for each member of the list at that path."""
         for index, text in enumerate(plain):
             yield from self.block(f"{path}.{index}", text, indent=indent)
 
-    def line(self, item_id: str, plain: str) -> Iterator[RenderableType]:
-        """The Japanese and its translation, without romaji: for the answer key."""
-        text = self.text(item_id)
-        yield Lines(self.bracketed(item_id, plain))
-        if text and text.translation:
-            yield indented(Lines(text.translation.strip(), "green"))
+
+def block(text: JapaneseText, style: str = "", indent: int = 2, view: View = ANNOTATION) -> Iterator[RenderableType]:
+    """The text with its readings, and under it what the view wants and there is."""
+    yield indented(Lines(phrases(text), style, ruby=view.ruby), indent)
+    yield from below(text, view, indent + 2)
 
 
-def block(text: JapaneseText, style: str = "", indent: int = 2) -> Iterator[RenderableType]:
-    """The text with its readings, its romaji under it, its translation under that; no line for what is not there."""
-    yield indented(Lines(bracketed(text), style), indent)
-    if text.romaji.strip():
-        yield indented(Lines(text.romaji.strip(), "dim italic"), indent + 2)
-    if text.translation:
-        yield indented(Lines(text.translation.strip(), "green"), indent + 2)
+def below(text: JapaneseText, view: View, indent: int) -> Iterator[RenderableType]:
+    """Kana, where they differ from the text itself; romaji; translation. No line for what is not there."""
+    reading = text.reading.strip()
+    if view.kana and reading and reading != text.kanji.strip():
+        yield indented(Lines(reading, "dim"), indent)
+    if view.romaji and text.romaji.strip():
+        yield indented(Lines(text.romaji.strip(), "dim italic"), indent)
+    if view.translation and text.translation:
+        yield indented(translated(text.translation), indent)
+
+
+def translated(text: str) -> Lines:
+    """A translation, as such told from other text."""
+    return Lines(text.strip(), "green")
 
 
 def indented(inner: RenderableType, left: int = 2, above: int = 0) -> Padding:
@@ -72,13 +114,3 @@ def learner_text(text: str, style: str = "", indent: int = 2) -> Padding:
 def marked(mark: str, text: str, style: str = "", indent: int = 2) -> Padding:
     """A paragraph behind a mark of one cell, its lines under each other."""
     return indented(Lines(f"{mark} {text}", style, hang=2), indent)
-
-
-def numbered(number: int, lines: Sequence[RenderableType]) -> Table:
-    """The lines beside their number."""
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(width=1)
-    grid.add_column(justify="right", min_width=2)
-    grid.add_column(ratio=1)
-    grid.add_row("", Text(f"{number}."), Group(*lines))
-    return grid

@@ -52,7 +52,7 @@ nidan catalogue list --topic food
 [dim]one topic, by part of its English or Japanese name (食生活)[/]
 
 nidan catalogue list --offline
-[dim]what nidan generate ID --offline has a hand-written lesson for[/]
+[dim]what nidan generate ID --offline has a built-in lesson for[/]
 
 nidan catalogue list --json | jq -r '.ids\\[0]'
 [dim]an object an entry, each in its line[/]

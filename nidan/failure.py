@@ -45,7 +45,7 @@ class Failure:
 
 
 def of_gateway(error: RemoteError, offline: bool = False) -> Failure:
-    """What the gateway answered, or why it did not. `offline`: it was one of ours, on the hand-written samples."""
+    """What the gateway answered, or why it did not. `offline`: it was one of ours, with the built-in lessons."""
     reason = error.reason or error.status.name
     no_sample = offline and reason == "STAGE1_BAD_REQUEST"
     fields = {_OPTIONS.get(entry.field, entry.field): entry.description for entry in error.violations}
@@ -141,7 +141,10 @@ _OPTIONS = {
     "spec.timeout_seconds": "--timeout",
 }
 
-_NO_SAMPLE = "Offline there are hand-written samples only: nidan generate JF:349 --offline."
+_NO_SAMPLE = (
+    "Offline there are built-in lessons only: `nidan catalogue list --offline` names them, "
+    "nidan generate JF:349 --offline prints one."
+)
 _AGAIN = "Run the command again"
 _MODELS = "CANDO_AI_STAGE1_MODEL and CANDO_AI_STAGE1_FALLBACK_MODELS name the models; `nidan doctor` checks them."
 _SLOW = f"{_AGAIN}; if it stays so, raise AI_STAGE1_TIMEOUT_SECONDS or choose another --model."
@@ -150,7 +153,7 @@ _WORDING = "Say it in other words (--topic, --text), or choose another --model."
 _STARTING = "Look whether all services run: `nidan up` starts them, `nidan doctor` says what is wrong."
 _NEXT = {
     "TWOSTAGE_DISABLED": "Set USE_TWOSTAGE_GENERATION=true for the gateway and start it again.",
-    "UNKNOWN_CAN_DO": "Give one of those ids, or say what to teach: --topic 食生活 --level A1.",
+    "UNKNOWN_CAN_DO": "`nidan catalogue search WORDS` finds ids; or say what to teach: --topic 食生活 --level A1.",
     "INVALID_REQUEST": "Mend what is named above; `nidan generate --help` explains each.",
     "STAGES_UNAVAILABLE": _STARTING,
     "UNAVAILABLE": _STARTING,

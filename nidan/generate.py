@@ -8,7 +8,7 @@ comes up while we load.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,12 @@ from nidan.progress import Progress, message_console
 
 if TYPE_CHECKING:
     from nidan.client import Completed
+    from nidan.ruby import Ruby
 
 _PROBE_SECONDS = 0.5
 """How long a gateway that may or may not run at the default address may take to say that it serves."""
+ABOVE_FROM_COLUMNS = 60
+"""On a terminal that is narrower, furigana over the kanji would leave lines of a few words."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,32 @@ class Asked:
     address: str = ""
     as_json: bool = False
     out: Path | None = None
+    ruby: str = ""
+    kana: bool = False
+    romaji: bool = False
+    translation: bool = False
+    teacher: bool = False
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Whom to ask for lessons."""
+
+    address: str
+    check: Callable[[], None]
+    """Raises GivenUpError or StartError when it is gone; for when it did not answer."""
 
 
 def generate(asked: Asked, environment: Mapping[str, str]) -> int:
     """Makes the lesson and hands it over; the exit status. Whatever it started has ended when it returns."""
     progress = Progress(message_console())
     try:
-        with Output(asked.out) as output, progress.shown(), _gateway(asked, environment, progress) as address:
-            completed = _follow(asked, address, progress)
+        with (
+            Output(asked.out) as output,
+            progress.shown(),
+            gateway(asked.address, asked.offline, environment, progress) as asking,
+        ):
+            completed = _follow(asked, asking.address, progress)
             progress.finish()
             output.write(_told(asked, completed))
     except KeyboardInterrupt:
@@ -89,42 +110,53 @@ def _follow(asked: Asked, address: str, progress: Progress) -> Completed:
 def _told(asked: Asked, completed: Completed) -> str:
     if asked.as_json:
         return f"{completed.master_json}\n"
+    from nidan.annotated import View
     from nidan.layout import page
 
     screen = Screen.of_stdout() if asked.out is None else Screen()
-    return page(completed.lesson, screen.columns, screen.colour)
+    view = View(_ruby(asked.ruby, screen), asked.kana, asked.romaji, asked.translation, asked.teacher)
+    return page(completed.lesson, screen.columns, screen.colour, view)
+
+
+def _ruby(wanted: str, screen: Screen) -> Ruby:
+    """Above where somebody reads; in brackets where the text goes on to somewhere else, and must stay copyable."""
+    from nidan.ruby import Ruby
+
+    if wanted:
+        return Ruby(wanted)
+    return Ruby.ABOVE if screen.terminal and screen.columns >= ABOVE_FROM_COLUMNS else Ruby.BRACKETS
 
 
 # --- whom to ask ------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _gateway(asked: Asked, environment: Mapping[str, str], progress: Progress) -> Iterator[str]:
-    """The address of the gateway to ask. --offline never asks one that it did not start: that one might be paid.
+def gateway(address: str, offline: bool, environment: Mapping[str, str], progress: Progress) -> Iterator[Gateway]:
+    """The gateway to ask. --offline never asks one that it did not start: that one might be paid.
 
     Raises GivenUpError.
     """
-    named = asked.address or ("" if asked.offline else environment.get("NIDAN_ADDRESS", ""))
+    named = address or ("" if offline else environment.get("NIDAN_ADDRESS", ""))
     if named:
         _check_serving(named)
-        yield named
-    elif not asked.offline and _is_gateway(GATEWAY.address, _PROBE_SECONDS):
+        yield Gateway(named, lambda: _check_serving(named))
+    elif not offline and _is_gateway(GATEWAY.address, _PROBE_SECONDS):
         progress.doing(f"Asking the gateway at {GATEWAY.address}")
-        yield GATEWAY.address
+        yield Gateway(GATEWAY.address, lambda: _check_serving(GATEWAY.address))
     else:
-        with _own_gateway(asked, environment, progress) as address:
-            yield address
+        with _own_gateway(offline, environment, progress) as own:
+            yield own
 
 
 @contextlib.contextmanager
-def _own_gateway(asked: Asked, environment: Mapping[str, str], progress: Progress) -> Iterator[str]:
+def _own_gateway(offline: bool, environment: Mapping[str, str], progress: Progress) -> Iterator[Gateway]:
     """A trio of this command's own, gone when the block is left."""
 
     def plan() -> Plan:
-        return private_plan(environment, Providers.chosen(environment, asked.offline))
+        return private_plan(environment, Providers.chosen(environment, offline))
 
     with own_services(plan, progress) as trio:
-        yield trio.plan.gateway.address
+        yield Gateway(trio.plan.gateway.address, trio.check)
 
 
 def _check_serving(address: str) -> None:

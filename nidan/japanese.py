@@ -1,119 +1,114 @@
-"""Japanese on a terminal: furigana in brackets, and lines that break where Japanese may break."""
+"""Lines that break where Japanese may break, with furigana or without; letters for choices."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import chop_cells
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.text import Text
 
-from lesson.models import FuriganaSegment, JapaneseText
-from lesson.script import HIRAGANA, KANJI, KATAKANA
 from nidan.plain import clean
+from nidan.ruby import READING, Piece, Row, Ruby, Unit, bracketed, plain_units
 
-BLANK = "＿＿＿"
-_KANA = f"{HIRAGANA}{KATAKANA}"
-_WIDE = "\u2e80-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
-# A word of Latin letters, a blank, and kanji with their reading stay whole; all else may break anywhere.
-_UNITS = re.compile(
-    rf"{BLANK}|[{KANJI}]+(?=\[[{_KANA}])|\[[^\[\]\s]*\]|[^\s\[\]{_WIDE}]+|.",
-    re.DOTALL,
-)
-_READING = re.compile(rf"\[[{_KANA}]+\]")
 _NEVER_FIRST = frozenset("、。，．・：；？！!?,.:;」』）)】〉》]ゝゞ々ーぁぃぅぇぉっゃゅょァィゥェォッャュョ…")
 _NEVER_LAST = frozenset("「『（(【〈《[")
 
 
-def bracketed(text: JapaneseText) -> str:
-    """With each reading in brackets behind what it reads: 食[た]べ物[もの]. White space at the ends is left out."""
-    return "".join(_segment(segment) for segment in text.furigana).strip()
-
-
-def blanked(text: JapaneseText, gaps: Iterable[tuple[int, int]]) -> str:
-    """As `bracketed`, each gap (start and length in code points) a blank, numbered when there are several.
-
-    A reading that reaches into a gap is left out.
-    """
-    spans = sorted(gaps)
-    hidden = {index for start, length in spans for index in range(start, start + length)}
-    number = {start: f"({count})" if len(spans) > 1 else "" for count, (start, _) in enumerate(spans, start=1)}
-    parts: list[str] = []
-    at = 0
-    for segment in text.furigana:
-        places = range(at, at + len(segment.text))
-        at = places.stop
-        if hidden.isdisjoint(places):
-            parts.append(_segment(segment))
-            continue
-        for place, char in zip(places, segment.text, strict=True):
-            parts.append(f"{number[place]}{BLANK}" if place in number else "" if place in hidden else char)
-    return clean("".join(parts)).strip()
-
-
-def units(text: str) -> list[str]:
-    """The text cut where a line may end; joined they are the text."""
-    joined: list[str] = []
-    for unit in _UNITS.findall(text):
-        reading = unit.startswith("[") and unit != "["
-        if joined and (reading or unit[0] in _NEVER_FIRST or joined[-1][-1] in _NEVER_LAST):
+def unbroken(units: Sequence[Unit]) -> list[Unit]:
+    """The units between which a line may end: none begins with a full stop or ends with an opening quote."""
+    joined: list[Unit] = []
+    for unit in units:
+        if joined and _belongs(joined[-1][-1].text, unit[0].text):
             joined[-1] += unit
         else:
             joined.append(unit)
     return joined
 
 
-def broken(text: str, width: int, hang: int = 0) -> list[str]:
-    """The text in lines of at most so many cells; from the second on they begin with `hang` spaces."""
-    lines: list[str] = []
-    for paragraph in text.split("\n"):
-        line = ""
-        for unit in _short_enough(paragraph, max(1, width - hang)):
-            if cell_len(line + unit.rstrip()) > width:
-                if line.strip():
-                    lines.append(line.rstrip())
-                line = " " * (hang if lines else 0) + unit.lstrip()
+def _belongs(before: str, after: str) -> bool:
+    reading = after.startswith("[") and after != "["
+    return before != "\n" and after != "\n" and (reading or after[:1] in _NEVER_FIRST or before[-1:] in _NEVER_LAST)
+
+
+def broken(units: Sequence[Unit], width: int, ruby: Ruby = Ruby.BRACKETS, hang: int = 0) -> list[Row]:
+    """The text in rows of at most so many cells; from the second on they begin with `hang` spaces."""
+    margin = Row(" " * hang)
+    rows: list[Row] = []
+    row = Row()
+    for unit in _short_enough(unbroken(units), max(1, width - hang), ruby):
+        longer = row.plus(unit, ruby)
+        if unit[0].text == "\n":
+            rows.append(row.ended)
+            row = margin
+        elif longer.width > width:
+            rows += [row.ended] if row.width else []
+            row = (margin if rows else Row()).plus(_without_space_before(unit), ruby)
+        else:
+            row = longer
+    return [*rows, row.ended]
+
+
+def _short_enough(units: Sequence[Unit], width: int, ruby: Ruby) -> Iterator[Unit]:
+    """What is too long for any line comes in shorter pieces."""
+    for unit in units:
+        if unit[0].text == "\n" or Row().plus(unit, ruby).width <= width:
+            yield unit
+            continue
+        for piece in unit:
+            if Row().plus((piece,), ruby).width <= width:
+                yield (piece,)
             else:
-                line += unit
-        lines.append(line.rstrip())
-    return lines
+                told = piece.text if ruby is Ruby.NONE else bracketed([(piece,)])
+                yield from ((Piece(part),) for part in chop_cells(told, width))
 
 
-def _short_enough(paragraph: str, width: int) -> Iterator[str]:
-    for unit in units(paragraph):
-        yield from chop_cells(unit, width) if cell_len(unit) > width else [unit]
+def _without_space_before(unit: Unit) -> Unit:
+    return (Piece(unit[0].text.lstrip(), unit[0].ruby), *unit[1:])
 
 
 class Lines:
-    """A renderable of text in any language, broken where Japanese may break too; readings in brackets are dimmed."""
+    """A renderable of text in any language. With furigana above, a line that has any takes two rows."""
 
-    def __init__(self, text: str, style: str = "", hang: int = 0) -> None:
-        self._text = clean(text)
+    def __init__(self, text: str | Sequence[Unit], style: str = "", hang: int = 0, ruby: Ruby = Ruby.BRACKETS) -> None:
+        self._units = plain_units(clean(text)) if isinstance(text, str) else text
         self._style = style
         self._hang = hang
+        self._ruby = ruby
+        self._headroom = False
+
+    @property
+    def has_ruby_above(self) -> bool:
+        """Whether there is a line that takes two rows."""
+        return self._ruby is Ruby.ABOVE and any(piece.ruby for unit in self._units for piece in unit)
+
+    def with_headroom(self) -> Lines:
+        """The same, its first line in two rows whatever it holds."""
+        lines = Lines(self._units, self._style, self._hang, self._ruby)
+        lines._headroom = True
+        return lines
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in broken(self._text, options.max_width, self._hang):
-            styled = Text(line, style=self._style, no_wrap=True)
-            styled.highlight_regex(_READING, "dim")
-            yield styled
+        for number, row in enumerate(broken(self._units, options.max_width, self._ruby, self._hang)):
+            if row.over or (self._headroom and not number):
+                yield Text(row.over, style="dim", no_wrap=True)
+            base = Text(row.base, style=self._style, no_wrap=True)
+            base.highlight_regex(READING, "dim")
+            yield base
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        widest_unit = max((cell_len(unit) for unit in units(self._text)), default=0)
-        widest_line = max((cell_len(line) for line in self._text.split("\n")), default=0)
-        return Measurement(widest_unit, widest_line).with_maximum(options.max_width)
+        units = unbroken(self._units)
+        widest_unit = max((Row().plus(unit, self._ruby).width for unit in units), default=0)
+        widest_line = max(row.width for row in broken(units, options.max_width, self._ruby, self._hang))
+        return Measurement(widest_unit, max(widest_unit, widest_line)).with_maximum(options.max_width)
 
 
-def _segment(segment: FuriganaSegment) -> str:
-    return clean(f"{segment.text}[{segment.ruby}]" if segment.ruby else segment.text)
-
-
-def lettered(choices: Sequence[str]) -> Iterator[str]:
-    """a) …, b) …"""
-    for number, choice in enumerate(choices):
-        yield f"{letter(number)}) {choice}"
+def side_by_side(*cells: Lines) -> tuple[Lines, ...]:
+    """The cells of a table's row with their first lines on one base."""
+    if not any(cell.has_ruby_above for cell in cells):
+        return cells
+    return tuple(cell.with_headroom() for cell in cells)
 
 
 def letter(number: int) -> str:

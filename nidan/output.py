@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,9 @@ from types import TracebackType
 from typing import Self
 
 _PLAIN_COLUMNS = 80
+_PREFIX_CHARACTERS = 40
+_UMASK = threading.Lock()
+"""It is the process's own, and can only be read by changing it."""
 
 
 class OutputError(Exception):
@@ -25,19 +30,27 @@ class Output:
     """Where a command's one result goes. A path is tried at once, so that no lesson is paid for and then lost.
 
     A file appears, or changes, only when all of it is on the disk: it is written beside its place and renamed. Devices
-    and pipes (/dev/stdout) are written as they are. Raises OutputError.
+    and pipes (/dev/stdout) are written as they are. `reserve_bytes` of the disk are taken at once, so that a disk that
+    is too full is known before there is anything to lose. Raises OutputError.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, reserve_bytes: int = 0) -> None:
         self._path = None if path is None else path.resolve()  # a link stays a link; what it means is replaced
         self._draft: Path | None = None
         if self._path is None and sys.stdout is None:
             raise OutputError("cannot write standard output: it is closed.")
         if self._path is not None and _is_place_for_a_file(self._path):
             with _told(self._path):
-                number, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
-                os.close(number)
+                prefix = f".{self._path.name[:_PREFIX_CHARACTERS]}."
+                number, name = tempfile.mkstemp(prefix=prefix, dir=self._path.parent)
                 self._draft = Path(name)
+                try:
+                    _reserve(number, reserve_bytes)
+                except OSError:
+                    self._draft.unlink()
+                    raise
+                finally:
+                    os.close(number)
 
     def write(self, text: str) -> None:
         """Hands the text over as UTF-8: to a file once, to stdout as often as there is more of it."""
@@ -66,8 +79,9 @@ class Output:
 
     def _replace(self, draft: Path, data: bytes) -> None:
         assert self._path is not None  # noqa: S101 - a draft is always for a path
-        with draft.open("wb") as file:
+        with draft.open("r+b") as file:  # what was reserved is written over, and only the rest of it given back
             file.write(data)
+            file.truncate()
             file.flush()
             os.fsync(file.fileno())
         draft.chmod(_mode(self._path))
@@ -104,9 +118,21 @@ def _mode(path: Path) -> int:
     """Of the file that is replaced, else what the umask gives a new one."""
     if path.exists():
         return stat.S_IMODE(path.stat().st_mode)
-    umask = os.umask(0)
-    os.umask(umask)
+    with _UMASK:
+        umask = os.umask(0)
+        os.umask(umask)
     return 0o666 & ~umask
+
+
+def _reserve(number: int, size: int) -> None:
+    """Takes room on the disk for an open file; where a file system cannot, nothing is taken."""
+    if not size or not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(number, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+            raise
 
 
 @contextlib.contextmanager

@@ -31,6 +31,9 @@ from servicekit.llm.prices import TokenUsage, cost_usd
 ATTEMPT_HEADER = "X-Client-Request-Id"
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 """A lesson is some 20 KB. More than this is not an answer."""
+_MISCOUNT = 2
+_OVERHEAD = 2000
+"""A told usage above twice what was allowed, or twice the prompt and what a provider adds to it, is not believed."""
 LEAST_OUTPUT_TOKENS = 256
 """With a grant for fewer no call is made."""
 _CONNECT_SECONDS = 10.0
@@ -162,13 +165,9 @@ class ModelClient:
             return call.reply
         try:
             async with asyncio.timeout(request.timeout_seconds):
-                response = await self._openai.post(
-                    "/chat/completions",
-                    body=self._body(request),
-                    cast_to=httpx2.Response,
-                    options={"headers": {ATTEMPT_HEADER: request.attempt_id}, "timeout": self._timeout(request)},
-                )
-                call.read_whole(response.content)
+                async with self._open(request, stream=False) as response:
+                    call.answered()
+                    call.read_whole(await response.read())
         except (openai.OpenAIError, httpx2.HTTPError, TimeoutError) as error:
             call.failed(error)
         except asyncio.CancelledError:
@@ -181,6 +180,19 @@ class ModelClient:
     def stream(self, request: ModelRequest) -> ModelStream:
         """The answer piece by piece: `async with client.stream(r) as s: async for text in s: …`, then `s.reply`."""
         return ModelStream(self, request)
+
+    def _open(self, request: ModelRequest, *, stream: bool) -> Any:
+        """The answer as it comes, a block to be left: its body is read by us."""
+        body = self._body(request)
+        options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+        return self._openai.chat.completions.with_streaming_response.create(
+            model=body.pop("model"),
+            messages=body.pop("messages"),
+            extra_body=body,
+            extra_headers={ATTEMPT_HEADER: request.attempt_id},
+            timeout=self._timeout(request),
+            **options,
+        )
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
         able = capabilities(self.provider, request.model)
@@ -232,8 +244,15 @@ class ModelClient:
         """The call as a whole is bounded by asyncio; this bounds only how long a connection may take."""
         return httpx2.Timeout(request.timeout_seconds, connect=min(_CONNECT_SECONDS, request.timeout_seconds))
 
+    def _can_be(self, request: ModelRequest, usage: TokenUsage) -> bool:
+        """Whether a call can have used so much: a server that miscounts must not cost a lesson its money."""
+        output, prompt = self._output_tokens(request), request.prompt_tokens
+        return usage.output_tokens <= _MISCOUNT * output and usage.input_tokens <= _MISCOUNT * prompt + _OVERHEAD
+
     def _settle(self, call: _Call) -> None:
         reply = call.ended()
+        if reply.usage is not None and not self._can_be(call.request, reply.usage):
+            reply.usage = None
         if reply.usage is not None:
             reply.cost_usd = cost_usd(self.provider, call.request.model, reply.usage, self._now())
         if self._observe is not None:
@@ -276,7 +295,8 @@ class ModelStream:
         try:
             # A limit around each wait and none around a yield: what the reader does meanwhile is not ours to cancel.
             async with asyncio.timeout_at(min(deadline, silence)):
-                response = await self._stack.enter_async_context(self._open(request))
+                opened = self._client._open(request, stream=True)  # noqa: SLF001
+                response = await self._stack.enter_async_context(opened)
             chunks = response.iter_bytes()
             while not self._call.done:
                 async with asyncio.timeout_at(min(deadline, silence)):
@@ -289,18 +309,6 @@ class ModelStream:
             self._call.stream_ended()
         except (openai.OpenAIError, httpx2.HTTPError, TimeoutError) as error:
             self._call.failed(error)
-
-    def _open(self, request: ModelRequest) -> Any:
-        body = self._client._body(request)  # noqa: SLF001
-        return self._client._openai.chat.completions.with_streaming_response.create(  # noqa: SLF001
-            model=body.pop("model"),
-            messages=body.pop("messages"),
-            stream=True,
-            stream_options={"include_usage": True},
-            extra_body=body,
-            extra_headers={ATTEMPT_HEADER: request.attempt_id},
-            timeout=self._client._timeout(request),  # noqa: SLF001
-        )
 
 
 @dataclass
@@ -371,6 +379,10 @@ class _Call:
         self._parts.append(text)
         return [text]
 
+    def answered(self) -> None:
+        """An unstreamed answer has begun: from here on it may be paid for."""
+        self.reply.first_token_seconds = time.monotonic() - self._started
+
     def read_whole(self, body: bytes) -> None:
         """The answer of an unstreamed call."""
         try:
@@ -412,7 +424,8 @@ class _Call:
         """A transport or status error of the SDK."""
         if self._judged:
             return
-        self._judge(*_classify(error, bool(self._parts), self.request, time.monotonic() - self._started))
+        came = bool(self._parts) or self.reply.first_token_seconds is not None
+        self._judge(*_classify(error, came, self.request, time.monotonic() - self._started))
         if isinstance(error, openai.APIStatusError):
             self.reply.retry_after_seconds = retry_after_seconds(error.response.headers, self.now())
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -31,9 +36,63 @@ def test_offline_json_is_one_line_of_master_json_and_nothing_else() -> None:
 def test_a_running_gateway_gives_a_lesson_to_be_read(trio: Trio) -> None:
     done = nidan("generate", "JF:349", "--address", trio.plan.gateway.address)
     assert done.returncode == 0, done.stderr
-    for part in ("食生活", "hand-written sample lesson", "小林[こばやし]", "食[た]べ物[もの]", "Answer key"):
+    for part in ("食生活", "built-in lesson, not reviewed by a teacher", "小林[こばやし]", "食[た]べ物[もの]"):
         assert part in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
+    assert "Answer key" not in done.stdout
+    assert "--teacher shows answers and lesson plan" in done.stdout
+
+
+def test_each_option_of_the_layout_shows_what_it_says(trio: Trio) -> None:
+    options = ("--ruby", "above", "--teacher", "--translation", "--kana", "--romaji")
+    done = nidan("generate", "JF:349", *options, "--address", trio.plan.gateway.address)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.strip() == "食べ物は、 魚 が好きです。")
+    assert [line.strip() for line in lines[at - 1 : at + 4]] == [
+        "た もの  さかな す",
+        "食べ物は、 魚 が好きです。",
+        "たべものは、さかながすきです。",
+        "tabemono wa, sakana ga suki desu.",
+        "When it comes to food, I like fish.",
+    ]
+    for part in ("Lesson plan ──", "Answer key ──", "朝です。"):
+        assert part in done.stdout
+    bare = nidan("generate", "JF:349", "--ruby", "NONE", "--address", trio.plan.gateway.address)
+    assert "食べ物は、魚が好きです。" in bare.stdout
+
+
+@pytest.mark.parametrize(("columns", "above"), [(80, True), (60, True), (59, False)])
+def test_on_a_terminal_that_is_wide_enough_furigana_stand_above(trio: Trio, columns: int, above: bool) -> None:
+    shown = _on_a_terminal(columns, "generate", "JF:349", "--address", trio.plan.gateway.address)
+    assert ("食べ物は、 魚 が好きです。" in shown) is above
+    assert ("食[た]べ物[もの]は、" in shown) is not above
+
+
+def _on_a_terminal(columns: int, *arguments: str) -> str:
+    """What a terminal of that width is sent, without its escape codes."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    command = [sys.executable, "-m", "nidan", *arguments]
+    names = ("COLUMNS", "LINES")
+    given = {name: value for name, value in environment(TERM="xterm").items() if name not in names}
+    with subprocess.Popen(command, env=given, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL) as process:
+        os.close(theirs)
+        told = b""
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while data := os.read(ours, 65_536):
+                told += data
+    os.close(ours)
+    assert process.returncode == 0
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", told.decode())
+
+
+@pytest.mark.parametrize("option", [["--ruby", "none"], ["--teacher"], ["--translation"], ["--kana"], ["--romaji"]])
+def test_options_of_the_layout_are_no_options_of_the_json(option: list[str]) -> None:
+    done = nidan("generate", "JF:349", "--offline", "--json", *option)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert option[0] in done.stderr
+    assert "--json gives all of it as data" in " ".join(done.stderr.replace("│", " ").split())
 
 
 def test_the_address_may_come_from_the_environment_and_topic_and_level_reach_the_gateway(trio: Trio) -> None:
@@ -66,11 +125,13 @@ def test_every_wrong_field_of_a_request_is_named_by_its_option(trio: Trio) -> No
     assert set(failure["fields"]) == {"--topic", "--language"}
 
 
-def test_a_topic_without_a_sample_says_what_the_samples_are(trio: Trio) -> None:
+def test_a_topic_without_a_built_in_lesson_says_which_there_are(trio: Trio) -> None:
     done = nidan("generate", "--topic", "宇宙", "--level", "A1", "--address", trio.plan.gateway.address)
     assert done.returncode == 1
     assert "STAGE1_" in done.stderr
     assert "JF:349" in done.stderr
+    offline = nidan("generate", "--topic", "宇宙", "--level", "A1", "--offline")
+    assert "nidan catalogue list --offline" in offline.stderr
 
 
 def test_without_gateway_and_key_both_ways_on_are_named() -> None:
@@ -95,6 +156,7 @@ def test_a_gateway_that_was_named_and_does_not_answer_is_an_error() -> None:
         ["--topic", "食生活"],
         ["JF:349", "--level", "Z9"],
         ["JF:349", "--timeout", "0"],
+        ["JF:349", "--ruby", "below"],
         ["JF:349", "--address", "nowhere"],
         ["JF:349", "--text", "\udcff"],
         ["JF:349", "--address", "127.0.0.1:50050", "--offline"],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -15,44 +17,27 @@ from lesson.models import (
     AttemptOutcome,
     ChoicePractice,
     EnhancedSection,
-    FuriganaSegment,
     Gap,
     GappedSentence,
     GapPractice,
-    JapaneseText,
     Lesson,
+    MatchingPractice,
+    OrderingPractice,
     Outcome,
     Pair,
     PracticeKind,
-    ReadingProvenance,
+    ProductionPractice,
     SectionName,
     SectionState,
     Stage,
-    TranslationProvenance,
 )
-from nidan.exercises import shuffled
-from nidan.japanese import blanked, bracketed, broken, letter, units
-from nidan.layout import cost, page, provenance
+from nidan.annotated import View
+from nidan.exercises import mixed, shuffled
+from nidan.japanese import broken, letter
+from nidan.layout import SAMPLE_LABEL, cost, page, provenance
 from nidan.plain import clean
-
-
-def _text(*segments: tuple[str, str | None], item_id: str = "x", translation: str | None = None) -> JapaneseText:
-    return JapaneseText(
-        id=item_id,
-        kanji="".join(text for text, _ in segments),
-        reading="",
-        romaji="",
-        furigana=tuple(FuriganaSegment(text=text, ruby=ruby) for text, ruby in segments),
-        translation=translation,
-        needs_translation=True,
-        words=(),
-        reading_provenance=ReadingProvenance.MODEL,
-        translation_provenance=TranslationProvenance.MODEL if translation else TranslationProvenance.NONE,
-        reading_model="",
-        translation_model="",
-        alternatives=(),
-        notes=(),
-    )
+from nidan.ruby import Row, Ruby, bracketed, phrases, plain_units
+from tests.nidan.texts import japanese
 
 
 def _attempt(cost_usd: float | None, provider: str = "openai") -> Attempt:
@@ -73,34 +58,73 @@ def _attempt(cost_usd: float | None, provider: str = "openai") -> Attempt:
     )
 
 
+LEARNER = View()
+TEACHER = View(teacher=True, translation=True)
+
+
 @pytest.fixture(scope="module")
 def text(lesson: Lesson) -> str:
-    return page(lesson, 80, colour=False)
+    return page(lesson, 80, False, LEARNER)
+
+
+@pytest.fixture(scope="module")
+def teachers(lesson: Lesson) -> str:
+    return page(lesson, 80, False, TEACHER)
 
 
 def _part(text: str, title: str) -> str:
     return text.partition(f"\n{title} ──")[2].partition(" ──────")[0]
 
 
-def test_the_header_says_what_is_taught_and_that_it_is_a_sample(text: str) -> None:
+def test_the_header_says_what_is_taught_and_what_kind_of_lesson_it_is(text: str) -> None:
     header = text.partition("╰")[0]
     for part in (
         "食生活",
-        "JF:349 · A1 · en",
-        "hand-written sample lesson",
+        "A1 · JF:349 · polite speech · 45 min · en",
+        "built-in lesson, not reviewed by a teacher",
         "COMPLETE",
         "Tell a colleague which foods",
     ):
         assert part in header
 
 
-def test_each_sentence_of_the_reading_has_readings_romaji_and_translation(text: str) -> None:
-    lines = _part(text, "Reading").splitlines()
+def test_a_built_in_lesson_that_does_not_say_where_it_is_from_is_labelled_all_the_same(lesson: Lesson) -> None:
+    assert SAMPLE_LABEL in page(lesson.model_copy(update={"sample_note": ""}), 80, False, LEARNER)
+    ours = lesson.model_copy(update={"sample_note": "built-in lesson, reviewed by a teacher on 2026-10-01"})
+    assert "reviewed by a teacher on 2026-10-01" in page(ours, 80, False, LEARNER)
+    theirs = lesson.model_copy(update={"sample": False, "sample_note": ""})
+    assert SAMPLE_LABEL not in page(theirs, 80, False, LEARNER)
+
+
+def test_a_learner_reads_paragraphs_without_romaji_kana_or_translation(text: str) -> None:
+    reading = _part(text, "Reading")
+    assert "食[た]べ物[もの]は、魚[さかな]が好[す]きです。" in "".join(line.strip() for line in reading.splitlines())
+    assert "sakana" not in text
+    assert "I like fish" not in text
+    assert "fish" in _part(text, "Vocabulary")
+
+
+def test_each_line_that_was_asked_for_stands_under_its_sentence(lesson: Lesson) -> None:
+    everything = View(kana=True, romaji=True, translation=True)
+    lines = _part(page(lesson, 80, False, everything), "Reading").splitlines()
     at = lines.index("  食[た]べ物[もの]は、魚[さかな]が好[す]きです。")
-    assert lines[at + 1 : at + 3] == [
+    assert lines[at + 1 : at + 4] == [
+        "    たべものは、さかながすきです。",
         "    tabemono wa, sakana ga suki desu.",
         "    When it comes to food, I like fish.",
     ]
+    romaji = page(lesson, 80, False, View(romaji=True))
+    assert "tabemono wa, sakana ga suki desu." in romaji
+    assert "ときどき    ときどき    tokidoki    sometimes" in romaji
+    assert "たべものは" not in romaji
+    assert "I like fish" not in romaji
+
+
+def test_without_furigana_there_is_no_reading_but_in_the_vocabulary(lesson: Lesson) -> None:
+    text = page(lesson, 80, False, View(ruby=Ruby.NONE))
+    assert "食べ物は、魚が好きです。" in _part(text, "Reading")
+    assert "さかな" in _part(text, "Vocabulary")
+    assert "さかな" not in text.replace(_part(text, "Vocabulary"), "")
 
 
 def test_turns_of_the_dialogue_stand_beside_their_speakers_names(text: str) -> None:
@@ -110,22 +134,71 @@ def test_turns_of_the_dialogue_stand_beside_their_speakers_names(text: str) -> N
     assert "                  * ええと wins time" in dialogue
 
 
-def test_a_learner_sees_no_answer_before_the_key(text: str) -> None:
-    before, _, key = text.partition("Answer key")
-    assert "朝[あさ]です。" not in before
-    assert "朝[あさ]です。" in key
-    assert "魚[さかな]＿＿＿好[す]きです。" in before
-    assert "夜[よる]はときどき果物[くだもの]を食[た]べます。" not in before
-    assert "夜[よる]はときどき果物[くだもの]を食[た]べます。" in key
+def test_a_learner_sees_no_answer_and_no_plan_and_is_told_how_a_teacher_would(text: str, teachers: str) -> None:
+    answer, filled = "朝[あさ]です。", "夜[よる]はときどき果物[くだもの]を食[た]べます。"
+    assert answer not in text
+    assert filled not in text
+    assert "Answer key" not in text
+    assert "Lesson plan" not in text
+    assert text.splitlines()[-1] == "--teacher shows answers and lesson plan · --translation translates sentences"
+    key = _part(teachers, "Answer key") or teachers.partition("Answer key")[2]
+    assert answer in key
+    assert filled in key
+    assert "--teacher" not in teachers
 
 
-def test_the_key_to_the_pairs_agrees_with_what_is_shown(text: str, lesson: Lesson) -> None:
+def test_no_answer_is_in_what_a_learner_can_ask_for(lesson: Lesson) -> None:
+    everything = View(ruby=Ruby.NONE, kana=True, romaji=True, translation=True)
+    shown = page(lesson, 80, False, everything)
+    told = _letters(page(lesson, 80, False, replace(everything, teacher=True)).partition("Answer key")[2])
+    answers = list(_answers(lesson))
+    assert len(answers) > 10
+    for answer in answers:
+        assert _letters(answer) in told
+        # A sentence of an exercise may well be one of the reading, too.
+        assert _letters(answer) not in _letters(_part(shown, "Practice"))
+    for answer in answers[:4]:
+        assert _letters(answer) not in _letters(shown)
+
+
+def _answers(lesson: Lesson) -> Iterator[str]:
+    """All that a learner has to find without choices; the answers to questions come first."""
+    content = lesson.content
+    for section in (content.reading, content.dialogue):
+        for asked in section.comprehension if section else ():
+            if asked.answer and asked.answer not in asked.choices:
+                yield asked.answer
+    for practice in content.practice:
+        match practice:
+            case OrderingPractice():
+                yield from practice.answers
+            case GapPractice():
+                yield from (sentence.text for sentence in practice.sentences)
+            case ProductionPractice():
+                yield from practice.model_answer
+
+
+def _letters(text: str) -> str:
+    return "".join(text.split())
+
+
+def test_the_lesson_plan_is_the_teachers(teachers: str, lesson: Lesson) -> None:
+    plan = " ".join(_part(teachers, "Lesson plan").split())
+    for step in lesson.content.lesson_plan:
+        assert f"{step.minutes} min" in plan
+        assert " ".join(step.student_task.split()) in plan
+        assert " ".join((step.teacher_notes or "").split()) in plan
+
+
+def test_the_key_to_the_pairs_agrees_with_what_is_shown(teachers: str, lesson: Lesson) -> None:
     pairs = lesson.content.practice[0]
-    rows = [line.split() for line in _part(text, "Practice").partition("Practice 2")[0].splitlines()]
+    assert isinstance(pairs, MatchingPractice)
+    rows = [line.split() for line in _part(teachers, "Practice").partition("Practice 2")[0].splitlines()]
     shown = {row[2].rstrip(")"): " ".join(row[3:]) for row in rows if len(row) > 3 and row[2].endswith(")")}
-    key = text.partition("Answer key")[2].partition("Practice 1")[2].splitlines()[0].split()
+    key = teachers.partition("Answer key")[2].partition("Practice 1")[2].splitlines()[0].split()
+    assert len(key) == 2 * len(pairs.pairs)
     for number, mark in zip(key[::2], key[1::2], strict=True):
-        assert shown[mark] == pairs.pairs[int(number) - 1].right  # type: ignore[union-attr] # the first is matching
+        assert shown[mark] == pairs.pairs[int(number) - 1].right
 
 
 def test_the_closing_lines_tell_provenance_models_cost_and_time(text: str) -> None:
@@ -135,13 +208,15 @@ def test_the_closing_lines_tell_provenance_models_cost_and_time(text: str) -> No
     assert "$0.0000: offline model · " in text
 
 
-@pytest.mark.parametrize("width", [40, 57, 80, 100])
-def test_no_line_is_wider_than_the_terminal(lesson: Lesson, width: int) -> None:
-    assert max(cell_len(line) for line in page(lesson, width, colour=False).splitlines()) <= width
+@pytest.mark.parametrize("ruby", Ruby)
+@pytest.mark.parametrize("width", [40, 57, 80, 100, 120])
+def test_no_line_is_wider_than_the_terminal(lesson: Lesson, width: int, ruby: Ruby) -> None:
+    view = View(ruby, kana=True, romaji=True, translation=True, teacher=True)
+    assert max(cell_len(line) for line in page(lesson, width, False, view).splitlines()) <= min(width, 100)
 
 
 def test_colours_change_no_letter(lesson: Lesson, text: str) -> None:
-    coloured = page(lesson, 80, colour=True)
+    coloured = page(lesson, 80, True, LEARNER)
     assert "\x1b[" in coloured
     assert [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", coloured).splitlines()] == text.splitlines()
 
@@ -158,7 +233,7 @@ def test_a_partial_lesson_says_which_section_lacks_what_and_shows_what_there_is(
     )
     content = lesson.content.model_copy(update={"culture": ()})
     partial = lesson.model_copy(update={"outcome": Outcome.PARTIAL, "sections": sections, "content": content})
-    text = page(partial, 80, colour=False)
+    text = page(partial, 80, False, LEARNER)
     assert "PARTIAL" in text
     assert "dialogue is plain: 18 of 18 items lack a translation" in text
     assert "culture is missing: cut off" in text
@@ -166,9 +241,28 @@ def test_a_partial_lesson_says_which_section_lacks_what_and_shows_what_there_is(
     assert "アンナさん、今日もパンですか。" in text
 
 
+def test_a_section_without_annotations_shows_its_exercises_with_their_gaps(lesson: Lesson) -> None:
+    sections = tuple(
+        section.model_copy(update={"texts": (), "state": SectionState.PLAIN}) for section in lesson.sections
+    )
+    text = page(lesson.model_copy(update={"sections": sections}), 80, False, LEARNER)
+    assert "魚＿＿＿好きです。" in text
+    assert "魚が好きです。" not in _part(text, "Practice")
+
+
+def test_notes_on_exercises_are_for_the_teacher_and_others_for_everybody(lesson: Lesson) -> None:
+    notes = ("practice.0: the answer is 魚", "reading.comprehension.1.answer: 朝", "Its words are far too hard for A1.")
+    noted = lesson.model_copy(update={"notes": notes})
+    learners, teachers = (page(noted, 100, False, view) for view in (LEARNER, TEACHER))
+    assert "note: Its words are far too hard" in learners
+    assert learners.count("note: ") == 1
+    assert teachers.count("note: ") == 3
+
+
 def test_what_a_model_wrote_cannot_steer_the_terminal_and_is_no_markup(lesson: Lesson) -> None:
     evil = "[bold]Food[/nonsense]\x1b[2J\x07\u202e"
-    text = page(lesson.model_copy(update={"brief": lesson.brief.model_copy(update={"topic": evil})}), 80, colour=False)
+    changed = lesson.model_copy(update={"brief": lesson.brief.model_copy(update={"topic": evil})})
+    text = page(changed, 80, False, TEACHER)
     assert "[bold]Food[/nonsense][2J" in text
     assert not {"\x1b", "\x07", "\u202e"} & set(text)
 
@@ -191,12 +285,12 @@ def test_every_kind_of_practice_can_be_shown_and_answered(lesson: Lesson) -> Non
         sentences=(GappedSentence(text="魚が好きです。", gaps=(chosen, typed)),),
     )
     content = lesson.content.model_copy(update={"practice": (choice, gaps)})
-    text = _text(
+    text = japanese(
         ("魚", "さかな"), ("が", None), ("好", "す"), ("きです。", None), item_id="practice.1.sentences.0.text"
     )
     practice = lesson.sections[5].model_copy(update={"texts": (text,)})
     changed = lesson.model_copy(update={"content": content, "sections": (*lesson.sections[:5], practice)})
-    shown, _, key = page(changed, 80, colour=False).partition("Answer key")
+    shown, _, key = page(changed, 80, False, TEACHER).partition("Answer key")
     assert "(1)＿＿＿(2)＿＿＿好[す]きです。" in shown
     assert "(2) a) を   b) が" in shown
     assert "      a) fish\n      b) meat\n" in shown
@@ -205,34 +299,63 @@ def test_every_kind_of_practice_can_be_shown_and_answered(lesson: Lesson) -> Non
 
 
 def test_brackets_follow_what_they_read() -> None:
-    assert bracketed(_text(("食", "た"), ("べ", None), ("物", "もの"), ("\n", None))) == "食[た]べ物[もの]"
-
-
-def test_a_reading_that_reaches_into_a_gap_is_not_shown() -> None:
-    text = _text(("大好", "だいす"), ("きです", None))
-    assert blanked(text, [(1, 2)]) == "大＿＿＿です"
-    assert blanked(text, [(0, 2)]) == "＿＿＿きです"
+    assert bracketed(phrases(japanese(("食", "た"), ("べ", None), ("物", "もの"), ("\n", None)))) == "食[た]べ物[もの]"
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="食べ物[たもの]。、「」＿abc é-!\n ー", max_size=60), st.integers(4, 30))
 def test_breaking_lines_loses_nothing_but_white_space_and_keeps_the_width(text: str, width: int) -> None:
-    assert "".join(units(text.replace("\n", ""))) == text.replace("\n", "")
-    lines = broken(text, width)
-    assert "".join("".join(lines).split()) == "".join(text.split())
-    assert all(cell_len(line) <= width for line in lines)
+    assert bracketed(plain_units(text)) == text
+    rows = broken(plain_units(text), width)
+    assert "".join("".join(row.base for row in rows).split()) == "".join(text.split())
+    assert all(row.width <= width for row in rows)
 
 
 def test_white_space_before_a_long_word_does_not_make_its_line_too_wide() -> None:
-    assert broken(" [[[、", 5) == ["[[[、"]
+    assert broken(plain_units(" [[[、"), 5) == [Row("[[[、")]
 
 
 def test_no_line_begins_with_a_full_stop_or_parts_a_word_from_its_reading() -> None:
     text = "昼[ひる]は、よく近[ちか]くの店[みせ]で小林[こばやし]さんと「魚[さかな]」を食[た]べます。"
     for width in range(16, 60):
-        lines = broken(text, width)
+        lines = [row.base for row in broken(plain_units(text), width)]
         assert not [line for line in lines if line[0] in "。、」["]
         assert sum(line.count("小林[こばやし]") for line in lines) == 1
+
+
+def test_pieces_that_were_written_in_the_right_order_are_mixed_and_others_are_left_alone() -> None:
+    pieces = ("夜は", "ときどき", "果物を", "食べます。")
+    order = mixed(pieces, ("夜はときどき果物を食べます。",))
+    assert sorted(order) == [0, 1, 2, 3]
+    assert order != [0, 1, 2, 3]
+    assert order == mixed(pieces, ("夜は、ときどき果物を食べます",))
+    assert mixed(pieces, ("ときどき夜は果物を食べます。",)) == [0, 1, 2, 3]
+    assert mixed(("朝も", "昼も"), ("朝も昼も", "昼も朝も")) == [0, 1]
+
+
+def test_where_a_reading_is_asked_for_the_kanji_stand_alone(lesson: Lesson) -> None:
+    pairs = (Pair(left="魚", right="さかな"), Pair(left="肉", right="にく"))
+    matching = MatchingPractice(kind=PracticeKind.MATCHING, instruction="Read.", target_refs=(), pairs=pairs)
+    choice = ChoicePractice(
+        kind=PracticeKind.CHOICE,
+        instruction="How?",
+        target_refs=(),
+        prompt="魚",
+        choices=("さかな", "にく"),
+        answer="さかな",
+    )
+    texts = (
+        japanese(("魚", "さかな"), item_id="practice.0.pairs.0.left"),
+        japanese(("肉", "にく"), item_id="practice.0.pairs.1.left"),
+        japanese(("魚", "さかな"), item_id="practice.1.prompt"),
+    )
+    content = lesson.content.model_copy(update={"practice": (matching, choice)})
+    practice = lesson.sections[5].model_copy(update={"texts": texts})
+    changed = lesson.model_copy(update={"content": content, "sections": (*lesson.sections[:5], practice)})
+    shown = _part(page(changed, 80, False, View(kana=True, romaji=True)), "Practice")
+    assert "1. 魚  a) にく\n" in shown
+    assert "    魚\n      a) さかな\n" in shown
+    assert "魚[さかな]" not in shown
 
 
 def test_pairs_are_shuffled_the_same_way_every_time_and_never_left_in_order() -> None:
@@ -253,7 +376,7 @@ def test_what_is_not_known_of_the_cost_is_said() -> None:
 
 
 def test_counts_of_provenance_name_what_is_missing() -> None:
-    texts = [_text(("魚", "さかな"), translation="fish"), _text(("肉", "にく"))]
+    texts = [japanese(("魚", "さかな"), translation="fish"), japanese(("肉", "にく"))]
     assert provenance(texts) == "2 readings: model · 2 translations: 1 model, 1 missing"
     assert provenance([]) == "0 readings · 0 translations"
 
