@@ -438,8 +438,7 @@ class Run:
                 reachable = await self._reachable(attempt)
         if scope := self._money(turns):
             section.why = "; ".join(part for part in (f"the {scope}'s cost limit leaves no model", section.why) if part)
-            if not section.best:
-                await self._analyser_alone(section)
+            await self._analyser_alone(section)
         self._section_done(section, self._journal.elapsed - started)
 
     def _stage2_left(self) -> float:
@@ -466,7 +465,8 @@ class Run:
             self._journal.all_sections_fell_back(next(iter(self._fell_back.values())))
 
     async def _analyser_alone(self, section: _Section) -> None:
-        if not section.items:
+        """Readings without a model, where no attempt has brought them yet."""
+        if section.best or not section.items:
             return
         call = self._enhance_call(section, "", uuid.uuid4().hex)
         result = await self._stages.upstream.enhance(call)

@@ -138,3 +138,18 @@ async def test_when_the_attempts_are_used_up_what_stands_stays(
     assert lesson.content.lesson_plan
     assert lesson.content.dialogue
     assert "あなた" in lesson.content.dialogue.turns[0].text
+
+
+async def test_what_stands_is_not_asked_of_another_model(monkeypatch: pytest.MonkeyPatch, model: ModelServer) -> None:
+    def cut(answer: dict[str, Any]) -> None:
+        addressed(answer)
+        del answer["lessonPlan"]
+
+    # Two models are still untried, and two attempts are left: they are the others'.
+    model.script["stage1"] = [Answer(edit=cut), Answer(text="{}")]
+    async with trio(monkeypatch, model) as running:
+        lesson, _ = await running.generate()
+
+    assert [call.body["model"] for call in model.asked("stage1")] == ["gpt-5"] * 3
+    assert lesson.content.lesson_plan
+    assert ADDRESSED in lesson.notes
