@@ -477,12 +477,13 @@ def _classify(error: Exception, text_came: bool, request: ModelRequest, took: fl
 
 
 def _too_slow(text_came: bool, request: ModelRequest, took: float) -> tuple[CallOutcome, str]:
-    """Which of the three limits it was."""
-    if took >= request.timeout_seconds:
+    """Which of the three limits it was. A timer may fire a hair early: one that was not set cannot have been it."""
+    silence = request.stall_seconds if text_came else request.first_token_seconds
+    if took >= request.timeout_seconds or math.isinf(silence):
         return CallOutcome.TIMEOUT, f"no end within {request.timeout_seconds:g} s"
     if text_came:
-        return CallOutcome.STALLED, f"no more text within {request.stall_seconds:g} s"
-    return CallOutcome.FIRST_TOKEN_TIMEOUT, f"no text within {request.first_token_seconds:g} s"
+        return CallOutcome.STALLED, f"no more text within {silence:g} s"
+    return CallOutcome.FIRST_TOKEN_TIMEOUT, f"no text within {silence:g} s"
 
 
 def _body_message(error: openai.APIStatusError) -> str:

@@ -38,7 +38,7 @@ from servicekit.llm.json_scanner import (
     end_of_reasoning,
 )
 
-__all__ = ["ExtractError", "Extracted", "Section", "SectionStream", "extract", "strict_loads"]
+__all__ = ["MAX_CHARS", "ExtractError", "Extracted", "Section", "SectionStream", "extract", "strict_loads"]
 
 
 @dataclass(frozen=True)
@@ -350,6 +350,7 @@ class SectionStream:
         self._scanner = RootScanner(self._keys)
         self._pending: _Pending | None = None
         self._released: dict[str, Any] = {}
+        self._room = MAX_CHARS
         self._finished = False
 
     @property
@@ -360,11 +361,16 @@ class SectionStream:
     def feed(self, delta: str) -> list[Section]:
         """Take the next piece of text, of any length. The sections it made sure: nearly always none.
 
-        The sections do not depend on how the text is cut. Never raises for what the text holds.
+        The sections do not depend on how the text is cut. Never raises for what the text holds. Beyond MAX_CHARS
+        nothing is read any more, and `finish` refuses the whole.
         """
         if self._finished:
             raise RuntimeError("the stream has finished: a new attempt needs a new SectionStream")
-        events = self._scanner.feed(delta)
+        events = self._scanner.feed(delta[: self._room])
+        if len(delta) > self._room:
+            self._scanner.stop()
+            self._scanner.feed(delta[self._room :])
+        self._room = max(0, self._room - len(delta))
         return self._confirmed_by(events) if events else []
 
     def finish(self, finish_reason: str) -> Extracted:

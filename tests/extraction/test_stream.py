@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from servicekit.llm.extraction import ExtractError, Section, SectionStream
+from servicekit.llm.extraction import MAX_CHARS, ExtractError, Section, SectionStream
 from tests.extraction.faults import FAULTS
 from tests.extraction.lessons import KEYS, random_lesson, seeded, surrounded, written
 
@@ -177,3 +177,21 @@ def test_no_text_makes_a_stream_raise_depend_on_its_cut_or_disagree_with_its_end
     except ExtractError:
         return
     assert all(value[section.key] == section.value for section in sections)
+
+
+@pytest.mark.parametrize("size", [7, 1000, 2 * MAX_CHARS])
+def test_an_answer_larger_than_what_is_read_releases_nothing_beyond_and_is_refused(size: int) -> None:
+    text = '{"reading": "朝", "dialogue": "' + "あ" * MAX_CHARS + '", "grammar": 1}'
+    stream = SectionStream(WANTED)
+    released = [section.key for at in range(0, len(text), size) for section in stream.feed(text[at : at + size])]
+    assert released == ["reading"]
+    with pytest.raises(ExtractError, match="too_large"):
+        stream.finish("stop")
+
+
+def test_an_answer_of_just_the_size_that_is_read_is_read() -> None:
+    text = '{"reading": "朝", "dialogue": "' + "あ" * MAX_CHARS
+    text = text[: MAX_CHARS - 2] + '"}'
+    stream = SectionStream(WANTED)
+    assert [section.key for section in stream.feed(text)] == ["reading", "dialogue"]
+    assert len(stream.finish("stop").value["dialogue"]) > MAX_CHARS - 100
