@@ -12,7 +12,7 @@ JUDGES := .venv-judges
 REAL_MODEL := .venv-real-model
 CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools benchmarks
 
-.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke accuracy bank-check cost stubs golden compose lock clean
+.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke bench-reader faults soak accuracy bank-check cost stubs golden compose lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -72,6 +72,15 @@ bench: setup ## a lesson beside its own Stage 1 stream, on a paced model server 
 
 bench-smoke: setup ## the same, once and at 1/100 of the time: for CI
 	@$(BIN)/python -m benchmarks.latency --smoke
+
+bench-reader: setup ## what reading a stream costs beside its floor: at most 1.3 times (20 s)
+	@$(BIN)/python -m benchmarks.reader
+
+faults: setup ## every fault of a model at every place, one lesson each, against what is wanted; writes docs/reliability.md (3 min)
+	@$(BIN)/python -m benchmarks.faults --write
+
+soak: setup ## 500 lessons with one model call in five faulty (90 s); FULL=1: 10,000 (half an hour)
+	@$(BIN)/python -m benchmarks.soak --lessons $(if $(FULL),10000,500)
 
 accuracy: $(if $(FULL),$(ACCURACY)/.ready,setup) ## sentences read right, against floors; FULL=1: beside other analysers, into docs/accuracy.md
 	@$(if $(FULL),$(ACCURACY)/bin/python -m benchmarks.accuracy --others,$(BIN)/python -m benchmarks.accuracy --check)
