@@ -167,7 +167,7 @@ class ModelClient:
             async with asyncio.timeout(request.timeout_seconds):
                 async with self._open(request, stream=False) as response:
                     call.answered()
-                    call.read_whole(await response.read())
+                    call.read_whole(await _bounded(response))
         except (openai.OpenAIError, httpx2.HTTPError, TimeoutError) as error:
             call.failed(error)
         except asyncio.CancelledError:
@@ -386,10 +386,10 @@ class _Call:
     def read_whole(self, body: bytes) -> None:
         """The answer of an unstreamed call."""
         try:
-            payload = jiter.from_json(body)
+            payload = jiter.from_json(body) if len(body) <= MAX_ANSWER_BYTES else None
         except ValueError:
             payload = None
-        if not isinstance(payload, dict) or len(body) > MAX_ANSWER_BYTES:
+        if not isinstance(payload, dict):
             self._judge(CallOutcome.SERVER_ERROR, "the server's answer is not the API's JSON")
             return
         self._read_payload(payload, "message")
@@ -449,6 +449,16 @@ class _Call:
     def _judge(self, outcome: CallOutcome, reason: str) -> None:
         self._judged = True
         self.reply.outcome, self.reply.reason = outcome, _one_line(reason)
+
+
+async def _bounded(response: Any) -> bytes:
+    """The body, or of one that is larger than any answer just so much that it shows."""
+    body = bytearray()
+    async for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            break
+    return bytes(body)
 
 
 _BY_STATUS = {

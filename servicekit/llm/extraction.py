@@ -23,6 +23,7 @@ from servicekit.llm.json_reader import (
     MAX_CHARS,
     ODD_SPACE,
     OPEN_QUOTES,
+    TOO_LARGE,
     ExtractError,
     Parsed,
     read_value,
@@ -82,7 +83,7 @@ def extract(text: str, keys: Collection[str], finish_reason: str = "stop") -> Ex
     if finish_reason != "stop":
         raise ExtractError(finish_reason or "unfinished", "the model did not finish its answer", len(text))
     if len(text) > MAX_CHARS:
-        raise ExtractError("too_large", f"{len(text)} characters, at most {MAX_CHARS} are read", MAX_CHARS)
+        raise ExtractError("too_large", TOO_LARGE, MAX_CHARS)
     return _RootSearch(text, wanted).run()
 
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 MAX_CHARS = 400_000
+# Without the count: two answers that are both too large have the same fault, and the second is no reason to ask again.
+TOO_LARGE = f"more than the {MAX_CHARS:,} characters that are read"
 MAX_DEPTH = 32
 
 
@@ -56,7 +58,7 @@ def strict_loads(s: str) -> Any:
     `missing_comma_or_stray_quote`, `unexpected_character`, `content_after_root`, `too_deep`, `too_large`.
     """
     if len(s) > MAX_CHARS:
-        raise ExtractError("too_large", f"{len(s)} characters, at most {MAX_CHARS} are read", MAX_CHARS)
+        raise ExtractError("too_large", TOO_LARGE, MAX_CHARS)
     start = _after_space(s, 0)
     try:
         value, end = _strict_value(s, start)
