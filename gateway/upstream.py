@@ -39,8 +39,9 @@ from servicekit.errors import OverloadedError, read_error
 from servicekit.server import LESSON_ID_KEY, REQUEST_ID_KEY, channel_options
 from servicekit.telemetry import log_context
 
-_FULL_IN_A_ROW = 2
-"""So many replicas that are full are passed over at once; then the call waits."""
+_FULL_IN_A_ROW = 4
+"""So many full replicas are passed over at once; then the call waits. Other calls take turns of the round robin between
+two tries, so that three replicas need more than three."""
 
 
 @dataclass(frozen=True)
