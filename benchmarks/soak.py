@@ -82,6 +82,10 @@ class Told:
         return self.resident[-1][1] - self.resident[0][1] if self.resident else 0
 
 
+Faulty = Callable[[Call], tuple[str, Fault] | None]
+"""The name and the fault of a call; None: it is well."""
+
+
 class Luck:
     """Which call is faulty, and how: by the matrix's own list, every fault of a stage as likely as every other."""
 
@@ -107,7 +111,7 @@ class Luck:
         return name, stage1_fault(name, luck.choice(self._stage1[name]), self._whole)
 
 
-async def soak(lessons: Sequence[int], luck: Callable[[Bank], Luck], name: str) -> Told:
+async def soak(lessons: Sequence[int], luck: Callable[[Bank], Faulty], name: str) -> Told:
     """Makes the lessons of these numbers."""
     bank, analyser, told = load_bank(), Analyser.load(), Told()
     server, ledger = FaultServer(bank, luck(bank)), KeptLedger()

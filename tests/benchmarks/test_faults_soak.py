@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from functools import partial
 
 import pytest
 
@@ -62,9 +61,8 @@ def test_what_is_not_good_enough_is_said(one: Told, why: str) -> None:
     assert verdict([one]) == [why]
 
 
-async def test_a_few_lessons_without_faults_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.soak.SHARE_FAULTY", 0.0)
-    made = await soak(range(3), partial(Luck, 6, ()), "test")
+async def test_a_few_lessons_without_faults_leave_nothing_behind() -> None:
+    made = await soak(range(3), lambda _bank: lambda _call: None, "test")
     assert made.outcomes == {"COMPLETE": 3}
     assert (made.faulty, made.left, made.broken, made.not_whole) == (0, [], [], [])
     assert made.calls == made.attempts == 3 * 7
