@@ -12,21 +12,18 @@ import importlib
 import importlib.metadata
 import itertools
 import os
-import platform
 import re
 import shlex
-import shutil
 import statistics
-import subprocess
 import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks import where
 from enhancer_service.japanese.align import align
 from enhancer_service.japanese.annotate import annotate
 from enhancer_service.japanese.furigana import Segments, merge_plain, parse_brackets, to_brackets
@@ -37,10 +34,10 @@ from enhancer_service.japanese.script import hiragana, is_kana, is_ruby, plain_k
 from enhancer_service.japanese.token import Token
 from lesson.models import FuriganaSegment
 
-ROOT = Path(__file__).resolve().parent.parent
-DOCUMENT = ROOT / "docs" / "accuracy.md"
+_MEASURED = ("enhancer_service/japanese", "lesson/models.py", "tests/japanese/*.tsv", "benchmarks/accuracy.py")
+DOCUMENT = where.ROOT / "docs" / "accuracy.md"
 _SETS = ("furigana", "gold_ordinary", "gold_traps", "gold_everyday", "gold_public")
-SETS = tuple(ROOT / "tests" / "japanese" / f"{name}.tsv" for name in _SETS)
+SETS = tuple(where.ROOT / "tests" / "japanese" / f"{name}.tsv" for name in _SETS)
 FLOORS: Final = {"segments": 98.0, "reading": 98.0, "romaji letters": 98.0, "romaji words": 96.0}
 """The four measures, and the per cent of each set's sentences that ours must get right."""
 
@@ -487,28 +484,10 @@ def _place(command: str) -> list[str]:
     """What was run, of what, where and when."""
     return [
         f"- command: `{command}`",
-        f"- commit: {_commit()}",
-        f"- machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-        f"- date: {datetime.now(UTC).date()}",
+        f"- commit: {where.commit(_MEASURED)}",
+        f"- machine: {where.machine()}",
+        f"- date: {where.today()}",
     ]
-
-
-def _commit() -> str:
-    """The commit, and what of all that is measured differs from it; reading takes no lock of git's."""
-    git = shutil.which("git")
-    if git is None:
-        return "unknown (no git)"
-
-    def said(*words: str) -> str:
-        command = [git, "--no-optional-locks", "-C", str(ROOT), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
-
-    measured = ("enhancer_service/japanese", "lesson/models.py", "tests/japanese/*.tsv", "benchmarks/accuracy.py")
-    changed = {
-        str(Path(line.split()[-1]).parent) for line in said("status", "--porcelain", "--", *measured).splitlines()
-    }
-    with_changes = f" with uncommitted changes in {', '.join(sorted(changed))}" if changed else ""
-    return (said("rev-parse", "--short", "HEAD") or "unknown") + with_changes
 
 
 def written(document: str, parts: Mapping[str, Sequence[str]]) -> str:

@@ -13,10 +13,8 @@ import contextlib
 import gc
 import json
 import os
-import platform
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,10 +27,10 @@ from typing import Any
 import grpc
 import openai
 
-from benchmarks import earlier_plan
+from benchmarks import earlier_plan, where
 from benchmarks.earlier_plan import PartRun, PlanError
 from benchmarks.paced_model import DEFAULT_SCALE, EARLIER, STAGE1, Call, pace_of, positive
-from benchmarks.rig import ROOT, Rig, rig, stage1_call
+from benchmarks.rig import Rig, rig, stage1_call
 from benchmarks.timeline import Figures, Moment, Seen, Stream, TimelineError, measure, median
 from lesson.models import EnhancedSection, Lesson, Outcome, SectionName, SectionState, TranslationProvenance
 from nidan.client import (
@@ -165,7 +163,7 @@ def check_whole(outcome: Outcome, sections: Sequence[EnhancedSection]) -> None:
 def report(scale: float, runs: int, logs: Path, command: str) -> Report:
     """Measures. Raises RunError, and whatever starting, asking or the earlier plan raise."""
     # Before anything starts: the source may change while we measure, and the processes keep what they loaded.
-    commit, load_before = _commit(), os.getloadavg()[0]
+    commit, load_before = where.commit(), os.getloadavg()[0]
     # One collection of all that was imported here takes 60 ms and would fall into some run; the services keep theirs.
     gc.collect()
     gc.freeze()
@@ -176,7 +174,7 @@ def report(scale: float, runs: int, logs: Path, command: str) -> Report:
     return Report(
         command=command,
         commit=commit,
-        machine=f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        machine=where.machine(),
         scale=scale,
         load_before=load_before,
         load_after=os.getloadavg()[0],
@@ -190,22 +188,6 @@ def _numbered(number: int, served: Rig, client: LessonClient) -> LessonRun:
         return lesson_run(served, client)
     except (RunError, TimelineError) as error:
         raise RunError(f"run {number}: {error}") from error
-
-
-def _commit() -> str:
-    """The commit, and whether the source differs from it; reading takes no lock of git's."""
-    git = shutil.which("git")
-    if git is None:
-        return "unknown (no git)"
-
-    def said(*words: str) -> str:
-        command = [git, "--no-optional-locks", "-C", str(ROOT), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
-
-    services = ("gateway", "content_service", "enhancer_service", "lesson", "servicekit")
-    changed = said("status", "--porcelain", "--", *services).splitlines()
-    with_changes = f" with uncommitted changes in {', '.join(line.split()[-1] for line in changed)}" if changed else ""
-    return (said("rev-parse", "--short", "HEAD") or "unknown") + with_changes
 
 
 # --- telling ----------------------------------------------------------------------------------------------------

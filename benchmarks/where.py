@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,8 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("gateway", "content_service", "enhancer_service", "lesson", "servicekit")
 
 
-def commit() -> str:
-    """The commit, and where the services' source differs from it; reading takes no lock of git's."""
+def commit(measured: Sequence[str] = SERVICES) -> str:
+    """The commit, and which of the measured paths differ from it; reading takes no lock of git's."""
     git = shutil.which("git")
     if git is None:
         return "unknown (no git)"
@@ -23,7 +24,7 @@ def commit() -> str:
         command = [git, "--no-optional-locks", "-C", str(ROOT), *words]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
 
-    changed = said("status", "--porcelain", "--", *SERVICES).splitlines()
+    changed = said("status", "--porcelain", "--", *measured).splitlines()
     with_changes = f" with uncommitted changes in {', '.join(line.split()[-1] for line in changed)}" if changed else ""
     return (said("rev-parse", "--short", "HEAD") or "unknown") + with_changes
 
