@@ -33,7 +33,7 @@ _TAIL_LINES = 10
 # Below the ranges from which systems take the ports of outgoing connections, so that none of those comes between.
 _PRIVATE_PORTS = range(15_000, 32_000)
 
-# Becomes `python -m NAME` under a promise of the kernel's: when the parent dies, however it dies, so does the child.
+# Becomes the command under a promise of the kernel's: when the parent dies, however it dies, so does the child.
 # A program of its own and no preexec_fn, because our process has gRPC's threads and must not run code after a fork.
 _LEASHED = """
 import ctypes, os, signal, sys
@@ -43,7 +43,7 @@ except (OSError, AttributeError):
     pass
 if os.getppid() != int(sys.argv[1]):
     sys.exit(1)
-os.execv(sys.executable, [sys.executable, "-P", "-m", sys.argv[2]])
+os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 
@@ -60,6 +60,26 @@ def raise_on_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, ended)
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP that raise where they come take effect behind the block. For the main thread.
+
+    By handlers and no signal mask: a mask would be inherited, and the child would never hear of its end.
+    """
+    came: list[signal.Signals] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    raising = {number: handler for number, handler in before.items() if callable(handler)}
+    try:
+        for number in raising:
+            signal.signal(number, lambda number, _frame: came.append(signal.Signals(number)))
+        yield
+    finally:
+        for number, handler in raising.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 class StartError(Exception):
@@ -293,7 +313,9 @@ class Trio:
                     )
         atexit.register(self.stop)
         for service in self.plan.services:
-            self._running.append(self._spawn(service))
+            # Else a signal between the fork and the list would leave a process that nobody ends.
+            with _signals_held():
+                self._running.append(self._spawn(service))
 
     def wait_until_serving(self, timeout_seconds: float = START_SECONDS) -> None:
         """Returns once every service says SERVING. Raises StartError as soon as one ends, or when time is up."""
@@ -317,7 +339,6 @@ class Trio:
 
     def stop(self) -> None:
         """Ends all, last started first: SIGTERM, a grace, SIGKILL. Harmless when nothing runs."""
-        atexit.unregister(self.stop)
         try:
             self._end(self._running[-1:])
             self._end(self._running[-2::-1])  # with the gateway gone nobody calls them: they may end side by side
@@ -326,6 +347,7 @@ class Trio:
                 running.process.kill()
                 running.process.wait()
             self._running.clear()
+        atexit.unregister(self.stop)  # not before: what a third Ctrl-C leaves is ended there
 
     def _end(self, those: Sequence[_Running]) -> None:
         for running in those:
@@ -342,7 +364,8 @@ class Trio:
         log = self.log_dir / f"{service.name}.log"
         with log.open("ab") as sink:
             process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-                _command(service.name),
+                # -P: a folder named `gateway` in the user's own directory is not ours to run.
+                leashed(sys.executable, "-P", "-m", service.name),
                 env=dict(self.plan.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -363,11 +386,11 @@ def running(trio: Trio) -> Iterator[Trio]:
         trio.stop()
 
 
-def _command(module: str) -> list[str]:
-    """-P: a folder named `gateway` in the user's own directory is not ours to run."""
+def leashed(*command: str) -> list[str]:
+    """The command, so that on Linux it ends when this process does; it must be started from the main thread."""
     if platform.system() == "Linux":
-        return [sys.executable, "-I", "-S", "-c", _LEASHED, str(os.getpid()), module]
-    return [sys.executable, "-P", "-m", module]
+        return [sys.executable, "-I", "-S", "-c", _LEASHED, str(os.getpid()), *command]
+    return [*command]
 
 
 def _answers_http(port: int, path: str) -> bool:

@@ -227,6 +227,39 @@ def test_sigterm_while_the_services_start_ends_them_too() -> None:
     assert not [pid for pid in services if Path(f"/proc/{pid}").exists()]
 
 
+# The interpreter tells its tracer of every call: so the signal comes right behind the fork of the third service.
+_SIGNAL_BEHIND_THE_FORK = """
+import os, signal, sys
+from pathlib import Path
+from nidan.processes import Providers, Terminated, Trio, private_plan, raise_on_signals, running
+from tests.nidan.conftest import services_of
+
+forks = []
+
+def traced(_frame, event, called):
+    if event == "c_return" and called.__name__ == "fork_exec":
+        forks.append(called)
+        if len(forks) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+raise_on_signals()
+plan = private_plan(os.environ, Providers.chosen({}, offline=True))
+try:
+    sys.setprofile(traced)
+    with running(Trio(plan, Path(sys.argv[1]), print)):
+        print("served")
+except Terminated as ended:
+    sys.setprofile(None)
+    print(len(forks), ended.code, services_of(os.getpid()))
+"""
+
+
+def test_a_signal_between_the_start_of_a_service_and_the_note_of_it_leaves_no_service_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _SIGNAL_BEHIND_THE_FORK, str(tmp_path)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("3 143 []\n", "")
+
+
 def test_services_do_not_outlive_a_command_that_was_killed(tmp_path: Path) -> None:
     with _generating(TMPDIR=str(tmp_path)) as process:
         services = _four_services_of(process)

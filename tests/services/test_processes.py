@@ -18,6 +18,7 @@ import pytest
 
 from lesson.v1 import lesson_pb2, lesson_service_pb2_grpc
 from lesson.v1 import lesson_service_pb2 as pb
+from nidan.processes import leashed
 from servicekit.errors import read_error
 from tests.trio import FREE_PORTS
 
@@ -63,11 +64,9 @@ class Process:
 
 
 async def start(module: str, *wrapper: str, **env: str) -> Process:
+    # Of a run that is killed nothing may stay behind.
     running = await asyncio.create_subprocess_exec(
-        *wrapper,
-        sys.executable,
-        "-m",
-        module,
+        *leashed(*wrapper, sys.executable, "-m", module),
         env=os.environ | FREE_PORTS | OFFLINE | env,
         stdout=asyncio.subprocess.PIPE,
     )
