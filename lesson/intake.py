@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeGuard, get_args, get_origin
 
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from lesson.answers import choice_form, order_of
 from lesson.hints import bare, fields, is_kind, is_union, without_none
+from lesson.items import cut
 from lesson.models import (
     SECTION_TYPES,
     Brief,
@@ -41,6 +42,13 @@ from lesson.models import (
 
 MAX_FAULTS = 5
 """Faults told in one re-ask; more would cost tokens and help nobody."""
+MAX_ITEMS = 200
+MAX_JAPANESE = 1600
+MAX_WRITTEN = 12_000
+"""The most that a section may have: items, characters of Japanese in them, characters of its JSON in all.
+
+More than twice the longest of the built-in lessons. Stage 2 is paid for each character, and a lesson with every section
+at its limits still fits into a message of gRPC (4 MiB)."""
 
 _BLANK = re.compile(r"_{2,}|＿+|（\s*）|\(\s*\)|[〔［]\s*[〕］]")
 _TEXT_KEYS = ("text", "japanese", "ja", "jp", "kanji")
@@ -82,10 +90,27 @@ def read_section(name: SectionName, raw: object, brief: Brief) -> SectionRead:
     fitted = _Fit(read.notes).fit(SECTION_TYPES[name], shaped, name.value)
     _mend_keys(fitted, name.value, read.notes)
     try:
-        read.value = validate_section(name, fitted)
+        value = validate_section(name, fitted)
     except ValidationError as error:
         read.faults.extend(faults_of(name, error))
+        return read
+    read.faults.extend(_too_long(name, value))
+    if not read.faults:
+        read.value = value
     return read
+
+
+def _too_long(name: SectionName, value: SectionValue) -> Iterator[str]:
+    items = cut(name, value)
+    parts = value if isinstance(value, tuple) else (value,)
+    sizes = (
+        (len(items), MAX_ITEMS, "Japanese texts"),
+        (sum(len(item.text) for item in items), MAX_JAPANESE, "characters of Japanese"),
+        (sum(len(part.model_dump_json()) for part in parts), MAX_WRITTEN, "characters"),
+    )
+    for size, most, what in sizes:
+        if size > most:
+            yield f"{name.value}: {size:,} {what}, at most {most:,} are wanted; write a shorter one"
 
 
 def faults_of(name: SectionName, error: ValidationError) -> list[str]:

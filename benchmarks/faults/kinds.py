@@ -287,6 +287,11 @@ async def wrong_schema(line: Line, call: Call, good: Good, at: str) -> None:
         await _with(line, call, good, items={entry["id"]: entry["translation"] for entry in good.value["items"]})
 
 
+async def too_long(line: Line, call: Call, good: Good, at: str) -> None:
+    """A section of some ten times the length that is wanted, right in every other way."""
+    await _with(line, call, good, **{at: {**good.value[at], "text": "これは長い文です。" * 900}})
+
+
 async def missing_items(line: Line, call: Call, good: Good, at: str) -> None:
     """The section is left out; or the last item, unless it is the only one."""
     if call.streamed:
@@ -437,6 +442,7 @@ _BY_SECTION: Mapping[str, Callable[..., Any]] = {
     "reset": reset,
     "length": length,
     "wrong schema": wrong_schema,
+    "too long": too_long,
     "missing items": missing_items,
 }
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lesson.intake import MAX_FAULTS, derive_frame, read_section
+from lesson.intake import MAX_FAULTS, MAX_ITEMS, MAX_JAPANESE, MAX_WRITTEN, derive_frame, read_section
 from lesson.models import (
     Brief,
     Content,
@@ -228,3 +228,36 @@ def test_a_derived_frame_invents_nobody() -> None:
     frame = derive_frame(BRIEF, Content(dialogue=dialogue))
     assert [person.name for person in frame.characters] == ["店員", "客"]
     assert frame.target_words == ()
+
+
+LONG = "これは長い文です。"
+"""Nine characters, one item."""
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (LONG * 178, "1,602 characters of Japanese"),
+        ("あ。" * 201, "201 Japanese texts"),
+    ],
+)
+def test_a_section_far_longer_than_a_lesson_s_is_a_fault_that_says_how_long_it_may_be(text: str, what: str) -> None:
+    result = read_section(SectionName.READING, {"title": "", "text": text, "questions": []}, BRIEF)
+
+    assert result.value is None
+    assert [what in fault and fault.startswith("reading: ") for fault in result.faults] == [True]
+
+
+def test_what_is_written_in_the_learner_s_language_has_a_limit_too() -> None:
+    result = read_section(SectionName.CULTURE, [{"title": "Food", "body": "x" * MAX_WRITTEN}], BRIEF)
+
+    assert result.value is None
+    assert any("characters, at most 12,000" in fault for fault in result.faults)
+
+
+def test_a_section_as_long_as_it_may_be_is_read() -> None:
+    many = "これは長い文。" * MAX_ITEMS
+    long = "あ" * MAX_JAPANESE
+
+    for text in (many, long):
+        assert isinstance(read(SectionName.READING, {"title": None, "text": text, "questions": []}), Reading)
