@@ -35,7 +35,7 @@ async def build(settings: EnhancerSettings, analyser: Analyser | None = None) ->
     except OverridesError as error:
         raise SettingsError(f"OVERRIDES_FILE: {error}") from error
     ends = ListedEnds(client)
-    stage = EnhancerStage(annotator, client)
+    stage = EnhancerStage(annotator, client, settings.ai_stage2_reasoning_effort)
     servicer = EnhancerServicer(stage, provider, settings.ai_stage2_timeout_seconds, ends)
     return Service(
         name=NAME,

@@ -16,6 +16,7 @@ class EnhancerSettings(ModelServerSettings):
 
     cando_ai_stage2_provider: Provider = Provider.OPENAI
     ai_stage2_timeout_seconds: Seconds = 60.0
+    ai_stage2_reasoning_effort: Literal["none", "minimal", "low"] = "low"
     romaji_style: Literal["macron", "double", "kana"] = "macron"
     overrides_file: str = ""
     enhancer_calls_limit: Annotated[int, Field(ge=1)] = 400

@@ -87,9 +87,11 @@ class _Answers:
 class EnhancerStage:
     """Annotates by one annotator, and asks one model server, or none."""
 
-    def __init__(self, annotator: Annotator, client: ModelClient | None) -> None:
+    def __init__(self, annotator: Annotator, client: ModelClient | None, reasoning_effort: str = "low") -> None:
+        """The effort goes to models that take one."""
         self.annotator = annotator
         self._client = client
+        self._reasoning_effort = reasoning_effort
 
     async def enhance(self, request: EnhanceRequest) -> Enhanced:
         """Never raises for what a model does; the attempt says it."""
@@ -109,7 +111,33 @@ class EnhancerStage:
         assert self._client is not None  # noqa: S101 - nothing is asked without a client
         review = request.mode is EnhancementMode.REVIEW
         shown = {item.id: self.annotator.bracketed(item.text, names) for item in request.items} if review else {}
-        return await self._client.complete(_model_request(request, asked, shown, self._client))
+        return await self._client.complete(self._model_request(request, asked, shown, self._client))
+
+    def _model_request(
+        self, request: EnhanceRequest, asked: list[Item], shown: Mapping[str, str], client: ModelClient
+    ) -> ModelRequest:
+        able = capabilities(client.provider, request.model)
+        return ModelRequest(
+            model=request.model,
+            system=prompts.system_prompt(request.mode, with_shape=able.structured != "json_schema"),
+            user=prompts.user_prompt(
+                section=request.section,
+                mode=request.mode,
+                brief=request.brief,
+                frame=request.frame,
+                items=request.items,
+                shown=shown,
+                asked=frozenset(item.id for item in asked),
+                reask_reasons=request.reask_reasons,
+            ),
+            attempt_id=request.attempt_id,
+            max_output_tokens=room(request.items, asked, request.mode).of(able.reasoning_effort).output_tokens,
+            timeout_seconds=request.timeout_seconds,
+            schema=JsonSchema("annotations", prompts.answer_schema(request.mode)),
+            temperature=0.0,
+            reasoning_effort=self._reasoning_effort,
+            max_cost_usd=request.max_cost_usd,
+        )
 
     def _enhanced(self, item: Item, answer: _Answer, names: Mapping[str, str], model: str) -> EnhancedItem:
         annotation = self.annotator.annotate(item.text, names, answer.said)
@@ -172,32 +200,6 @@ def _japanese_text(item: Item, annotation: Annotation, answer: _Answer, model: s
         translation_model=model if translation else "",
         alternatives=annotation.alternatives,
         notes=(*annotation.notes, *([f"{model} is not sure of it"] if answer.unsure else [])),
-    )
-
-
-def _model_request(
-    request: EnhanceRequest, asked: list[Item], shown: Mapping[str, str], client: ModelClient
-) -> ModelRequest:
-    structured = capabilities(client.provider, request.model).structured
-    return ModelRequest(
-        model=request.model,
-        system=prompts.system_prompt(request.mode, with_shape=structured != "json_schema"),
-        user=prompts.user_prompt(
-            section=request.section,
-            mode=request.mode,
-            brief=request.brief,
-            frame=request.frame,
-            items=request.items,
-            shown=shown,
-            asked=frozenset(item.id for item in asked),
-            reask_reasons=request.reask_reasons,
-        ),
-        attempt_id=request.attempt_id,
-        max_output_tokens=room(request.items, asked, request.mode).output_tokens,
-        timeout_seconds=request.timeout_seconds,
-        schema=JsonSchema("annotations", prompts.answer_schema(request.mode)),
-        temperature=0.0,
-        max_cost_usd=request.max_cost_usd,
     )
 
 

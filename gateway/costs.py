@@ -8,7 +8,7 @@ from typing import Final
 
 from lesson.models import SectionName
 from lesson.room import Room
-from servicekit.llm.capabilities import Provider
+from servicekit.llm.capabilities import Provider, capabilities
 from servicekit.llm.prices import TokenUsage, cost_usd
 from servicekit.settings import SettingsError
 
@@ -20,12 +20,17 @@ _SECTIONS: Final = len(SectionName) - 1  # the plan has no items
 
 
 def most_usd(provider: Provider, model: str, room: Room, at: datetime) -> float | None:
-    """At list price; None when nobody prices the model."""
-    return cost_usd(provider, model, TokenUsage(room.prompt_tokens, 0, room.output_tokens, 0), at)
+    """A call of Stage 2 at list price, with what the model may think where it does; None when nobody prices it."""
+    return _usd(provider, model, room.of(capabilities(provider, model).reasoning_effort), at)
 
 
 def stage1_usd(provider: Provider, model: str, output_tokens: int, at: datetime) -> float | None:
-    return most_usd(provider, model, Room(STAGE1_PROMPT_TOKENS, output_tokens), at)
+    """The same of Stage 1, whose limit of output has the thinking in it."""
+    return _usd(provider, model, Room(STAGE1_PROMPT_TOKENS, output_tokens), at)
+
+
+def _usd(provider: Provider, model: str, room: Room, at: datetime) -> float | None:
+    return cost_usd(provider, model, TokenUsage(room.prompt_tokens, 0, room.output_tokens, 0), at)
 
 
 def sections_usd(provider: Provider, models: Sequence[str], at: datetime) -> float:

@@ -15,6 +15,9 @@ _PROMPT_A_CHARACTER: Final = 3
 _ANSWER: Final = 100
 _ANSWER_AN_ITEM: Final = {EnhancementMode.MODEL: 60, EnhancementMode.REVIEW: 40, EnhancementMode.ANALYSER: 40}
 _ANSWER_A_CHARACTER: Final = {EnhancementMode.MODEL: 6, EnhancementMode.REVIEW: 3, EnhancementMode.ANALYSER: 3}
+# What a model that reasons may think in a call before it writes, which is billed and limited as output: some four times
+# what effort `low` is estimated to take (docs/adr/0011).
+_REASONING: Final = 2000
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,13 @@ class Room:
     prompt_tokens: int
     output_tokens: int
 
+    def of(self, reasons: bool) -> Room:
+        """The same for a model that reasons, or does not."""
+        return Room(self.prompt_tokens, self.output_tokens + _REASONING) if reasons else self
+
 
 def room(items: Iterable[Item], asked: Iterable[Item], mode: EnhancementMode) -> Room:
-    """For a call that shows all of the items and asks for some of them."""
+    """For a call that shows all of the items and asks for some of them; without what a model thinks."""
     shown, wanted = [len(item.text) for item in items], [len(item.text) for item in asked]
     prompt = _PROMPT + _PROMPT_AN_ITEM * len(shown) + _PROMPT_A_CHARACTER * sum(shown)
     output = _ANSWER + _ANSWER_AN_ITEM[mode] * len(wanted) + _ANSWER_A_CHARACTER[mode] * sum(wanted)

@@ -24,7 +24,7 @@ async def test_with_the_default_limit_and_list_prices_a_lesson_is_made_by_the_fi
         lesson, _ = await running.generate()
         metrics = await running.metrics()
     assert lesson.outcome is Outcome.COMPLETE
-    assert {call.body["model"] for call in model.calls} == {"gpt-5", "gpt-4.1"}
+    assert {call.body["model"] for call in model.calls} == {"gpt-5", "gpt-6-luna"}
     (stage1,) = model.asked("stage1")
     assert 7500 < stage1.body["max_completion_tokens"] <= 8000
     assert 'nidan_budget_refusals_total{scope="lesson"} 0.0' in metrics
@@ -46,8 +46,12 @@ async def test_a_day_without_room_for_stage_1_refuses_the_lesson_before_anything
 async def test_a_model_that_does_not_fit_any_more_is_passed_over_for_a_cheaper_one(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
-    limits = {"DAILY_COST_LIMIT_USD": str(STAGE1_USD + 0.012)}
-    async with trio(monkeypatch, model, limits) as running:
+    settings = {
+        "CANDO_AI_STAGE2_MODEL": "gpt-4.1",
+        "CANDO_AI_STAGE2_FALLBACK_MODELS": "gpt-4o-mini,gpt-6-luna",
+        "DAILY_COST_LIMIT_USD": str(STAGE1_USD + 0.012),
+    }
+    async with trio(monkeypatch, model, settings) as running:
         lesson, _ = await running.generate()
     assert lesson.outcome is Outcome.COMPLETE
     stage2 = {call.body["model"] for call in model.calls if call.key != "stage1"}
@@ -108,7 +112,7 @@ async def test_a_chain_that_has_ended_whole_is_told_before_anything_is_asked(
 async def test_with_stage_2_ended_whole_the_lesson_has_the_analysers_readings(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
-    chain = {"CANDO_AI_STAGE2_FALLBACK_MODELS": "gpt-4o-mini"}
+    chain = {"CANDO_AI_STAGE2_MODEL": "gpt-4.1", "CANDO_AI_STAGE2_FALLBACK_MODELS": "gpt-4o-mini"}
     async with trio(monkeypatch, model, chain, now=lambda: FAR) as running:
         lesson, _ = await running.generate()
     assert lesson.outcome is Outcome.PARTIAL

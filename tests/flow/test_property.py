@@ -46,7 +46,10 @@ from tests.model_server import Answer, Call, ModelServer, bank, model_server
 from tests.trio import Trio, check_lesson, check_master, trio, until
 
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "25"))
-CHAINS = {Stage.STAGE1: ("gpt-5", "gpt-4o", "gpt-6.1-sol"), Stage.STAGE2: ("gpt-4.1", "gpt-4o-mini", "gpt-6-luna")}
+CHAINS = {
+    Stage.STAGE1: ("gpt-5", "gpt-4o", "gpt-6.1-sol"),
+    Stage.STAGE2: ("gpt-6-luna", "gpt-4.1", "gpt-4o-mini", "gpt-6.1-sol"),
+}
 STAGE1 = "stage1"
 # The plan has no items: Stage 2 is never asked for it.
 ASKED = tuple(name for name in SectionName if name is not SectionName.LESSON_PLAN)
@@ -418,47 +421,43 @@ def check_attempts(made: Made, lesson: Lesson) -> None:
     check_series(made, STAGE1, stage1, done=not missing)
     for section in lesson.sections:
         mine = [attempt for attempt in lesson.attempts if attempt.section is section.name]
-        series = list(_split(mine))
-        assert len(series) <= section.revision
-        assert bool(series) == (section.name in ASKED and section.state is not SectionState.MISSING)
-        for index, attempts in enumerate(series):
-            last = index == len(series) - 1
-            check_series(
-                made, section.name.value, attempts, done=section.state is SectionState.ENHANCED if last else None
-            )
+        assert bool(mine) == (section.name in ASKED and section.state is not SectionState.MISSING)
+        if mine:
+            done = section.state is SectionState.ENHANCED
+            check_series(made, section.name.value, mine, done=done, revisions=section.revision)
 
 
-def _split(attempts: Sequence[Attempt]) -> Iterator[list[Attempt]]:
-    """One list for each revision: each begins with a first attempt."""
-    starts = [index for index, attempt in enumerate(attempts) if attempt.kind is AttemptKind.FIRST]
-    for start, end in zip(starts, [*starts, len(attempts)][1:], strict=True):
-        yield list(attempts[start:end])
-
-
-def check_series(made: Made, key: str, attempts: Sequence[Attempt], *, done: bool | None) -> None:
-    """The attempts at one thing. `done`: it came to its good end; None: it was withdrawn on the way, or replaced."""
+def check_series(made: Made, key: str, attempts: Sequence[Attempt], *, done: bool, revisions: int = 1) -> None:
+    """The attempts at one thing. `done`: it came to its good end. Each revision of a section is asked for anew."""
     assert 1 <= len(attempts) <= MAX_ATTEMPTS
     chain = CHAINS[attempts[0].stage]
     check_models([attempt.model for attempt in attempts], chain)
     answered = {call.headers["X-Client-Request-Id"]: index for index, call in enumerate(made.asked(key))}
-    rules = Attempts(chain)
+    rules, anew = Attempts(chain), 0
     for attempt, following in zip(attempts, [*attempts[1:], None], strict=True):
+        going_on = deepcopy(rules).next()
+        if going_on is None or (attempt.model, attempt.kind) != (going_on.model, going_on.kind):
+            rules.anew()
+            anew += 1
         step = rules.next()
         assert step is not None
         assert (attempt.model, attempt.kind) == (step.model, step.kind)
-        if attempt.outcome is AttemptOutcome.CANCELLED:
-            assert done is None
-            return
-        fault = made.plan[key].of(answered[attempt.id])
-        # A healthy model's answer is right: nothing is asked after it.
-        assert (attempt.outcome is AttemptOutcome.OK) or fault.kind != "good"
-        if following is not None:
-            assert attempt.outcome is not AttemptOutcome.OK
+        rules.begun()
+        if attempt.outcome is not AttemptOutcome.CANCELLED:
+            fault = made.plan[key].of(answered[attempt.id])
+            # A healthy model's answer is right: nothing is asked after it.
+            assert (attempt.outcome is AttemptOutcome.OK) or fault.kind != "good"
+        if following is None:
+            assert attempt.outcome is not AttemptOutcome.CANCELLED
+        elif attempt.outcome in (AttemptOutcome.OK, AttemptOutcome.CANCELLED):
+            rules.anew()
+            anew += 1
+        else:
             asked = made.asked(key)
             told = asked[answered[following.id]].data.get("reask", ()) if following.id in answered else ()
             rules.ended(attempt.outcome, told)
-    if done is not None:
-        check_end(attempts, chain, done=done)
+    assert anew < revisions
+    check_end(attempts, chain, done=done)
 
 
 def check_end(attempts: Sequence[Attempt], chain: Sequence[str], *, done: bool) -> None:

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from gateway.breaker import FAILURES_TO_OPEN, LONGEST_OPEN_SECONDS, OPEN_SECONDS, Breakers
 from gateway.budget import Budget, DayBudget
-from gateway.costs import check_limit, sections_usd, stage1_usd
+from gateway.costs import check_limit, most_usd, sections_usd, stage1_usd
 from gateway.retirement import Ending, Retirement
+from gateway.settings import GatewaySettings
 from gateway.turns import Turn, Turns
 from lesson.models import Attempt, AttemptKind, AttemptOutcome, Stage, unanswered_attempt
+from lesson.room import Room
 from servicekit.llm.capabilities import OFFLINE_MODEL, Provider
 from servicekit.settings import SettingsError
 
@@ -361,7 +363,7 @@ def test_an_ending_says_when_and_what_comes_instead() -> None:
 # --- costs --------------------------------------------------------------------------------------------------------
 
 DAY = datetime(2026, 11, 25, tzinfo=UTC)
-STAGE2 = ("gpt-4.1", "gpt-4o-mini", "gpt-6-luna")
+STAGE2 = ("gpt-6-luna", "gpt-4.1", "gpt-4o-mini", "gpt-6.1-sol")
 
 
 def test_the_default_limit_leaves_room_for_a_lesson_at_list_price() -> None:
@@ -371,9 +373,24 @@ def test_the_default_limit_leaves_room_for_a_lesson_at_list_price() -> None:
     assert sections_usd(Provider.OPENAI, STAGE2, DAY) < 0.01  # the cheapest, kept from Stage 1
 
 
+def test_what_a_model_that_reasons_may_think_is_reserved_in_stage_2() -> None:
+    room = Room(3100, 1600)
+    thinks = most_usd(Provider.OPENAI, "gpt-6-luna", room, DAY)
+    assert thinks == pytest.approx((3100 * 0.1 + (1600 + 2000) * 0.5) / 1e6)
+    assert most_usd(Provider.OPENAI, "gpt-4.1", room, DAY) == pytest.approx((3100 * 2 + 1600 * 8) / 1e6)
+
+
+def test_the_default_chain_of_stage_2_does_not_end_on_one_day_and_two_of_it_outlive_the_others() -> None:
+    chain = GatewaySettings.model_construct().stage2_models
+    assert chain == STAGE2
+    assert Retirement().common_end(Provider.OPENAI, chain) is None
+    living, _ = Retirement().parted(Provider.OPENAI, chain, date(2027, 1, 15))
+    assert living == ("gpt-6-luna", "gpt-6.1-sol")
+
+
 def test_a_limit_below_one_lesson_names_both_figures() -> None:
-    with pytest.raises(SettingsError, match=r"LESSON_COST_LIMIT_USD is 0\.1: .* \$0\.0862 .* \$0\.1140"):
-        check_limit(0.1, (Provider.OPENAI, "gpt-5", 8000), (Provider.OPENAI, STAGE2), DAY)
+    with pytest.raises(SettingsError, match=r"LESSON_COST_LIMIT_USD is 0\.09: .* \$0\.0862 .* \$0\.0127"):
+        check_limit(0.09, (Provider.OPENAI, "gpt-5", 8000), (Provider.OPENAI, STAGE2), DAY)
 
 
 def test_models_without_a_price_need_no_room() -> None:

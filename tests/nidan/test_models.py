@@ -56,7 +56,7 @@ def test_the_command_prints_the_settings_as_they_are_here() -> None:
 
 
 def test_a_chain_with_nothing_left_fails_the_command() -> None:
-    done = nidan("models", "--today", "2027-02-01", CANDO_AI_STAGE2_FALLBACK_MODELS="gpt-4o-mini")
+    done = nidan("models", "--today", "2027-02-01", **ENDED)
     assert done.returncode == 1
     assert "ended" in done.stdout
 
@@ -70,6 +70,7 @@ def test_the_offline_provider_has_no_dates() -> None:
     assert done.returncode == 0
 
 
+ENDED = {"CANDO_AI_STAGE2_MODEL": "gpt-4.1", "CANDO_AI_STAGE2_FALLBACK_MODELS": "gpt-4o-mini"}
 OFFLINE = {"CANDO_AI_STAGE1_PROVIDER": "offline", "CANDO_AI_STAGE2_PROVIDER": "offline"}
 
 
