@@ -79,8 +79,8 @@ bench-reader: setup ## what reading a stream costs beside its floor: at most 1.3
 faults: setup ## every fault of a model at every place, one lesson each, against what is wanted; writes docs/reliability.md (3 min)
 	@$(BIN)/python -m benchmarks.faults --write
 
-soak: setup ## 500 lessons with one model call in five faulty (90 s); FULL=1: 10,000 (half an hour)
-	@$(BIN)/python -m benchmarks.soak --lessons $(if $(FULL),10000,500)
+soak: setup ## 500 lessons with one model call in five faulty (90 s); FULL=1: 10,000 (half an hour), into docs/soak.md
+	@$(BIN)/python -m benchmarks.soak --lessons $(if $(FULL),10000 --write,500)
 
 accuracy: $(if $(FULL),$(ACCURACY)/.ready,setup) ## sentences read right, against floors; FULL=1: beside other analysers, into docs/accuracy.md
 	@$(if $(FULL),$(ACCURACY)/bin/python -m benchmarks.accuracy --others,$(BIN)/python -m benchmarks.accuracy --check)

@@ -29,6 +29,8 @@ class Judged:
     cell: Cell
     seen: Seen
     wrong: tuple[str, ...]
+    before: tuple[str, ...] = ()
+    """What was not as it should be when it first ran, beside others: this is the second time, alone."""
 
 
 def judged(seen: Seen, broken: Sequence[str]) -> Judged:
@@ -63,6 +65,14 @@ def page(results: Sequence[Judged], *, command: str, commit: str, machine: str, 
             "## Not as wanted",
             "",
             *(f"- **{result.cell.name}**: {'; '.join(result.wrong)}" for result in wrong),
+            "",
+        ]
+    again = [result for result in results if result.before and not result.wrong]
+    if again:
+        lines += [
+            "## As wanted only when run again, alone",
+            "",
+            *(f"- {result.cell.name}: at first {'; '.join(result.before)}" for result in again),
             "",
         ]
     for stage, title in _STAGES.items():
