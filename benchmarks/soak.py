@@ -60,10 +60,11 @@ _PAGE: Final = where.ROOT / "docs" / "soak.md"
 _HEAD: Final = """\
 # Many lessons, one model call in five faulty
 
-Written by `FULL=1 make soak`; how it is measured is in [benchmarks/README.md](../benchmarks/README.md). It passes when 99 %
-of the lessons are COMPLETE and 99.9 % COMPLETE or PARTIAL; when every lesson keeps the invariants of the fault matrix
-(furigana and romaji on every item, Stage 1's text, no placeholder, rows, reply and metric of one mind about money); and
-when no task, connection, call or row is left, and no process has grown by 64 MB. Lessons that are not COMPLETE are listed.
+Written by `FULL=1 make soak`; how it is measured is in [benchmarks/README.md](../benchmarks/README.md). It passes when
+99 % of the lessons are COMPLETE and 99.9 % COMPLETE or PARTIAL; when every lesson keeps the invariants of the fault
+matrix (furigana and romaji on every item, Stage 1's text, no placeholder, rows, reply and metric of one mind about
+money); and when no task, connection, call or row is left, and no process has grown by 64 MB. Lessons that are not
+COMPLETE are listed.
 """
 _ANY_LESSON: Final = Cell("stage2", "", ALL, "every", "", "", "")
 
