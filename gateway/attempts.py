@@ -1,15 +1,17 @@
 """Which attempt comes next. Pure: outcomes in, the next model and kind of attempt out.
 
-At most five attempts at a thing (Stage 1, or one section), and one of them is kept for each model of the chain not yet
-tried. What a fault of the answer asks for is a re-ask with its reasons; a fault of the way asks for the same request
-again; and where neither can help, the next model comes at once. The same fault twice on a model is that model's last.
+At most five attempts at a thing (Stage 1, or one version of a section: what is written anew is another text, which no
+attempt has seen), and one of them is kept for each model of the chain not yet tried. What a fault of the answer asks
+for is a re-ask with its reasons; a fault of the way asks for the same request again; and where neither can help, the
+next model comes at once. The same fault twice on a model is that model's last.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from lesson.models import AttemptKind, AttemptOutcome
 
@@ -26,27 +28,52 @@ class Remedy(enum.Enum):
     NEXT_MODEL = "next_model"
 
 
-_REMEDIES: dict[AttemptOutcome, Remedy] = {
+@dataclass(frozen=True)
+class End:
+    """What an outcome means, and what an attempt that ended so asks for."""
+
+    remedy: Remedy
+    meaning: str
+
+
+ENDS: Final[Mapping[AttemptOutcome, End]] = {
     # Some of it may be right: only what is missing is asked again, with the reasons.
-    AttemptOutcome.OK: Remedy.REASK,
-    AttemptOutcome.INVALID_JSON: Remedy.REASK,
-    AttemptOutcome.INVALID_SCHEMA: Remedy.REASK,
-    AttemptOutcome.EMPTY: Remedy.REASK,
-    AttemptOutcome.LENGTH: Remedy.REASK,
+    AttemptOutcome.OK: End(Remedy.REASK, "a whole, valid answer; asked again only for what it lacks, if anything"),
+    AttemptOutcome.INVALID_JSON: End(Remedy.REASK, "the answer holds no JSON that can be read in one way only"),
+    AttemptOutcome.INVALID_SCHEMA: End(Remedy.REASK, "JSON, but a section or an item is missing or breaks a rule"),
+    AttemptOutcome.EMPTY: End(Remedy.REASK, "the answer ended well and has no text"),
+    AttemptOutcome.LENGTH: End(Remedy.REASK, "the answer was cut at its limit of output tokens"),
     # The model may be well; the way to it was not.
-    AttemptOutcome.STALLED: Remedy.RETRY,
-    AttemptOutcome.BROKEN_STREAM: Remedy.RETRY,
-    AttemptOutcome.CONNECTION: Remedy.RETRY,
-    AttemptOutcome.RATE_LIMITED: Remedy.RETRY,
-    AttemptOutcome.SERVER_ERROR: Remedy.RETRY,
-    AttemptOutcome.UPSTREAM: Remedy.RETRY,
-    AttemptOutcome.SHED: Remedy.RETRY,
+    AttemptOutcome.STALLED: End(Remedy.RETRY, "the stream fell silent in mid-answer"),
+    AttemptOutcome.BROKEN_STREAM: End(Remedy.RETRY, "the answer ended without its end, or is not the API's"),
+    AttemptOutcome.CONNECTION: End(Remedy.RETRY, "no connection, or one that ended before any answer"),
+    AttemptOutcome.RATE_LIMITED: End(Remedy.RETRY, "HTTP 429, but for a quota"),
+    AttemptOutcome.SERVER_ERROR: End(
+        Remedy.RETRY, "HTTP 408, 409 or 5xx, an error in the stream, a body not the API's"
+    ),
+    AttemptOutcome.UPSTREAM: End(Remedy.RETRY, "our own stage could not be reached, or ended in mid-call"),
+    AttemptOutcome.SHED: End(Remedy.RETRY, "every replica of our own stage was full until the time was up"),
+    # The same model would only say the same again.
+    AttemptOutcome.REFUSED: End(Remedy.NEXT_MODEL, "the model refused"),
+    AttemptOutcome.CONTENT_FILTER: End(Remedy.NEXT_MODEL, "the provider's content filter ended the answer"),
+    AttemptOutcome.REASONING_EXHAUSTED: End(Remedy.NEXT_MODEL, "reasoning used up all output tokens before any text"),
+    AttemptOutcome.AUTH: End(Remedy.NEXT_MODEL, "HTTP 401 or 403: the key is wrong, or may not do this"),
+    AttemptOutcome.QUOTA: End(Remedy.NEXT_MODEL, "HTTP 429 with code insufficient_quota: the account is empty"),
+    AttemptOutcome.UNKNOWN_MODEL: End(Remedy.NEXT_MODEL, "code model_not_found: the provider has no such model"),
+    AttemptOutcome.BAD_REQUEST: End(Remedy.NEXT_MODEL, "any other HTTP 4xx: the server does not take the request"),
+    # It has had its time or its money, or may not be asked at all.
+    AttemptOutcome.TIMEOUT: End(Remedy.NEXT_MODEL, "the attempt's whole time was up"),
+    AttemptOutcome.FIRST_TOKEN_TIMEOUT: End(Remedy.NEXT_MODEL, "no text within the limit for the first"),
+    AttemptOutcome.BUDGET_TOO_SMALL: End(Remedy.NEXT_MODEL, "the money left pays for no answer: nothing was sent"),
+    AttemptOutcome.RETIRED: End(Remedy.NEXT_MODEL, "past its provider's end date: passed over, nothing was sent"),
+    AttemptOutcome.CANCELLED: End(Remedy.NEXT_MODEL, "nobody waits for the answer any more"),
 }
-"""Anything else (a refusal, a key, a quota, a limit of time) the same model would only say again: the next one."""
+"""Every way in which an attempt can end; docs/errors.md shows it to users. After the last model's: the lesson fails
+(Stage 1), or the section stays as it is (Stage 2)."""
 
 
 def remedy_for(outcome: AttemptOutcome) -> Remedy:
-    return _REMEDIES.get(outcome, Remedy.NEXT_MODEL)
+    return ENDS[outcome].remedy
 
 
 @dataclass(frozen=True)

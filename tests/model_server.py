@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -63,6 +64,7 @@ class Call:
     data: dict[str, Any]
     headers: CIMultiDict[str]
     authorization: str
+    at: float = field(default_factory=time.time)
 
 
 class ModelServer:
