@@ -95,7 +95,7 @@ $(ACCURACY)/.ready: requirements.lock benchmarks/requirements-accuracy.lock
 	@$(ACCURACY)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock -r benchmarks/requirements-accuracy.lock
 	@touch $@
 
-cost: setup ## count Stage 2's tokens in each mode and write docs/cost.md (needs npm, once)
+cost: setup ## count a lesson's tokens, price them, and write docs/cost.md (needs npm, once)
 	@$(BIN)/python -m benchmarks.cost --write
 
 stubs: setup ## generate lesson/v1 from protos/

@@ -1,4 +1,4 @@
-"""Tokens and dollars of both stages on the built-in lessons: `make cost` writes docs/cost.md.
+"""Tokens and dollars of both stages on the built-in lessons: `make cost` writes docs/cost.md and tokens.json.
 
 No model is asked. The prompts are those that leave the stages; the answers are the built-in lessons' own annotations
 in the form that each mode asks for, beside the same annotations as the earlier system's JSON arrays. Tokens are counted
@@ -10,26 +10,36 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.lesson_cost import (
+    STAGE1_THINKING,
+    STAGE2_THINKING,
+    TARGET_USD,
+    Choice,
+    LessonTokens,
+    Stage1Tokens,
+    Stage2Tokens,
+    mean,
+    record,
+)
 from content_service import prompts as stage1
 from enhancer_service import prompts
 from enhancer_service.japanese.annotator import JapaneseAnnotator
+from gateway.settings import GatewaySettings
 from lesson.items import cut
-from lesson.models import Brief, Content, EnhancementMode, Item, Level, SectionName
+from lesson.models import Brief, Content, EnhancementMode, Item, SectionName
 from offline_model.answer import answer
 from offline_model.bank import Bank, BankLesson, load_bank
 from offline_model.request import read_data, read_request
-from servicekit.llm.capabilities import Provider
-from servicekit.llm.prices import TokenUsage, cost_usd
 
 TOKENIZER = Path(__file__).parent / "tokenizer"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "cost.md"
-MODELS = ("gpt-4.1", "gpt-4o-mini")
-PRICED_ON = date(2026, 11, 23)
+MODELS = ("gpt-6-luna", "gpt-4.1", "gpt-4o-mini")
+PRICED_AT = datetime(2026, 11, 25, tzinfo=UTC)
 EARLIER = "earlier arrays"
 # What the issue of the modes asked of each, as a share of the earlier arrays' output tokens.
 BOUNDS = {EnhancementMode.MODEL: 0.5, EnhancementMode.REVIEW: 0.2, EnhancementMode.ANALYSER: 0.2}
@@ -42,17 +52,30 @@ class Call:
     lesson: str
     section: SectionName
     mode: str
-    prompt: str
+    system: str
+    schema: str
+    user: str
     answer: str
+
+    @property
+    def texts(self) -> tuple[str, str, str, str]:
+        return self.system, self.schema, self.user, self.answer
 
 
 @dataclass(frozen=True)
-class Counted:
-    """A call in tokens."""
+class Written:
+    """Stage 1 of one lesson: what is sent, in the order in which it is, and what a right answer is."""
 
-    call: Call
-    input_tokens: int
-    output_tokens: int
+    static: str
+    level: str
+    schema: str
+    user: str
+    answer: str
+    plan: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return self.static, self.level, self.schema, self.user, self.answer, self.plan
 
 
 def calls(bank: Bank, annotator: JapaneseAnnotator) -> Iterator[Call]:
@@ -78,7 +101,7 @@ def calls(bank: Bank, annotator: JapaneseAnnotator) -> Iterator[Call]:
                     )
             asked = [item for item in items if item.needs_model(EnhancementMode.MODEL)]
             if asked:
-                yield Call(lesson.can_do_id, name, EARLIER, "", _earlier(bank, annotator, asked, names))
+                yield Call(lesson.can_do_id, name, EARLIER, "", "", "", _earlier(bank, annotator, asked, names))
 
 
 def _call(
@@ -111,7 +134,7 @@ def _call(
     said = answer(
         bank, read_data(read_request(json.dumps(request).encode())), list(prompts.answer_schema(mode)["properties"])
     )
-    return Call(lesson.can_do_id, name, mode.value, system + user, said.text)
+    return Call(lesson.can_do_id, name, mode.value, system, _compact(prompts.answer_schema(mode)), user, said.text)
 
 
 def _brief(lesson: BankLesson) -> Brief:
@@ -140,62 +163,31 @@ def _earlier(bank: Bank, annotator: JapaneseAnnotator, asked: Sequence[Item], na
                 "translation": known.translation if known else None,
             }
         )
-    return json.dumps({"items": entries}, ensure_ascii=False, separators=(",", ":"))
+    return _compact({"items": entries})
 
 
-@dataclass(frozen=True)
-class Written:
-    """Stage 1 of the lessons of a level, in tokens; the last three on average."""
-
-    level: Level
-    static: int
-    """Of the system prompt, the same for every level: what providers cache, with the schema."""
-    own: int
-    """Of the system prompt, the level's."""
-    schema: int
-    """Of the answer's JSON Schema, which strict providers are sent beside the prompt."""
-    data: float
-    answer: float
-    lessons: int
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def written(bank: Bank) -> list[Written]:
-    """Stage 1 by level."""
-    schema = json.dumps(stage1.sections_schema(tuple(SectionName)), ensure_ascii=False, separators=(",", ":"))
-    told = []
-    for level in dict.fromkeys(lesson.level for lesson in sorted(bank.lessons, key=lambda one: one.level)):
-        lessons = [lesson for lesson in bank.lessons if lesson.level is level]
-        users = [stage1.user_prompt(_brief(lesson), tuple(SectionName), Content(), ()) for lesson in lessons]
-        answers = [_stage1_answer(lesson) for lesson in lessons]
-        prompt = stage1.system_prompt(level, with_shape=False)
-        static = prompt[: prompt.index("# The level")]
-        sizes = count([static, prompt, schema, *users, *answers])
-        data, said = sizes[3 : 3 + len(users)], sizes[3 + len(users) :]
-        means = sum(data) / len(lessons), sum(said) / len(lessons)
-        told.append(Written(level, sizes[0], sizes[1] - sizes[0], sizes[2], *means, len(lessons)))
-    return told
-
-
-def _stage1_answer(lesson: BankLesson) -> str:
+def written(lesson: BankLesson) -> Written:
+    """Stage 1 of a built-in lesson."""
     sections = {key: json.loads(text) for key, text in lesson.sections.items()}
-    return json.dumps(sections, ensure_ascii=False, separators=(",", ":"))
+    prompt = stage1.system_prompt(lesson.level, with_shape=False)
+    own = prompt.index("# The level")
+    return Written(
+        static=prompt[:own],
+        level=prompt[own:],
+        schema=_compact(stage1.sections_schema(tuple(SectionName))),
+        user=stage1.user_prompt(_brief(lesson), tuple(SectionName), Content(), ()),
+        answer=_compact(sections),
+        plan=_compact(sections[SectionName.LESSON_PLAN.json_key]),
+    )
 
 
-def stage1_report(told: Sequence[Written]) -> list[str]:
-    """The document's table, a line each."""
-    lines = [
-        "| level | system, static | system, level | schema | data | answer | $ at gpt-5 | input alone |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for one in told:
-        sent = round(one.static + one.own + one.schema + one.data)
-        whole = _dollars("gpt-5", TokenUsage(sent, 0, round(one.answer), 0))
-        part = _dollars("gpt-5", TokenUsage(sent, 0, 0, 0))
-        lines.append(
-            f"| {one.level} ({one.lessons} lessons) | {one.static} | {one.own} | {one.schema} | {one.data:.0f} |"
-            f" {one.answer:.0f} | {whole:.4f} | {part:.4f} |"
-        )
-    return lines
+def characters(one: Written, asked: Iterable[Call]) -> int:
+    """Of all that is counted of a lesson."""
+    return sum(len(text) for text in (*one.texts, *(text for call in asked for text in call.texts)))
 
 
 def count(texts: Sequence[str]) -> list[int]:
@@ -210,59 +202,182 @@ def count(texts: Sequence[str]) -> list[int]:
     return tokens
 
 
-def counted(made: Sequence[Call]) -> list[Counted]:
-    """The calls with their tokens."""
-    tokens = count([text for call in made for text in (call.prompt, call.answer)])
-    return [Counted(call, tokens[2 * index], tokens[2 * index + 1]) for index, call in enumerate(made)]
+@dataclass(frozen=True)
+class Report:
+    """All lessons in tokens, and what the earlier arrays would have been, a lesson on average."""
+
+    lessons: list[LessonTokens]
+    earlier: float
 
 
-def report(told: Sequence[Counted]) -> list[str]:
-    """The document's table, a line each."""
-    lessons = len({one.call.lesson for one in told})
-    earlier = _sums(told, EARLIER)[1] / lessons
+def counted(bank: Bank, made: Sequence[Call]) -> Report:
+    """Every text once through the tokenizer."""
+    ones = {lesson.can_do_id: written(lesson) for lesson in bank.lessons}
+    texts = [text for one in ones.values() for text in one.texts] + [text for call in made for text in call.texts]
+    unique = list(dict.fromkeys(texts))
+    sizes = dict(zip(unique, count(unique), strict=True))
+    lessons = []
+    for lesson in sorted(bank.lessons, key=lambda one: one.level):
+        one, mine = ones[lesson.can_do_id], [call for call in made if call.lesson == lesson.can_do_id]
+        lessons.append(
+            LessonTokens(
+                lesson=lesson.can_do_id,
+                level=lesson.level,
+                characters=characters(one, mine),
+                stage1=Stage1Tokens(*(sizes[text] for text in one.texts)),
+                stage2={mode: _stage2([call for call in mine if call.mode == mode], sizes) for mode in EnhancementMode},
+            )
+        )
+    earlier = sum(sizes[call.answer] for call in made if call.mode == EARLIER)
+    return Report(lessons, earlier / len(lessons))
+
+
+def _stage2(asked: Sequence[Call], sizes: Mapping[str, int]) -> Stage2Tokens:
+    sums = [sum(sizes[text] for text in part) for part in zip(*(call.texts for call in asked), strict=True)]
+    return Stage2Tokens(len(asked), *sums)
+
+
+# --- the document's tables, a line each -------------------------------------------------------------------------------
+
+
+def lesson_report(told: Report) -> list[str]:
+    """What a lesson costs by default, by part."""
+    choice = Choice.default(PRICED_AT)
+    lessons = told.lessons
+    one = [(tokens.stage1, tokens.stage2[choice.mode]) for tokens in lessons]
+    sent, wrote = "sent", "written"
+    parts = [
+        (choice.stage1, "system prompt, static", sent, mean(a.static for a, _ in one)),
+        (choice.stage1, "system prompt, the level's", sent, mean(a.level for a, _ in one)),
+        (choice.stage1, "schema of the answer", sent, mean(a.schema for a, _ in one)),
+        (choice.stage1, "data", sent, mean(a.data for a, _ in one)),
+        (choice.stage1, "answer, without the plan", wrote, mean(a.answer - a.plan for a, _ in one)),
+        (choice.stage1, "answer, the plan", wrote, mean(a.plan for a, _ in one)),
+        (choice.stage2, "prompts", sent, mean(b.prompts for _, b in one)),
+        (choice.stage2, "schemas of the answers", sent, mean(b.schemas for _, b in one)),
+        (choice.stage2, "items", sent, mean(b.items for _, b in one)),
+        (choice.stage2, "answers", wrote, mean(b.answers for _, b in one)),
+    ]
+    lines = ["| part | model | tokens | | $ |", "|---|---|---|---|---|"]
+    for at, (model, name, way, tokens) in enumerate(parts):
+        usd = choice.usd(model, sent=tokens) if way is sent else choice.usd(model, written=tokens)
+        lines.append(f"| Stage {1 if at < 6 else 2}: {name} | {model} | {tokens:.0f} | {way} | {usd:.4f} |")
+    first, second = mean(map(choice.stage1_usd, lessons)), mean(map(choice.stage2_usd, lessons))
+    return [
+        *lines,
+        f"| Stage 1 | {choice.stage1} | | | {first:.4f} |",
+        f"| Stage 2, mode `{choice.mode}` | {choice.stage2} | | | {second:.4f} |",
+        f"| **a lesson** | | | | **{first + second:.4f}** |",
+        f"| the target | | | | {TARGET_USD:.4f} |",
+    ]
+
+
+def thinking_report(told: Report) -> list[str]:
+    """What reasoning is estimated to add."""
+    choice = Choice.default(PRICED_AT)
+    ranges = [choice.thinking_usd(tokens) for tokens in told.lessons]
+    calls = mean(tokens.stage2[choice.mode].calls for tokens in told.lessons)
+    lines = ["| reasoning at effort `low`, estimated | model | tokens a lesson | $ |", "|---|---|---|---|"]
+    for stage, model, thought in (
+        (1, choice.stage1, STAGE1_THINKING),
+        (2, choice.stage2, tuple(round(calls * tokens) for tokens in STAGE2_THINKING)),
+    ):
+        low, high = (mean(both[stage - 1][end] for both in ranges) for end in (0, 1))
+        lines.append(f"| Stage {stage} | {model} | {thought[0]} to {thought[1]} | {low:.4f} to {high:.4f} |")
+    plain = mean(map(choice.lesson_usd, told.lessons))
+    low, high = (plain + mean(both[0][end] + both[1][end] for both in ranges) for end in (0, 1))
+    return [*lines, f"| a lesson with it | | | {low:.4f} to {high:.4f} |"]
+
+
+def cases_report(told: Report) -> list[str]:
+    """The same lesson otherwise."""
+    default, lessons = Choice.default(PRICED_AT), told.lessons
+    second = GatewaySettings.model_construct().stage2_models[1]
+    plain, other = mean(map(default.lesson_usd, lessons)), mean(map(default.with_stage2(second).stage2_usd, lessons))
+    calls = mean(tokens.stage2[default.mode].calls for tokens in lessons)
+    cases = {
+        "the default": plain,
+        "the default, Stage 1's static prompt and schema cached": mean(
+            default.lesson_usd(tokens, cached=True) for tokens in lessons
+        ),
+        f"one section is asked of {second}, too, for the faults of {default.stage2}'s whole answer": plain
+        + other / calls,
+        f"all sections are asked of {second}, too": plain + other,
+        f"CANDO_AI_STAGE2_MODEL={second}": mean(map(default.with_stage2(second).lesson_usd, lessons)),
+    }
+    for model in GatewaySettings.model_construct().stage1_models[1:]:
+        cases[f"Stage 1 by {model}, as when {default.stage1} has ended"] = mean(
+            map(default.with_stage1(model).lesson_usd, lessons)
+        )
+    return [
+        "| case | $ | of the target |",
+        "|---|---|---|",
+        *(f"| {name} | {usd:.4f} | {usd / TARGET_USD:.0%} |" for name, usd in cases.items()),
+    ]
+
+
+def level_report(told: Report) -> list[str]:
+    """The default by level."""
+    choice = Choice.default(PRICED_AT)
+    parts = "system, static | system, level | schema | data | answer"
+    lines = [
+        f"| level | {parts} | Stage 1, $ | of it sent | Stage 2, $ | a lesson, $ |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for level in dict.fromkeys(tokens.level for tokens in told.lessons):
+        mine = [lesson for lesson in told.lessons if lesson.level is level]
+        ones = [lesson.stage1 for lesson in mine]
+        tokens = [(one.static, one.level, one.schema, one.data, one.answer) for one in ones]
+        sizes = " | ".join(f"{mean(part):.0f}" for part in zip(*tokens, strict=True))
+        sent = choice.usd(choice.stage1, sent=mean(one.sent for one in ones))
+        dollars = [mean(map(price, mine)) for price in (choice.stage1_usd, choice.stage2_usd, choice.lesson_usd)]
+        lines.append(
+            f"| {level} ({len(mine)} lessons) | {sizes} | {dollars[0]:.4f} | {sent:.4f} | {dollars[1]:.4f} |"
+            f" {dollars[2]:.4f} |"
+        )
+    return lines
+
+
+def mode_report(told: Report) -> list[str]:
+    """Stage 2 by mode and model."""
+    choice = Choice.default(PRICED_AT)
     lines = [
         f"| mode | input tokens | output tokens | of the earlier arrays | {' | '.join(f'$ at {m}' for m in MODELS)} |",
         f"|---|---|---|---|{'---|' * len(MODELS)}",
     ]
-    for mode in (*EnhancementMode, EARLIER):
-        sent, written = (tokens / lessons for tokens in _sums(told, mode))
-        usage = TokenUsage(round(sent), 0, round(written), 0)
-        dollars = " | ".join(f"{_dollars(model, usage):.4f}" if sent else "" for model in MODELS)
-        share = f"{written / earlier:.1%}"
-        lines.append(f"| {mode} | {f'{sent:.0f}' if sent else ''} | {written:.0f} | {share} | {dollars} |")
-    return lines
+    for mode in EnhancementMode:
+        sums = [tokens.stage2[mode] for tokens in told.lessons]
+        sent, wrote = mean(one.sent for one in sums), mean(one.answers for one in sums)
+        dollars = " | ".join(f"{choice.usd(model, sent=sent, written=wrote):.4f}" for model in MODELS)
+        lines.append(f"| {mode} | {sent:.0f} | {wrote:.0f} | {wrote / told.earlier:.1%} | {dollars} |")
+    return [*lines, f"| {EARLIER} | | {told.earlier:.0f} | 100.0% |{' |' * len(MODELS)}"]
 
 
-def _dollars(model: str, usage: TokenUsage) -> float:
-    at = datetime.combine(PRICED_ON, datetime.min.time(), UTC)
-    price = cost_usd(Provider.OPENAI, model, usage, at)
-    if price is None:
-        raise ValueError(f"no list price for {model}")
-    return price
-
-
-def _sums(told: Sequence[Counted], mode: str) -> tuple[int, int]:
-    mine = [one for one in told if one.call.mode == mode]
-    return sum(one.input_tokens for one in mine), sum(one.output_tokens for one in mine)
-
-
-def above_bounds(told: Sequence[Counted]) -> list[str]:
+def above_bounds(told: Report) -> list[str]:
     """What is above its bound, a line each; empty when all is well."""
-    earlier = _sums(told, EARLIER)[1]
-    shares = {mode: _sums(told, mode)[1] / earlier for mode in EnhancementMode}
-    return [
+    shares = {mode: mean(one.stage2[mode].answers for one in told.lessons) / told.earlier for mode in BOUNDS}
+    wrong = [
         f"{mode}: {share:.1%}, more than {BOUNDS[mode]:.0%}" for mode, share in shares.items() if share > BOUNDS[mode]
     ]
+    usd = mean(map(Choice.default(PRICED_AT).lesson_usd, told.lessons))
+    return wrong + ([f"a lesson: ${usd:.4f}, more than ${TARGET_USD}"] if usd >= TARGET_USD else [])
 
 
 def main() -> int:
     """Prints the tables, and with --write puts them into the document between their marks; 1 when a bound is passed."""
     bank = load_bank()
-    told = counted(list(calls(bank, JapaneseAnnotator.load())))
-    tables = {"stage 1": stage1_report(written(bank)), "stage 2": report(told)}
+    told = counted(bank, list(calls(bank, JapaneseAnnotator.load())))
+    tables = {
+        "a lesson": lesson_report(told),
+        "reasoning": thinking_report(told),
+        "cases": cases_report(told),
+        "levels": level_report(told),
+        "modes": mode_report(told),
+    }
     print("\n\n".join("\n".join(lines) for lines in tables.values()))
     wrong = above_bounds(told)
     if "--write" in sys.argv[1:]:
+        record(told.lessons)
         for mark, lines in tables.items():
             _write(mark, lines)
     print("\n".join(wrong) or "within the bounds")
