@@ -27,6 +27,7 @@ from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from servicekit.llm.capabilities import Provider, capabilities
 from servicekit.llm.prices import TokenUsage, cost_usd
+from servicekit.llm.redaction import without_key
 
 ATTEMPT_HEADER = "X-Client-Request-Id"
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
@@ -135,6 +136,7 @@ class ModelClient:
         self.provider = provider
         self._observe = observe
         self._now = now
+        self._key = api_key
         self._openai = AsyncOpenAI(
             api_key=api_key or "none-needed",
             base_url=base_url,
@@ -154,12 +156,12 @@ class ModelClient:
             async with asyncio.timeout(timeout_seconds):
                 page = await self._openai.models.list(timeout=timeout_seconds)
         except (openai.OpenAIError, httpx2.HTTPError, TimeoutError, ValueError) as error:
-            raise ConnectionError(_one_line(str(error)) or "no answer in time") from error
+            raise ConnectionError(_one_line(without_key(str(error), self._key)) or "no answer in time") from error
         return {model.id: getattr(model, "shutdown_date", None) for model in page.data or ()}
 
     async def complete(self, request: ModelRequest) -> Reply:
         """The whole answer in one reply."""
-        call = _Call(request, self._now)
+        call = _Call(request, self._now, self._key)
         if self._too_dear(call):
             self._settle(call)
             return call.reply
@@ -264,7 +266,7 @@ class ModelStream:
 
     def __init__(self, client: ModelClient, request: ModelRequest) -> None:
         self._client = client
-        self._call = _Call(request, client._now)  # noqa: SLF001 - the stream is the client's other half
+        self._call = _Call(request, client._now, client._key)  # noqa: SLF001 - the stream is the client's other half
         self._stack = contextlib.AsyncExitStack()
 
     @property
@@ -317,6 +319,7 @@ class _Call:
 
     request: ModelRequest
     now: Callable[[], datetime]
+    key: str = field(repr=False)
     reply: Reply = field(default_factory=Reply)
     done: bool = False
     _started: float = field(default_factory=time.monotonic)
@@ -448,7 +451,7 @@ class _Call:
 
     def _judge(self, outcome: CallOutcome, reason: str) -> None:
         self._judged = True
-        self.reply.outcome, self.reply.reason = outcome, _one_line(reason)
+        self.reply.outcome, self.reply.reason = outcome, _one_line(without_key(reason, self.key))
 
 
 async def _bounded(response: Any) -> bytes:
