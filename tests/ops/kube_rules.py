@@ -25,6 +25,7 @@ GRPC_NAMES = {
     "enhancer": "lesson.v1.EnhancerService",
 }
 CALLS_LIMIT = {"gateway": "LESSONS_LIMIT", "content": "CONTENT_CALLS_LIMIT", "enhancer": "ENHANCER_CALLS_LIMIT"}
+RULES_FILE = ROOT / "deploy" / "prometheus" / "rules" / "nidan.yml"
 SCALE_AT = 0.65
 KEYS = {"OPENAI_API_KEY", "GEMINI_API_KEY", "LLAMACPP_API_KEY", "VLLM_API_KEY"}
 EXIT_SECONDS = 10
@@ -401,12 +402,30 @@ def every_process_is_scraped_once(manifests: Manifests) -> Iterator[str]:
                 yield f"port {endpoint['port']} is scraped of {found}"
             if {"action": "labeldrop", "regex": "service"} not in endpoint.get("relabelings", []):
                 yield "the operator's label `service` hides ours"
-        if spec.get("jobLabel") != "app.kubernetes.io/component":
-            yield "a job is named otherwise than in deploy/prometheus/prometheus.yml"
+            jobs, asked = _jobs(endpoint), _jobs_asked_for()
+            # Prometheus matches the whole of a label.
+            if not all(any(re.fullmatch(one, job) for job in jobs) for one in asked) or not all(
+                any(re.fullmatch(one, job) for one in asked) for job in jobs
+            ):
+                yield f"the jobs are {sorted(jobs)}, and the rules ask for {sorted(asked)}"
+
+
+def _jobs(endpoint: Object) -> set[str]:
+    """The jobs that a relabeling by the component's label makes; empty where there is none."""
+    by_component = "__meta_kubernetes_service_label_app_kubernetes_io_component"
+    for one in endpoint.get("relabelings", []):
+        if (one.get("targetLabel"), one.get("sourceLabels")) == ("job", [by_component]):
+            return {str(one["replacement"]).replace("$1", name) for name in TRIO}
+    return set()
+
+
+def _jobs_asked_for() -> set[str]:
+    """As regular expressions."""
+    return set(re.findall(r'job=~?"([^"]+)"', RULES_FILE.read_text(encoding="utf-8")))
 
 
 def its_rules_are_the_one_source(manifests: Manifests) -> Iterator[str]:
-    source = yaml.safe_load((ROOT / "deploy/prometheus/rules/nidan.yml").read_text(encoding="utf-8"))
+    source = yaml.safe_load(RULES_FILE.read_text(encoding="utf-8"))
     for rule in manifests.all("PrometheusRule"):
         if rule["spec"]["groups"] != source["groups"]:
             yield "the PrometheusRule is not deploy/prometheus/rules/nidan.yml: run `make kube-rules`"

@@ -317,7 +317,11 @@ BROKEN: list[tuple[Rule, str, Break]] = [
         "prod",
         at("ServiceMonitor", "nidan", ["spec", "endpoints", 0, "relabelings"], []),
     ),
-    (R.every_process_is_scraped_once, "prod", at("ServiceMonitor", "nidan", ["spec", "jobLabel"], None)),
+    (
+        R.every_process_is_scraped_once,
+        "prod",
+        at("ServiceMonitor", "nidan", ["spec", "endpoints", 0, "relabelings", 0, "replacement"], "$1"),
+    ),
     (R.every_process_is_scraped_once, "prod", again("Service", "gateway")),
     (R.its_rules_are_the_one_source, "prod", at("PrometheusRule", "nidan", ["spec", "groups", 0, "name"], "x")),
     (R.its_dashboards_are_found, "prod", at("ConfigMap", "nidan-dashboards", ["metadata", "labels"], {})),
