@@ -18,7 +18,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lesson.v1 import lesson_pb2, lesson_service_pb2_grpc
 from lesson.v1 import lesson_service_pb2 as pb
-from tests.deploy.shipped import MODULES, defaults
+from servicekit.settings import SettingsError, load
+from tests.deploy.shipped import MODULES, defaults, settings_class, written
 from tests.ops import kube_rules
 from tests.ops.kube_rules import CALLS_LIMIT, COMING, RULES, TRIO, Rule, effective
 from tests.ops.manifests import K8S, OVERLAYS, ROOT, Manifests, Object, overlay_text, rendered
@@ -445,6 +446,28 @@ def backends(one: Object) -> list[Object]:
     if one["kind"] in ("HTTPRoute", "GRPCRoute"):
         return [backend for rule in spec["rules"] for backend in rule["backendRefs"]]
     return []
+
+
+# --- the settings, as the code takes them ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("name", TRIO)
+def test_the_code_accepts_the_settings(name: str, overlay: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Manifests.overlay(overlay).settings(name)
+    for variable, value in told.items():
+        monkeypatch.setenv(variable, value)
+    loaded = load(settings_class(MODULES[name])).model_dump(mode="json")
+    taken = {variable: written(loaded[variable.lower()]) for variable in told.keys() & defaults(MODULES[name]).keys()}
+    assert taken == {variable: told[variable] for variable in taken}
+    assert "SHUTDOWN_DELAY_SECONDS" in taken
+
+
+def test_a_setting_that_the_code_refuses_is_refused_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in (Manifests.overlay("prod").settings("gateway") | {"LESSON_DEADLINE_SECONDS": "10"}).items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match="LESSON_DEADLINE_SECONDS is 10"):
+        load(settings_class("gateway"))
 
 
 # --- processes that run on these settings ---------------------------------------------------------------------
