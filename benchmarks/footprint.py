@@ -29,7 +29,7 @@ from nidan.processes import Providers, Trio, private_plan, running
 
 MODULES: Final = ("gateway", "content_service", "enhancer_service", "offline_model")
 _CAN_DO: Final = "JF:349"
-_CHUNK_DELAY_MS: Final = "5"
+_CHUNK_DELAY_MS: Final = 5
 _TIMEOUT_SECONDS: Final = 280.0
 _MIB: Final = 1024 * 1024
 _LIMIT: Final = int(GatewaySettings.model_fields["lessons_limit"].default)
@@ -63,7 +63,7 @@ def pids() -> dict[str, int]:
     found: dict[str, int] = {}
     # The main thread started them; other threads come and go.
     for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split():
-        module = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[-2].decode()
+        module = Path(f"/proc/{pid}/cmdline").read_bytes().removesuffix(b"\0").split(b"\0")[-1].decode()
         if module in MODULES:
             found[module] = int(pid)
     assert found.keys() == set(MODULES), found  # noqa: S101 - else the table would have holes
@@ -90,11 +90,13 @@ async def lessons(address: str, count: int, at_once: int) -> None:
         raise SystemExit(1)
 
 
-def measure(one_by_one: int, at_once: int) -> list[tuple[str, Mapping[str, Held]]]:
+def measure(
+    one_by_one: int, at_once: int, chunk_delay_ms: int = _CHUNK_DELAY_MS
+) -> list[tuple[str, Mapping[str, Held]]]:
     """(moment, each process) in order."""
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
     plan = private_plan(
-        kept | {"OFFLINE_MODEL_CHUNK_DELAY_MS": _CHUNK_DELAY_MS, "CATALOGUE_FILE": "/nonexistent/catalogue.jsonl"},
+        kept | {"OFFLINE_MODEL_CHUNK_DELAY_MS": str(chunk_delay_ms), "CATALOGUE_FILE": "/nonexistent/catalogue.jsonl"},
         Providers("offline", "offline"),
     )
     told: list[tuple[str, Mapping[str, Held]]] = []

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from benchmarks import footprint
 from lesson.v1 import lesson_pb2, lesson_service_pb2_grpc
 from lesson.v1 import lesson_service_pb2 as pb
 from servicekit.settings import SettingsError, load
@@ -548,6 +549,17 @@ async def test_a_lesson_crosses_services_that_are_set_as_dev_sets_them() -> None
         assert response.lesson.outcome == lesson_pb2.OUTCOME_COMPLETE
     finally:
         assert [await process.end() for process in reversed(made)] == [0] * len(made)
+
+
+def test_the_memory_that_is_asked_for_is_above_what_the_processes_take() -> None:
+    """After a few lessons; docs/operations.md has what was measured with as many at once as a gateway takes."""
+    told = footprint.measure(one_by_one=1, at_once=3, chunk_delay_ms=0)
+    dev = Manifests.overlay("dev")
+    for name, container in dev.containers.items():
+        asked_for = int(container["resources"]["requests"]["memory"].removesuffix("Mi"))
+        peak = told[-1][1][MODULES[name]].peak_mib
+        assert 20 < peak < asked_for, f"{name}: {peak:.0f} MiB"
+    assert all(module in footprint.table(told) for module in MODULES.values())
 
 
 # --- what is committed ----------------------------------------------------------------------------------------
