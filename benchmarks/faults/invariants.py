@@ -35,8 +35,8 @@ def broken(seen: Seen, plain: Content) -> list[str]:
 
 
 def _order(seen: Seen) -> Iterator[str]:
-    """The chain, first to last: no model left out but by a breaker or for what its provider asks to wait, none come back
-    to but for another version of the section; none asked before its time."""
+    """The chain, first to last: no model left out but by a breaker, or while its provider asks to wait; none come back
+    to, but for another version of the section; none asked before its time."""
     told_to_wait = {call.model for call in seen.calls if call.not_before is not None}
     for what, attempts in _units(seen):
         models = [attempt.model for attempt in attempts]
