@@ -91,7 +91,7 @@ def _door(settings: GatewaySettings, day: DayBudget, now: Callable[[], datetime]
         settings.gateway_caller_daily_cost_usd,
         settings.gateway_caller_lessons_at_once,
     )
-    return GatewayDoor(keys, anonymous, limits, day, now, time.monotonic)
+    return GatewayDoor(keys=keys, anonymous=anonymous, limits=limits, above=day, now=now, clock=time.monotonic)
 
 
 def _own_certificate(settings: GatewaySettings) -> CertificateFiles | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -33,6 +33,15 @@ _MOST_FAULTS = 200
 """Rows that are told in full; who has more mends those first."""
 
 
+_REASONS: Mapping[type[Exception], tuple[str, str]] = {
+    ListError: ("LIST_NOT_READ", "{file}: "),
+    CatalogueFileError: ("CATALOGUE_NOT_USABLE", "CATALOGUE_FILE: "),
+    KeysFileError: ("KEYS_NOT_USABLE", ""),
+    SettingsError: ("SETTINGS", ""),
+}
+"""For programs, and what is said before the message."""
+
+
 class _RefusedError(Exception):
     """Nothing was done; the reason is a word for programs."""
 
@@ -52,14 +61,9 @@ def main(arguments: Sequence[str], catalogue_file: Callable[[], Path], keys_file
         sys.stdout.buffer.flush()
     except _RefusedError as error:
         return _failed(error.reason, str(error))
-    except ListError as error:
-        return _failed("LIST_NOT_READ", f"{asked.file}: {error}")
-    except CatalogueFileError as error:
-        return _failed("CATALOGUE_NOT_USABLE", f"CATALOGUE_FILE: {error}")
-    except KeysFileError as error:
-        return _failed("KEYS_NOT_USABLE", str(error))
-    except SettingsError as error:
-        return _failed("SETTINGS", str(error))
+    except (ListError, CatalogueFileError, KeysFileError, SettingsError) as error:
+        reason, where = _REASONS[type(error)]
+        return _failed(reason, f"{where.format(file=getattr(asked, 'file', ''))}{error}")
     except BrokenPipeError:
         return 1  # whoever asked is gone
     return 0
@@ -242,9 +246,7 @@ def _add_key(asked: argparse.Namespace, file: Path) -> None:
             lessons_at_once=asked.lessons_at_once,
         )
     except (ValidationError, OverflowError) as error:
-        raise _RefusedError(
-            "KEY_NOT_MADE", f"a limit or the time is out of range ({asked.expires_days} days)."
-        ) from error
+        raise _RefusedError("KEY_NOT_MADE", "a limit or the time until it expires is out of range.") from error
     with _keys_changed(file) as before:
         if len(before) >= keys.MOST_KEYS:
             raise _RefusedError("TOO_MANY_KEYS", f"{file} holds {len(before):,} keys, the most that it may.")

@@ -1,7 +1,8 @@
 """Money, reserved before a call and settled after it, so that no number of calls at once can pass a limit.
 
-A lesson has a budget, its caller's day one above it, and the day of all callers one above that. What is reserved counts as spent until it is settled at what the
-call really cost, or released. Within one event loop every method is atomic: none of them waits.
+A lesson has a budget, its caller's day one above it, and the day of all callers one above that. What is reserved counts
+as spent until it is settled at what the call really cost, or released. Within one event loop every method is atomic:
+none of them waits.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The gateway's door: who calls, what they may do, how often, and for how much money.
 
 Who calls is told by a key (`authorization: Bearer nidan_…`), or is `anonymous` where nobody needs one. Every RPC of the
-port has a row in RULES; one without a row is refused, so that a new RPC is shut until somebody says for whom it is open.
+port has a row in RULES; one without a row is refused, so that a new RPC is shut until somebody says for whom it is.
 Rates and budgets are counted in this process alone: with N replicas a caller has up to N times as much.
 """
 
@@ -108,6 +108,7 @@ class GatewayDoor:
 
     def __init__(
         self,
+        *,
         keys: LiveKeys | None,
         anonymous: frozenset[Scope],
         limits: Limits,

@@ -1,8 +1,9 @@
 """The file of callers' keys: TOML that holds no key, only its SHA-256, watched by a gateway that runs.
 
-A key is `nidan_<id>_<secret>`. The id is no secret: it finds the entry, stands in logs, and is what is revoked. The secret
-is 32 random bytes. Nobody can guess 256 bits from their hash, so a plain SHA-256 is enough here, where a password would
-need a slow salted one; a slow one would be a way to keep the door busy. Hashes are compared in constant time.
+A key is `nidan_<id>_<secret>`. The id is no secret: it finds the entry, stands in logs, and is what is revoked. The
+secret is 32 random bytes. Nobody can guess 256 bits from their hash, so a plain SHA-256 is enough here, where a
+password would need a slow salted one; a slow one would be a way to keep the door busy. Hashes are compared in constant
+time.
 """
 
 from __future__ import annotations
@@ -137,8 +138,8 @@ def _value(value: object) -> str:
 class LiveKeys:
     """The keys as the file says now.
 
-    Raises KeysFileError when it cannot be read at first. Later the last good state is kept, and the log says so once for
-    each state of the file: `keys_not_read`.
+    Raises KeysFileError when it cannot be read at first. Later the last good state is kept, and the log says so once
+    for each state of the file: `keys_not_read`.
     """
 
     def __init__(self, file: Path) -> None:
