@@ -40,7 +40,6 @@ RULES: Mapping[str, Rule] = {
     f"{_LESSONS}/GenerateLesson": Rule(Scope.GENERATE, makes_lesson=True),
     f"{_LESSONS}/StreamLesson": Rule(Scope.GENERATE, makes_lesson=True),
     "/grpc.health.v1.Health/Check": Rule(None),
-    "/grpc.health.v1.Health/List": Rule(None),
     "/grpc.health.v1.Health/Watch": Rule(None),
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Rule(Scope.ADMIN),
 }

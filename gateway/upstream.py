@@ -142,7 +142,7 @@ class _Line(Generic[Stub]):
         self._address = address
         self._stub = stub
         self._certificate = certificate
-        self._read = certificate.current if certificate else None
+        self._read = certificate.look() if certificate else None
         self._open = self._opened()
         self._retired: set[asyncio.Task[None]] = set()
 
@@ -167,20 +167,15 @@ class _Line(Generic[Stub]):
                 await held.channel.close()
 
     def _current(self) -> _Open[Stub]:
-        if self._certificate is not None:
-            self._certificate.renewed()
-            if self._certificate.current is not self._read:
-                self._renew()
+        read = self._certificate.look() if self._certificate else None
+        if read is not self._read:
+            self._read = read
+            old, self._open = self._open, self._opened()
+            if not old.users:
+                closing = asyncio.ensure_future(old.channel.close())
+                self._retired.add(closing)
+                closing.add_done_callback(self._retired.discard)
         return self._open
-
-    def _renew(self) -> None:
-        assert self._certificate is not None  # noqa: S101 - its caller asked
-        self._read = self._certificate.current
-        old, self._open = self._open, self._opened()
-        if not old.users:
-            closing = asyncio.ensure_future(old.channel.close())
-            self._retired.add(closing)
-            closing.add_done_callback(self._retired.discard)
 
     async def close(self) -> None:
         await asyncio.gather(self._open.channel.close(), *self._retired)

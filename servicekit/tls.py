@@ -66,28 +66,28 @@ class LiveCertificate:
         self._files = files
         self._lock = threading.Lock()
         self._seen = _stamps(files)
-        self.current = _read(files)
+        self._current = _read(files)
 
-    def renewed(self) -> Certificate | None:
-        """The certificate, once, after it changed; None while there is nothing new. Costs a stat of each file."""
+    def look(self) -> Certificate:
+        """The certificate of now: another object when it is another one. Costs a stat of each file."""
         with self._lock:
             seen = _stamps(self._files)  # before reading: what changes meanwhile is a change to be seen
-            if seen == self._seen:
-                return None
-            self._seen = seen
-            try:
-                read = _read(self._files)
-            except SettingsError as error:
-                logger().error("certificate_not_taken", error=str(error), note="the last good one is kept")
-                return None
-            if _stamps(self._files) != seen:
-                self._seen = ()  # a mixture of old and new, perhaps: the next look reads all of it again
-                return None
-            if read == self.current:
-                return None
-            self.current = read
-        logger().info("certificate_read", file=str(self._files.cert))
-        return read
+            if seen != self._seen:
+                self._seen = seen
+                self._take(seen)
+            return self._current
+
+    def _take(self, seen: tuple[Stamp, ...]) -> None:
+        try:
+            read = _read(self._files)
+        except SettingsError as error:
+            logger().error("certificate_not_taken", error=str(error), note="the last good one is kept")
+            return
+        if _stamps(self._files) != seen:
+            self._seen = ()  # a mixture of old and new, perhaps: the next look reads all of it again
+        elif read != self._current:
+            self._current = read
+            logger().info("certificate_read", file=str(self._files.cert))
 
 
 def server_credentials(files: CertificateFiles) -> grpc.ServerCredentials:
@@ -96,13 +96,18 @@ def server_credentials(files: CertificateFiles) -> grpc.ServerCredentials:
     Raises SettingsError.
     """
     live = LiveCertificate(files)
+    given = live.look()
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
-        renewed = live.renewed()
-        return _configuration(renewed) if renewed else None
+        nonlocal given
+        current = live.look()
+        if current is given:
+            return None
+        given = current
+        return _configuration(current)
 
     return grpc.dynamic_ssl_server_credentials(
-        _configuration(live.current),
+        _configuration(given),
         fetch,  # type: ignore[arg-type] # None means unchanged, which its published type does not know
         require_client_authentication=files.ca is not None,
     )
