@@ -67,27 +67,15 @@ async def test_what_cannot_be_done_says_why_and_leaves_the_file_alone(tmp_path: 
     with ring.file.with_name("keys.toml.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         busy = await keys(ring.file, "add", "two", "--scope", "admin", "--json")
-    assert json.loads(busy.stdout)["reason"] == "KEYS_NOT_USABLE"
-    unknown, scope, number, broken = await asyncio.gather(
-        keys(ring.file, "revoke", "00000000"),
-        keys(ring.file, "add", "two", "--scope", "everything"),
-        keys(ring.file, "add", "two", "--scope", "admin", "--expires-days", "0"),
-        keys(Path(__file__), "add", "two", "--scope", "admin"),
+    unknown, unset = await asyncio.gather(
+        keys(ring.file, "revoke", "00000000"), asyncio.to_thread(nidan, "keys", "list")
     )
+    assert json.loads(busy.stdout)["reason"] == "KEYS_NOT_USABLE"
     assert "UNKNOWN_KEY" in unknown.stderr
     assert "`nidan keys list` names the ids." in unknown.stderr
-    assert "is no TOML" in broken.stderr
-    assert [done.returncode for done in (busy, unknown, scope, number, broken)] == [1, 1, 2, 2, 1]
-    assert ring.file.read_bytes() == before
-
-
-async def test_without_a_file_the_setting_to_set_is_named(tmp_path: Path) -> None:
-    unset, named = await asyncio.gather(
-        asyncio.to_thread(nidan, "keys", "list"),
-        asyncio.to_thread(nidan, "keys", "list", GATEWAY_KEYS_FILE=str(tmp_path / "none.toml")),
-    )
     assert "GATEWAY_KEYS_FILE: is not set. Set it, or name the file with --file." in unset.stderr
-    assert "none.toml: No such file or directory" in named.stderr
+    assert [done.returncode for done in (busy, unknown, unset)] == [1, 1, 1]
+    assert ring.file.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -167,7 +155,7 @@ async def test_a_gateway_follows_the_file_and_a_broken_one_leaves_the_last_good_
     assert refused == ["KEY_REVOKED", "KEY_UNKNOWN"]  # the second KEY_REVOKED came within ten seconds
     written = json.dumps(gateway.log)
     for token in (one, two):
-        assert token.rpartition("_")[2] not in written
+        assert token[len("nidan_00000000_") :] not in written
 
 
 async def test_what_makes_no_sense_at_start_is_one_line_and_status_2(tmp_path: Path) -> None:
@@ -177,8 +165,6 @@ async def test_what_makes_no_sense_at_start_is_one_line_and_status_2(tmp_path: P
     cases = [
         ({"GATEWAY_KEYS_FILE": str(ring.file)}, "gateway: GATEWAY_KEYS_FILE: "),
         ({"GATEWAY_TLS_CERT_FILE": "/none", "GATEWAY_TLS_KEY_FILE": "/none"}, "gateway: GATEWAY_TLS_CERT_FILE: "),
-        ({"TLS_CERT_FILE": "/x", "TLS_KEY_FILE": "/x", "TLS_CA_FILE": "/x"}, "gateway: TLS_CERT_FILE: cannot read /x"),
-        ({"BIND": "0.0.0.0"}, "gateway: BIND is 0.0.0.0"),
     ]
     ended = await asyncio.gather(*(asyncio.to_thread(_started, env) for env, _ in cases))
     for process, (_, told) in zip(ended, cases, strict=True):

@@ -242,7 +242,7 @@ async def test_lessons_under_way_while_authority_and_certificates_are_replaced_a
     """As SECURITY.md says it: trust both authorities, renew every certificate, then trust the new one alone."""
     old, new = Authority(), Authority()
     house = Identity(tmp_path / "house", "gateway", old)
-    model.always["stage1"] = Answer(chunk_delay_seconds=0.0001)
+    model.always["stage1"] = Answer(delay_seconds=0.3)
     made: list[Lesson] = []
     rotated = asyncio.Event()
 
@@ -267,7 +267,7 @@ async def test_lessons_under_way_while_authority_and_certificates_are_replaced_a
         house.name = "somebody"
         house.renew(new)
         refused = await running.refused()
-    assert len(made) >= 3
+    assert len(made) >= 2
     for one in (*made, lesson):
         assert one.outcome is Outcome.COMPLETE
         assert {attempt.outcome for attempt in one.attempts} == {AttemptOutcome.OK}
