@@ -5,11 +5,13 @@ from __future__ import annotations
 from content_service.servicer import FULL_NAME, ContentServicer
 from content_service.settings import ContentSettings
 from content_service.stage import ContentStage
+from servicekit.doors import NamedCaller
 from servicekit.llm.ends import ListedEnds
 from servicekit.llm.observe import observe_calls
 from servicekit.llm.settings import model_client
 from servicekit.server import Service, start
 from servicekit.telemetry import ModelMetrics, Registry
+from servicekit.tls import identity
 
 NAME = "content_service"
 
@@ -46,6 +48,8 @@ async def build(settings: ContentSettings) -> Service:
         longest_call_seconds=settings.ai_stage1_timeout_seconds,
         calls_limit=settings.content_calls_limit,
         limited=(f"/{FULL_NAME}/GenerateContent",),
+        tls=identity(settings),
+        door=NamedCaller(settings.tls_client_name) if settings.tls_cert_file else None,
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,
         close=(ends.close, client.close),

@@ -24,3 +24,5 @@ class ContentSettings(ModelServerSettings):
     content_port: Port = 50051
     content_health_port: Port = 50061
     content_metrics_port: Port = 9101
+    tls_client_name: Annotated[str, Field(min_length=1)] = "gateway"
+    """What the certificate of the caller has to be made out to, where there are certificates."""

@@ -10,12 +10,14 @@ from enhancer_service.japanese.reading import Analyser
 from enhancer_service.servicer import FULL_NAME, EnhancerServicer
 from enhancer_service.settings import EnhancerSettings
 from enhancer_service.stage import EnhancerStage
+from servicekit.doors import NamedCaller
 from servicekit.llm.ends import ListedEnds
 from servicekit.llm.observe import observe_calls
 from servicekit.llm.settings import model_client
 from servicekit.server import Service, start
 from servicekit.settings import SettingsError
 from servicekit.telemetry import ModelMetrics, Registry
+from servicekit.tls import identity
 
 NAME = "enhancer_service"
 
@@ -49,6 +51,8 @@ async def build(settings: EnhancerSettings, analyser: Analyser | None = None) ->
         longest_call_seconds=settings.ai_stage2_timeout_seconds,
         calls_limit=settings.enhancer_calls_limit,
         limited=(f"/{FULL_NAME}/EnhanceSection",),
+        tls=identity(settings),
+        door=NamedCaller(settings.tls_client_name) if settings.tls_cert_file else None,
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,
         close=(ends.close, client.close) if client else (),

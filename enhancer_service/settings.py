@@ -23,3 +23,5 @@ class EnhancerSettings(ModelServerSettings):
     enhancer_port: Port = 50052
     enhancer_health_port: Port = 50062
     enhancer_metrics_port: Port = 9102
+    tls_client_name: Annotated[str, Field(min_length=1)] = "gateway"
+    """What the certificate of the caller has to be made out to, where there are certificates."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway import admin
+from gateway.budget import DayBudget
 from gateway.catalogue import Catalogue
 from gateway.costs import check_limit, sections_usd
+from gateway.doors import GatewayDoor, Limits
 from gateway.imported import CatalogueFileError, LiveCatalogue
+from gateway.keys import KeysFileError, LiveKeys, Scope
 from gateway.ledger import MemoryLedger
 from gateway.pipeline import Pipeline
 from gateway.run import Flow
@@ -20,9 +24,12 @@ from gateway.upstream import Upstream
 from lesson.models import AttemptOutcome, SectionName, SectionState
 from servicekit.server import Service, start
 from servicekit.settings import SettingsError, load
-from servicekit.telemetry import LessonMetrics, Registry
+from servicekit.telemetry import LessonMetrics, Registry, logger
+from servicekit.tls import CertificateFiles, identity
 
 NAME = "gateway"
+MAX_REQUEST_BYTES = 64 * 1024
+"""A request has at most some thousand characters; what is larger is read by nobody."""
 
 
 def _utc_now() -> datetime:
@@ -34,7 +41,8 @@ async def build(
 ) -> Service:
     """Makes the real adapters, inside the running loop; `serving` or `run` opens the ports."""
     registry = Registry()
-    upstream = Upstream(settings.content_address, settings.enhancer_address)
+    upstream = Upstream(settings.content_address, settings.enhancer_address, identity(settings))
+    day = DayBudget(settings.daily_cost_limit_usd or None, now)
     pipeline = Pipeline(
         flow=_flow(settings, now()),
         upstream=upstream,
@@ -42,6 +50,7 @@ async def build(
         metrics=_metrics(registry, settings),
         ledger=ledger or MemoryLedger(),
         now=now,
+        day=day,
     )
     servicer = LessonServicer(pipeline, settings.lesson_deadline_seconds)
     return Service(
@@ -55,9 +64,45 @@ async def build(
         registry=registry,
         longest_call_seconds=settings.lesson_deadline_seconds,
         calls_limit=settings.lessons_limit,
+        door=_door(settings, day, now),
+        tls=_own_certificate(settings),
+        max_request_bytes=MAX_REQUEST_BYTES,
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,
         close=(upstream.close,),
+    )
+
+
+def _door(settings: GatewaySettings, day: DayBudget, now: Callable[[], datetime]) -> GatewayDoor:
+    """Nobody needs a key where nobody but this machine can come; elsewhere the operator has to have said so."""
+    path = settings.keys_path
+    try:
+        keys = LiveKeys(path) if path else None
+    except KeysFileError as error:
+        raise SettingsError(f"GATEWAY_KEYS_FILE: {error} `nidan keys add` makes it.") from error
+    anonymous: frozenset[Scope] = frozenset()
+    if settings.gateway_allow_anonymous:
+        logger().warning("anonymous_callers", note="GATEWAY_ALLOW_ANONYMOUS: whoever reaches this port may call")
+        anonymous = frozenset({Scope.GENERATE})
+    if keys is None and settings.binds_loopback:
+        anonymous = frozenset(Scope)
+    limits = Limits(
+        settings.gateway_caller_lessons_per_minute,
+        settings.gateway_caller_daily_cost_usd,
+        settings.gateway_caller_lessons_at_once,
+    )
+    return GatewayDoor(keys=keys, anonymous=anonymous, limits=limits, above=day, now=now, clock=time.monotonic)
+
+
+def _own_certificate(settings: GatewaySettings) -> CertificateFiles | None:
+    """What callers see; they need no certificate of their own."""
+    if not settings.gateway_tls_cert_file:
+        return None
+    return CertificateFiles(
+        Path(settings.gateway_tls_cert_file),
+        Path(settings.gateway_tls_key_file),
+        None,
+        ("GATEWAY_TLS_CERT_FILE", "GATEWAY_TLS_KEY_FILE"),
     )
 
 
@@ -110,7 +155,14 @@ def _catalogue_path() -> Path:
     return load(GatewaySettings).catalogue_path
 
 
+def _keys_path() -> Path:
+    path = load(GatewaySettings).keys_path
+    if path is None:
+        raise SettingsError("GATEWAY_KEYS_FILE: is not set. Set it, or name the file with --file.")
+    return path
+
+
 if __name__ == "__main__":
     if sys.argv[1:]:
-        sys.exit(admin.main(sys.argv[1:], _catalogue_path))
+        sys.exit(admin.main(sys.argv[1:], _catalogue_path, _keys_path))
     start(NAME, GatewaySettings, build)

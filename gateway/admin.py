@@ -1,7 +1,8 @@
-"""`python -m gateway admin catalogue list|show|search|import`: what an operator does to the gateway's own files.
+"""`python -m gateway admin catalogue|keys …`: what an operator does to the gateway's own files.
 
-A program's interface: JSON lines on stdout, each with its `kind` (entry, progress, fault, summary, error), and
-an exit status of 0, 1 (the last line is the error) or 2 (wrong usage, on stderr). `nidan catalogue` is the person's.
+A program's interface: JSON lines on stdout, each with its `kind` (entry, key, progress, fault, summary, error), and
+an exit status of 0, 1 (the last line is the error) or 2 (wrong usage, on stderr). `nidan catalogue` and `nidan keys`
+are the person's.
 """
 
 from __future__ import annotations
@@ -9,21 +10,36 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gateway import importing
+from pydantic import ValidationError
+
+from gateway import importing, keys
 from gateway.catalogue import CanDo, Catalogue, normalised
 from gateway.imported import CatalogueFileError, locked, read, write
 from gateway.importing import CanDoList, ListError, Merged
+from gateway.keys import Key, KeysFileError, Scope
 from gateway.search import search
 from lesson.models import Level
+from servicekit import files
 from servicekit.settings import SettingsError
 
 _MOST_FAULTS = 200
 """Rows that are told in full; who has more mends those first."""
+
+
+_REASONS: Mapping[type[Exception], tuple[str, str]] = {
+    ListError: ("LIST_NOT_READ", "{file}: "),
+    CatalogueFileError: ("CATALOGUE_NOT_USABLE", "CATALOGUE_FILE: "),
+    KeysFileError: ("KEYS_NOT_USABLE", ""),
+    SettingsError: ("SETTINGS", ""),
+}
+"""For programs, and what is said before the message."""
 
 
 class _RefusedError(Exception):
@@ -34,20 +50,20 @@ class _RefusedError(Exception):
         self.reason = reason
 
 
-def main(arguments: Sequence[str], catalogue_file: Callable[[], Path]) -> int:
-    """Runs one command; the exit status. `catalogue_file` reads the setting, and raises SettingsError."""
+def main(arguments: Sequence[str], catalogue_file: Callable[[], Path], keys_file: Callable[[], Path]) -> int:
+    """Runs one command; the exit status. Each of the two reads a setting, and raises SettingsError."""
     asked = _parser().parse_args(arguments)
     try:
-        asked.command(asked, catalogue_file())
+        if asked.area == "catalogue":
+            asked.command(asked, catalogue_file())
+        else:
+            asked.command(asked, asked.keys_file or keys_file())
         sys.stdout.buffer.flush()
     except _RefusedError as error:
         return _failed(error.reason, str(error))
-    except ListError as error:
-        return _failed("LIST_NOT_READ", f"{asked.file}: {error}")
-    except CatalogueFileError as error:
-        return _failed("CATALOGUE_NOT_USABLE", f"CATALOGUE_FILE: {error}")
-    except SettingsError as error:
-        return _failed("SETTINGS", str(error))
+    except (ListError, CatalogueFileError, KeysFileError, SettingsError) as error:
+        reason, where = _REASONS[type(error)]
+        return _failed(reason, f"{where.format(file=getattr(asked, 'file', ''))}{error}")
     except BrokenPipeError:
         return 1  # whoever asked is gone
     return 0
@@ -71,7 +87,8 @@ def _tell(kind: str, **fields: Any) -> None:
 def _parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m gateway", description="Without arguments: starts the gateway.")
     admin = top.add_subparsers(required=True, metavar="admin").add_parser("admin", help="the gateway's own files")
-    areas = admin.add_subparsers(required=True, metavar="catalogue")
+    areas = admin.add_subparsers(required=True, metavar="catalogue|keys", dest="area")
+    _add_keys(areas.add_parser("keys", help="callers' keys"))
     commands = areas.add_parser("catalogue", help="the Can-do catalogue").add_subparsers(required=True)
 
     every = commands.add_parser("list", help="entries, all or some")
@@ -95,6 +112,23 @@ def _parser() -> argparse.ArgumentParser:
     take.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
     take.set_defaults(command=_import)
     return top
+
+
+def _add_keys(area: argparse.ArgumentParser) -> None:
+    area.add_argument("--file", type=Path, dest="keys_file", help="else GATEWAY_KEYS_FILE")
+    commands = area.add_subparsers(required=True)
+    add = commands.add_parser("add", help="makes a key and tells it, once")
+    add.add_argument("name", type=_name)
+    add.add_argument("--scope", type=Scope, choices=list(Scope), action="append", required=True, dest="scopes")
+    add.add_argument("--expires-days", type=float)
+    add.add_argument("--lessons-per-minute", type=float)
+    add.add_argument("--daily-cost-usd", type=float)
+    add.add_argument("--lessons-at-once", type=int)
+    add.set_defaults(command=_add_key)
+    commands.add_parser("list", help="every key, without its secret").set_defaults(command=_list_keys)
+    revoke = commands.add_parser("revoke", help="a key that counts no more")
+    revoke.add_argument("id")
+    revoke.set_defaults(command=_revoke_key)
 
 
 def _name(text: str) -> str:
@@ -190,3 +224,66 @@ def _written(found: CanDoList, file: Path) -> Merged:
         if merged.entries != before:
             write(file, merged.entries)
     return merged
+
+
+# --- keys -------------------------------------------------------------------------------------------------------
+
+
+def _add_key(asked: argparse.Namespace, file: Path) -> None:
+    """The one time that the key itself is told."""
+    token, key_id = keys.new_token()
+    now = datetime.now(UTC).replace(microsecond=0)
+    try:
+        key = Key(
+            id=key_id,
+            name=asked.name,
+            hash=keys.hashed(token),
+            scopes=tuple(dict.fromkeys(asked.scopes)),
+            created=now,
+            expires=None if asked.expires_days is None else now + timedelta(days=asked.expires_days),
+            lessons_per_minute=asked.lessons_per_minute,
+            daily_cost_usd=asked.daily_cost_usd,
+            lessons_at_once=asked.lessons_at_once,
+        )
+    except (ValidationError, OverflowError) as error:
+        raise _RefusedError("KEY_NOT_MADE", "a limit or the time until it expires is out of range.") from error
+    with _keys_changed(file) as before:
+        if len(before) >= keys.MOST_KEYS:
+            raise _RefusedError("TOO_MANY_KEYS", f"{file} holds {len(before):,} keys, the most that it may.")
+        keys.write(file, [*before, key])
+    _tell("key", **_told_key(key, now), key=token)
+
+
+def _list_keys(_asked: argparse.Namespace, file: Path) -> None:
+    now = datetime.now(UTC)
+    for key in keys.read(file):
+        _tell("key", **_told_key(key, now))
+
+
+def _revoke_key(asked: argparse.Namespace, file: Path) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    with _keys_changed(file) as before:
+        key = next((key for key in before if key.id == asked.id), None)
+        if key is None:
+            raise _RefusedError("UNKNOWN_KEY", f"no key in {file} has the id {asked.id!r}.")
+        revoked = key.model_copy(update={"revoked": key.revoked or now})
+        keys.write(file, [revoked if other is key else other for other in before])
+    _tell("key", **_told_key(revoked, now))
+
+
+@contextmanager
+def _keys_changed(file: Path) -> Iterator[tuple[Key, ...]]:
+    """The keys of the file, none when there is no file; nobody else changes it inside the block."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(files.locked(file))
+        except BlockingIOError as error:
+            raise KeysFileError(f"another command is changing {file}. Wait until it has ended.") from error
+        except OSError as error:
+            raise KeysFileError(f"cannot write beside {file}: {error.strerror or error}.") from error
+        yield keys.read(file) if file.exists() else ()
+
+
+def _told_key(key: Key, now: datetime) -> dict[str, Any]:
+    """Everything but the hash."""
+    return key.model_dump(mode="json", exclude={"hash"}) | {"state": key.state(now)}

@@ -1,14 +1,15 @@
 """Money, reserved before a call and settled after it, so that no number of calls at once can pass a limit.
 
-A lesson has a budget, and the day has one above it. What is reserved counts as spent until it is settled at what the
-call really cost, or released. Within one event loop every method is atomic: none of them waits.
+A lesson has a budget, its caller's day one above it, and the day of all callers one above that. What is reserved counts
+as spent until it is settled at what the call really cost, or released. Within one event loop every method is atomic:
+none of them waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 
 
 class Budget:
@@ -29,6 +30,10 @@ class Budget:
     @property
     def reserved_usd(self) -> float:
         return self._reserved
+
+    def limit_to(self, usd: float | None) -> None:
+        """Another limit from now on; what was spent and reserved stays."""
+        self._limit = usd
 
     def left_usd(self) -> float | None:
         """What may still be reserved, here and above; None when nothing limits it."""
@@ -84,10 +89,18 @@ class Reservation:
 class DayBudget(Budget):
     """A limit for each UTC day. What was reserved before midnight is settled into the day on which it ends."""
 
-    def __init__(self, limit_usd: float | None, now: Callable[[], datetime]) -> None:
-        super().__init__("day", limit_usd)
+    def __init__(
+        self, limit_usd: float | None, now: Callable[[], datetime], scope: str = "day", above: Budget | None = None
+    ) -> None:
+        super().__init__(scope, limit_usd, above)
         self._now = now
         self._day: date = now().date()
+
+    @property
+    def spent_today_usd(self) -> float:
+        """What the calls that ended on this UTC day cost."""
+        self._turn()
+        return self._spent
 
     def left_usd(self) -> float | None:
         self._turn()
@@ -101,3 +114,9 @@ class DayBudget(Budget):
         today = self._now().date()
         if today != self._day:
             self._day, self._spent = today, 0.0
+
+
+def seconds_to_midnight(now: datetime) -> float:
+    """Until the next UTC day begins; at least one. `now` is in UTC."""
+    tomorrow = datetime.combine(now.date() + timedelta(days=1), time(), now.tzinfo)
+    return max(1.0, (tomorrow - now).total_seconds())

@@ -82,7 +82,17 @@ def stage1_retired(ended: Sequence[str], lesson_id: str) -> ServiceError:
     )
 
 
-_LIMITS = {"lesson": "LESSON_COST_LIMIT_USD", "day": "DAILY_COST_LIMIT_USD"}
+_LIMITS = {
+    "lesson": "LESSON_COST_LIMIT_USD",
+    "day": "DAILY_COST_LIMIT_USD",
+    "caller": "GATEWAY_CALLER_DAILY_COST_USD",
+}
+
+
+def until_tomorrow(error: QuotaError, seconds_to_midnight: float) -> None:
+    """Where it is a day's limit that leaves nothing, the error says when the next day begins."""
+    if error.reason == "BUDGET_EXCEEDED" and all(told.field != _LIMITS["lesson"] for told in error.violations):
+        error.retry_after_seconds = seconds_to_midnight
 
 
 def budget_exceeded(scope: str, lesson_id: str) -> ServiceError:

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
+import itertools
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.catalogue import CanDo, Catalogue, text_hash
+from servicekit import files
 from servicekit.telemetry import logger
 
 MOST_ENTRIES = 100_000
 _FORMAT = "nidan-catalogue-1"
 _ENTRY = TypeAdapter(CanDo)
 _ANEW = "Move it away and import the lists again (nidan catalogue import FILE)."
-
-Stamp = tuple[int, ...]
-"""Tells one state of a file from another: a renamed file has another inode, an edited one another time or size."""
 
 
 class CatalogueFileError(Exception):
@@ -82,35 +79,14 @@ def write(file: Path, entries: Sequence[CanDo]) -> None:
         raise CatalogueFileError(
             f"{file} would hold {len(entries):,} entries; at most {MOST_ENTRIES:,}. Move it away first."
         )
-    place = Path(os.path.realpath(file))  # a link stays a link
-    draft = place.with_name(f".{place.name}.new")
+    lines = (_ENTRY.dump_json(entry) + b"\n" for entry in entries)
+    head = json.dumps({"format": _FORMAT, "entries": len(entries)}).encode() + b"\n"
     try:
-        draft.unlink(missing_ok=True)  # of an import that was killed
-        with draft.open("xb") as sink:
-            sink.write(json.dumps({"format": _FORMAT, "entries": len(entries)}).encode() + b"\n")
-            sink.writelines(_ENTRY.dump_json(entry) + b"\n" for entry in entries)
-            sink.flush()
-            os.fsync(sink.fileno())
-        if place.exists():
-            draft.chmod(place.stat().st_mode & 0o777)
-        draft.replace(place)
+        files.replace(file, itertools.chain([head], lines))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise CatalogueFileError(
             f"cannot write {file}: {error.strerror or error}. Nothing was imported; the catalogue is as it was."
         ) from error
-    _sync_folder(place.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """The rename itself, on the disk; where a file system cannot do that, the file is there all the same."""
-    with contextlib.suppress(OSError):
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
 
 
 @contextlib.contextmanager
@@ -119,16 +95,13 @@ def locked(file: Path) -> Iterator[None]:
 
     Raises CatalogueFileError at once when another one holds it.
     """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock = file.with_name(f"{file.name}.lock").open("ab")
-    except OSError as error:
-        raise CatalogueFileError(f"cannot write beside {file}: {error.strerror or error}.") from error
-    with lock:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(files.locked(file))
         except BlockingIOError as error:
             raise CatalogueFileError(f"another import into {file} is under way. Wait until it has ended.") from error
+        except OSError as error:
+            raise CatalogueFileError(f"cannot write beside {file}: {error.strerror or error}.") from error
         yield
 
 
@@ -142,19 +115,19 @@ class LiveCatalogue:
     def __init__(self, shipped: Catalogue, file: Path) -> None:
         self._shipped = shipped
         self._file = file
-        self._seen = _stamp(file)
+        self._seen = files.stamp(file)
         self._catalogue = shipped.under(read(file))
         self._reading = asyncio.Lock()
 
     async def current(self) -> Catalogue:
         """The catalogue as the file says now. Costs one stat; a changed file is read in a thread, once for all."""
-        if _stamp(self._file) != self._seen:
+        if files.stamp(self._file) != self._seen:
             async with self._reading:
                 await self._read()
         return self._catalogue
 
     async def _read(self) -> None:
-        stamp = _stamp(self._file)  # before reading: what changes meanwhile is a change to be seen
+        stamp = files.stamp(self._file)  # before reading: what changes meanwhile is a change to be seen
         if stamp == self._seen:
             return
         try:
@@ -166,14 +139,3 @@ class LiveCatalogue:
                 "catalogue_not_read", file=str(self._file), error=str(error), note="the last good one is kept"
             )
         self._seen = stamp
-
-
-def _stamp(file: Path) -> Stamp:
-    """Empty when there is no file; the error's number when the system does not say."""
-    try:
-        status = file.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return ()
-    except OSError as error:
-        return (error.errno or 0,)
-    return status.st_ino, status.st_mtime_ns, status.st_size

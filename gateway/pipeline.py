@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from gateway import journal
 from gateway.breaker import Breakers
-from gateway.budget import DayBudget
+from gateway.budget import DayBudget, seconds_to_midnight
 from gateway.catalogue import Catalogue
 from gateway.events import Event, LessonSpec
-from gateway.failures import FeatureDisabledError, UnknownCanDoError
+from gateway.failures import FeatureDisabledError, UnknownCanDoError, until_tomorrow
 from gateway.imported import LiveCatalogue
 from gateway.ledger import MemoryLedger
 from gateway.retirement import Retirement
 from gateway.run import Flow, Run, Stages
 from gateway.upstream import Upstream
 from lesson.models import Brief
-from servicekit.errors import FieldViolation, InvalidRequestError, OverloadedError, ServiceError
+from servicekit.errors import FieldViolation, InvalidRequestError, OverloadedError, QuotaError, ServiceError
 from servicekit.llm.capabilities import Provider
 from servicekit.telemetry import LessonMetrics, bind_log_context
 
@@ -39,7 +40,9 @@ class Pipeline:
         ledger: MemoryLedger,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = time.monotonic,
+        day: DayBudget | None = None,
     ) -> None:
+        """`day` is the day's budget of all lessons; None: one of the flow's limit."""
         self._flow = flow
         self._catalogue = catalogue
         self._metrics = metrics
@@ -54,7 +57,7 @@ class Pipeline:
                 for provider in (flow.stage1_provider, flow.stage2_provider)
             },
             Retirement(),
-            DayBudget(flow.day_limit_usd, now),
+            day or DayBudget(flow.day_limit_usd, now),
         )
         self._running: set[asyncio.Task[None]] = set()
         for provider, models in self._chains:
@@ -95,8 +98,11 @@ class Pipeline:
             activity="",
         )
 
-    async def run(self, spec: LessonSpec) -> AsyncGenerator[tuple[str, Event], None]:
-        """The events of one lesson, each with the lesson's id; the last is Completed.
+    async def run(
+        self, spec: LessonSpec, callers_day: DayBudget | None = None
+    ) -> AsyncGenerator[tuple[str, Event], None]:
+        """The events of one lesson, each with the lesson's id; the last is Completed. `callers_day` pays for it, under
+        the day's budget of all.
 
         Raises ServiceError when there can be no lesson. Closing the iterator ends every call the run has open.
         """
@@ -116,7 +122,7 @@ class Pipeline:
             )
         run = Run(
             flow=self._flow,
-            stages=self._stages,
+            stages=replace(self._stages, day=callers_day) if callers_day else self._stages,
             metrics=self._metrics,
             ledger=self._ledger,
             spec=spec,
@@ -132,6 +138,9 @@ class Pipeline:
             while (event := await run.told.get()) is not None:
                 yield run.lesson_id, event
             await task
+        except QuotaError as error:
+            until_tomorrow(error, seconds_to_midnight(self._now()))
+            raise
         finally:
             if self._flow.on_disconnect == "cancel":
                 task.cancel()

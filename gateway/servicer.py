@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from gateway.doors import callers_day
 from gateway.events import (
     Accepted,
     Completed,
@@ -70,7 +71,7 @@ class LessonServicer(lesson_service_pb2_grpc.LessonServiceServicer):
         remaining = context.time_remaining()
         limit = None if remaining is None else asyncio.get_running_loop().time() + remaining - _TELL_BEFORE_SECONDS
         lesson_id = ""
-        async with aclosing(self._pipeline.run(spec)) as events:
+        async with aclosing(self._pipeline.run(spec, callers_day())) as events:
             while True:
                 try:
                     async with asyncio.timeout_at(limit):
@@ -118,10 +119,16 @@ def _violations(spec: pb.LessonSpec, deadline_seconds: float) -> Iterator[FieldV
         yield FieldViolation("spec.topic", "is empty; give a topic and a level, or a can_do_id")
 
 
+_HIDDEN_CATEGORIES = ("Cc", "Cs", "Co", "Cn", "Zl", "Zp")
+# Format characters that nobody can see and a model can read: embeddings and isolates of direction, and tag characters.
+# The other ones stay: some languages cannot be written without joiners.
+_HIDDEN = re.compile("[\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
+
+
 def _text_problem(text: str, limit: int) -> str:
     if len(text) > limit:
         return f"has {len(text)} characters; at most {limit}"
-    if any(unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn") for char in text):
+    if _HIDDEN.search(text) or any(unicodedata.category(char) in _HIDDEN_CATEGORIES for char in text):
         return "holds control characters"
     return ""
 

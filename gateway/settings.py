@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from lesson.models import EnhancementMode
 from servicekit.llm.capabilities import OFFLINE_MODEL, Provider, Stage1Provider
-from servicekit.settings import Port, Seconds, ServiceSettings
+from servicekit.settings import Port, Seconds, ServiceSettings, whole_or_none
 
 Dollars = Annotated[float, Field(gt=0, le=1000)]
 RUN_MARGIN_SECONDS = 3.0
@@ -41,6 +41,13 @@ class GatewaySettings(ServiceSettings):
     catalogue_file: str = "~/.nidan/catalogue.jsonl"
     content_address: str = "127.0.0.1:50051"
     enhancer_address: str = "127.0.0.1:50052"
+    gateway_keys_file: str = ""
+    gateway_allow_anonymous: bool = False
+    gateway_caller_lessons_per_minute: Annotated[float, Field(ge=0, le=100_000)] = 0.0
+    gateway_caller_lessons_at_once: Annotated[int, Field(ge=0, le=100_000)] = 0
+    gateway_caller_daily_cost_usd: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
+    gateway_tls_cert_file: str = ""
+    gateway_tls_key_file: str = ""
     gateway_port: Port = 50050
     gateway_health_port: Port = 50060
     gateway_metrics_port: Port = 9100
@@ -55,10 +62,25 @@ class GatewaySettings(ServiceSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _door_is_shut_to_strangers(self) -> Self:
+        whole_or_none(self, "gateway_tls_cert_file", "gateway_tls_key_file")
+        if not (self.gateway_keys_file or self.gateway_allow_anonymous or self.binds_loopback):
+            raise ValueError(
+                f"BIND is {self.bind}, and anybody who reaches it could spend your money: set GATEWAY_KEYS_FILE "
+                "(`nidan keys add` makes keys), or GATEWAY_ALLOW_ANONYMOUS=true to let everybody in."
+            )
+        return self
+
+    @property
+    def keys_path(self) -> Path | None:
+        """Where callers' keys are kept; None: nobody has one."""
+        return _expanded(self.gateway_keys_file) if self.gateway_keys_file else None
+
     @property
     def catalogue_path(self) -> Path:
         """Where imported Can-do entries are kept; ~ is the home directory, where there is one."""
-        return Path(os.path.expanduser(self.catalogue_file))  # noqa: PTH111 - pathlib's raises where there is none
+        return _expanded(self.catalogue_file)
 
     @property
     def stage1_models(self) -> tuple[str, ...]:
@@ -69,6 +91,10 @@ class GatewaySettings(ServiceSettings):
     def stage2_models(self) -> tuple[str, ...]:
         """The chain, first to last; empty: the analyser alone."""
         return _chain(self.cando_ai_stage2_provider, self.cando_ai_stage2_model, self.cando_ai_stage2_fallback_models)
+
+
+def _expanded(path: str) -> Path:
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises where there is no home
 
 
 def _chain(provider: Provider, model: str, fallbacks: str) -> tuple[str, ...]:

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Generic, TypeVar
 
 import grpc
 
@@ -38,6 +39,9 @@ from lesson.v1 import (
 from servicekit.errors import OverloadedError, read_error
 from servicekit.server import LESSON_ID_KEY, REQUEST_ID_KEY, channel_options
 from servicekit.telemetry import log_context
+from servicekit.tls import CertificateFiles, LiveCertificate, channel_credentials
+
+Stub = TypeVar("Stub")
 
 _FULL_IN_A_ROW = 4
 """So many full replicas are passed over at once; then the call waits. Other calls take turns of the round robin between
@@ -125,27 +129,87 @@ def _ends(listed: Iterable[lesson_pb2.ModelEnd]) -> dict[str, date]:
     return ends
 
 
-class Upstream:
-    """One long-lived channel to each stage; make it inside the running loop."""
+class _Line(Generic[Stub]):
+    """The channel to one stage, made anew when this process's certificate is; make it inside the running loop.
 
-    def __init__(self, content_address: str, enhancer_address: str) -> None:
-        self._channels = [
-            grpc.aio.insecure_channel(address, options=channel_options())
-            for address in (content_address, enhancer_address)
-        ]
-        self._content = content_service_pb2_grpc.ContentServiceStub(self._channels[0])
-        self._enhancer = enhancer_service_pb2_grpc.EnhancerServiceStub(self._channels[1])
+    gRPC reads a channel's certificate once. So calls that begin after a change take a new channel, those under way end
+    on the old one, and the last of them closes it.
+    """
+
+    def __init__(
+        self, address: str, stub: Callable[[grpc.aio.Channel], Stub], certificate: LiveCertificate | None
+    ) -> None:
+        self._address = address
+        self._stub = stub
+        self._certificate = certificate
+        self._read = certificate.look() if certificate else None
+        self._open = self._opened()
+        self._retired: set[asyncio.Task[None]] = set()
+
+    def _opened(self) -> _Open[Stub]:
+        options = channel_options()
+        if self._read is None:
+            channel = grpc.aio.insecure_channel(self._address, options)
+        else:
+            channel = grpc.aio.secure_channel(self._address, channel_credentials(self._read), options)
+        return _Open(channel, self._stub(channel))
+
+    @contextlib.asynccontextmanager
+    async def held(self) -> AsyncIterator[_Open[Stub]]:
+        """Channel and stub of now; the channel stays open inside the block, whatever happens to the certificate."""
+        held = self._current()
+        held.users += 1
+        try:
+            yield held
+        finally:
+            held.users -= 1
+            if held is not self._open and not held.users:
+                await held.channel.close()
+
+    def _current(self) -> _Open[Stub]:
+        read = self._certificate.look() if self._certificate else None
+        if read is not self._read:
+            self._read = read
+            old, self._open = self._open, self._opened()
+            if not old.users:
+                closing = asyncio.ensure_future(old.channel.close())
+                self._retired.add(closing)
+                closing.add_done_callback(self._retired.discard)
+        return self._open
 
     async def close(self) -> None:
-        for channel in self._channels:
-            await channel.close()
+        await asyncio.gather(self._open.channel.close(), *self._retired)
+
+
+@dataclass
+class _Open(Generic[Stub]):
+    """A channel, its stub, and how many calls hold it."""
+
+    channel: grpc.aio.Channel
+    stub: Stub
+    users: int = 0
+
+
+class Upstream:
+    """One long-lived channel to each stage; make it inside the running loop. With `identity`, mutual TLS.
+
+    Raises SettingsError when the identity's files are not usable.
+    """
+
+    def __init__(self, content_address: str, enhancer_address: str, identity: CertificateFiles | None = None) -> None:
+        certificate = LiveCertificate(identity) if identity else None
+        self._content = _Line(content_address, content_service_pb2_grpc.ContentServiceStub, certificate)
+        self._enhancer = _Line(enhancer_address, enhancer_service_pb2_grpc.EnhancerServiceStub, certificate)
+
+    async def close(self) -> None:
+        await asyncio.gather(self._content.close(), self._enhancer.close())
 
     async def ready(self, stage: Stage, seconds: float) -> bool:
         """Waits until a stage can be reached, as after a restart of it; False when it could not in that time."""
-        channel = self._channels[0 if stage is Stage.STAGE1 else 1]
+        line = self._content if stage is Stage.STAGE1 else self._enhancer
         try:
-            async with asyncio.timeout(seconds):
-                await channel.channel_ready()
+            async with asyncio.timeout(seconds), line.held() as held:
+                await held.channel.channel_ready()
         except TimeoutError:
             return False
         return True
@@ -153,13 +217,7 @@ class Upstream:
     async def describe(self, timeout_seconds: float) -> Described:
         """What the stages say of themselves; empty where one does not answer, which is no reason to make no lesson."""
         content, enhancer = await asyncio.gather(
-            self._content.Describe(
-                content_service_pb2.ContentServiceDescribeRequest(), timeout=timeout_seconds, metadata=_metadata()
-            ),
-            self._enhancer.Describe(
-                enhancer_service_pb2.EnhancerServiceDescribeRequest(), timeout=timeout_seconds, metadata=_metadata()
-            ),
-            return_exceptions=True,
+            self._describe_content(timeout_seconds), self._describe_enhancer(timeout_seconds), return_exceptions=True
         )
         if isinstance(content, BaseException):
             content = content_service_pb2.ContentServiceDescribeResponse()
@@ -172,6 +230,16 @@ class Upstream:
             annotator=enhancer.annotator_version,
         )
         return Described(versions, _ends(content.model_ends), _ends(enhancer.model_ends))
+
+    async def _describe_content(self, timeout_seconds: float) -> content_service_pb2.ContentServiceDescribeResponse:
+        request = content_service_pb2.ContentServiceDescribeRequest()
+        async with self._content.held() as held:
+            return await held.stub.Describe(request, timeout=timeout_seconds, metadata=_metadata())
+
+    async def _describe_enhancer(self, timeout_seconds: float) -> enhancer_service_pb2.EnhancerServiceDescribeResponse:
+        request = enhancer_service_pb2.EnhancerServiceDescribeRequest()
+        async with self._enhancer.held() as held:
+            return await held.stub.Describe(request, timeout=timeout_seconds, metadata=_metadata())
 
     async def generate(self, call: ContentCall) -> AsyncGenerator[SectionReleased | ContentResult, None]:
         """Sections as they come, then always one ContentResult. A broken RPC keeps the sections that came."""
@@ -187,27 +255,28 @@ class Upstream:
         asked = _Asked(Stage.STAGE1, None, call)
         content = Content()
         while True:
-            rpc = self._content.GenerateContent(request, timeout=asked.left, metadata=_metadata())
-            try:
-                async for event in rpc:
-                    if event.HasField("finished"):
-                        yield _content_result(event.finished)
-                        return
-                    released = _released(event.section)
-                    content = content.with_section(released.name, released.value)
-                    yield released
-                lost = asked.lost("the content service ended without a result")
-            except grpc.aio.AioRpcError as error:
-                if await asked.may_ask_again(error):
-                    continue
-                lost = asked.failed(error)
-            except wire.WireError as error:
-                lost = asked.lost(_unreadable(error))
-            finally:
-                # A stream that is merely no longer read would go on at the other end, at our cost.
-                rpc.cancel()
-            yield ContentResult(content, lost)
-            return
+            async with self._content.held() as held:
+                rpc = held.stub.GenerateContent(request, timeout=asked.left, metadata=_metadata())
+                try:
+                    async for event in rpc:
+                        if event.HasField("finished"):
+                            yield _content_result(event.finished)
+                            return
+                        released = _released(event.section)
+                        content = content.with_section(released.name, released.value)
+                        yield released
+                    lost = asked.lost("the content service ended without a result")
+                except grpc.aio.AioRpcError as error:
+                    if await asked.may_ask_again(error):
+                        continue
+                    lost = asked.failed(error)
+                except wire.WireError as error:
+                    lost = asked.lost(_unreadable(error))
+                finally:
+                    # A stream that is merely no longer read would go on at the other end, at our cost.
+                    rpc.cancel()
+                yield ContentResult(content, lost)
+                return
 
     async def enhance(self, call: EnhanceCall) -> EnhanceResult:
         """One section. Never raises for what the other side does."""
@@ -227,7 +296,8 @@ class Upstream:
         asked = _Asked(Stage.STAGE2, call.section, call)
         while True:
             try:
-                response = await self._enhancer.EnhanceSection(request, timeout=asked.left, metadata=_metadata())
+                async with self._enhancer.held() as held:
+                    response = await held.stub.EnhanceSection(request, timeout=asked.left, metadata=_metadata())
                 items = tuple(wire.from_message(EnhancedItem, item) for item in response.items)
                 attempt = wire.from_message(Attempt, response.attempt) if response.HasField("attempt") else None
                 return EnhanceResult(items, attempt)

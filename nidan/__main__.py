@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nidan import catalogue
+from nidan import catalogue, keys
+from nidan.access import Access, AccessError
 
 if TYPE_CHECKING:
     from nidan.generate import Asked
@@ -25,6 +26,7 @@ app = typer.Typer(
     epilog="[bold]nidan generate JF:349 --offline[/]  prints a built-in lesson now, without key, network or cost.",
 )
 app.add_typer(catalogue.app)
+app.add_typer(keys.app)
 
 # What a command needs is imported in it: `nidan --help` shall not wait for gRPC.
 # ruff: noqa: PLC0415
@@ -32,6 +34,7 @@ app.add_typer(catalogue.app)
 _STYLES = ("macron", "double", "kana")
 _RUBY = ("above", "brackets", "none")
 _LAYOUT = "Layout, not with --json"
+_REACHING = "A gateway that asks for a key, or speaks TLS"
 _LEVELS = ("A1", "A2", "B1", "B2", "C1", "C2")
 _GENERATE_EPILOG = """\
 [bold]Examples[/]
@@ -143,6 +146,22 @@ nidan models --json | jq -r '.set[]'
 """
 
 
+_KeyFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Your key is in it; else NIDAN_API_KEY.", rich_help_panel=_REACHING),
+]
+_Tls = Annotated[
+    bool,
+    typer.Option("--tls", help="Speak TLS, by the system's authorities; or NIDAN_TLS=true.", rich_help_panel=_REACHING),
+]
+_CaFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Speak TLS, by these authorities (PEM); or NIDAN_CA_FILE.", rich_help_panel=_REACHING
+    ),
+]
+
+
 @app.command(epilog=_GENERATE_EPILOG)
 def generate(
     can_do_id: Annotated[
@@ -171,6 +190,9 @@ def generate(
         str,
         typer.Option(metavar="HOST:PORT", help="The gateway to ask; else NIDAN_ADDRESS. With --offline neither is."),
     ] = "",
+    key_file: _KeyFile = None,
+    tls: _Tls = False,
+    ca_file: _CaFile = None,
     ruby: Annotated[
         str,
         typer.Option(
@@ -209,6 +231,7 @@ def generate(
         timeout_seconds=timeout,
         offline=offline,
         address=address,
+        access=_access(address, offline, key_file, tls, ca_file),
         as_json=as_json,
         out=out,
         ruby=ruby.lower(),
@@ -238,6 +261,9 @@ def batch(
             help="The gateway to ask; else NIDAN_ADDRESS, else the one that runs, else one started for this batch.",
         ),
     ] = "",
+    key_file: _KeyFile = None,
+    tls: _Tls = False,
+    ca_file: _CaFile = None,
     limit_usd: Annotated[
         float | None,
         typer.Option(metavar="AMOUNT", help="Begin no lesson once this run is known to have cost so much."),
@@ -255,7 +281,8 @@ def batch(
     from nidan.batch import Asked
     from nidan.batch import batch as make
 
-    asked = Asked(file, out, concurrency, offline, address, limit_usd, again, as_json)
+    access = _access(address, offline, key_file, tls, ca_file)
+    asked = Asked(file, out, concurrency, offline, address, access, limit_usd, again, as_json)
     if limit_usd is not None and not 0 < limit_usd < math.inf:
         raise typer.BadParameter("must be above 0", param_hint="--limit-usd")
     _check_gateway(address, offline)
@@ -361,6 +388,22 @@ def _check_gateway(address: str, offline: bool) -> None:
     _check_address("--address", address)
     if not (address or offline):
         _check_address("NIDAN_ADDRESS", os.environ.get("NIDAN_ADDRESS", ""))
+
+
+def _access(address: str, offline: bool, key_file: Path | None, tls: bool, ca_file: Path | None) -> Access:
+    """How the gateway is called. Raises BadParameter."""
+    if offline and (key_file or tls or ca_file):
+        raise typer.BadParameter("--offline starts services of its own, which ask for nothing", param_hint="--offline")
+    if offline:
+        return Access()
+    try:
+        access = Access.told(os.environ, key_file, tls, ca_file)
+        named = address or os.environ.get("NIDAN_ADDRESS", "")
+        if named:
+            access.check(named)
+    except AccessError as error:
+        raise typer.BadParameter(str(error), param_hint=error.name) from error
+    return access
 
 
 def _check_layout(asked: Asked) -> None:

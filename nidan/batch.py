@@ -17,11 +17,12 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from nidan.access import Access
 from nidan.asking import EXIT_FAILED, EXIT_INTERRUPTED, GivenUpError, report
 from nidan.batch_progress import BatchProgress
 from nidan.batch_report import Outcome, Report, Result, exit_code, summary, table
@@ -51,6 +52,7 @@ class Asked:
     concurrency: int = 2
     offline: bool = False
     address: str = ""
+    access: Access = field(default_factory=Access)
     limit_usd: float | None = None
     again: bool = False
     as_json: bool = False
@@ -115,7 +117,10 @@ class _Batch:
     def _make(self, wanted: Sequence[Row], environment: Mapping[str, str]) -> int:
         """The number of the signal that ended it, or 0."""
         asked = self._asked
-        with self._progress.shown(), gateway(asked.address, asked.offline, environment, self._progress) as asking:
+        with (
+            self._progress.shown(),
+            gateway(asked.address, asked.offline, environment, self._progress, asked.access) as asking,
+        ):
             from nidan.batch_lessons import Workshop
 
             self._progress.finish()

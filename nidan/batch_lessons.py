@@ -101,7 +101,7 @@ class Workshop:
         self._lock = threading.Lock()
         self._cancelled = threading.Event()
         self._check = gateway.check
-        self._client = LessonClient(gateway.address)
+        self._client = LessonClient(gateway.address, gateway.access)
         self.workers = min(concurrency, len(self._waiting))
         """Each says Left at its end."""
 

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nidan.admin import ask
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from nidan.failure import Failure
     from nidan.output import Output
     from nidan.progress import Progress
 
@@ -268,50 +267,14 @@ class _Desk:
         self._output.write(printed(what, screen.columns, screen.colour))
 
     def _asked(self, arguments: Sequence[str]) -> Generator[dict[str, Any]]:
-        """What the admin says, but for its progress. Raises GivenUpError for its error, BadParameter for its usage."""
-        command = [sys.executable, "-P", "-m", "gateway", "admin", "catalogue", *arguments]
-        with tempfile.TemporaryFile() as complaints:
-            # A group of its own: Ctrl-C is for us, and we end it.
-            with subprocess.Popen(  # noqa: S603 - our own module, no shell
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, process_group=0
-            ) as process:
-                try:
-                    yield from self._said(process)
-                finally:
-                    process.terminate()
-            complaints.seek(0)
-            _check_end(process.returncode, complaints.read().decode(errors="replace"))
-
-    def _said(self, process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
-        from nidan.asking import GivenUpError
-
-        assert process.stdout is not None  # noqa: S101 - it was asked for
-        for raw in process.stdout:
-            line: dict[str, Any] = json.loads(raw)
-            if line["kind"] == "error":
-                raise GivenUpError(_failure(line))
-            if line["kind"] == "progress":
-                self._doing(line["rows"])
-            else:
-                yield line
-        process.wait()
+        """What the admin says. Raises GivenUpError for its error, BadParameter for its usage."""
+        return ask(["catalogue", *arguments], _NEXT, self._doing)
 
     def _doing(self, rows: int) -> None:
         if sys.stderr.isatty():
             self._progress.doing(f"Read {rows:,} rows …")
         elif rows % _TELL_EVERY_ROWS == 0:
             self._progress.say(f"Read {rows:,} rows …")
-
-
-def _check_end(status: int, complaints: str) -> None:
-    from nidan.asking import GivenUpError
-    from nidan.failure import Failure
-
-    last = (complaints.strip().splitlines() or ["it said nothing"])[-1]
-    if status == 2:
-        raise typer.BadParameter(last.rpartition("error: ")[2])
-    if status:
-        raise GivenUpError(Failure("CATALOGUE_FAILED", f"the gateway's admin ended with status {status}: {last}"))
 
 
 _NEXT = {
@@ -322,12 +285,6 @@ _NEXT = {
     "CATALOGUE_NOT_USABLE": "CATALOGUE_FILE names the file; unset, it is ~/.nidan/catalogue.jsonl.",
     "SETTINGS": "Set or unset the variable that is named.",
 }
-
-
-def _failure(line: dict[str, Any]) -> Failure:
-    from nidan.failure import Failure
-
-    return Failure(line["reason"], line["message"], _NEXT.get(line["reason"], ""), caller_fault=True)
 
 
 def _neutral(line: dict[str, Any]) -> dict[str, Any]:

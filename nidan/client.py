@@ -18,8 +18,11 @@ from lesson import wire
 from lesson.models import Brief, EnhancedSection, EnhancementMode, Item, JapaneseText, Lesson, Level, SectionName
 from lesson.v1 import enhancer_service_pb2, enhancer_service_pb2_grpc, lesson_pb2, lesson_service_pb2_grpc
 from lesson.v1 import lesson_service_pb2 as pb
+from nidan.access import Access, is_local
 from servicekit.errors import RemoteError, read_error
 
+ANYBODY = Access()
+"""No key, and plaintext."""
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _ANSWER_SLACK_SECONDS = 2.0
 """A run ends by its own deadline and says why; ours comes later and is for a gateway that says nothing."""
@@ -108,8 +111,9 @@ class AnnotateError(CallError):
 class LessonClient:
     """Calls LessonService over a channel that the caller owns, or over one of its own to HOST:PORT."""
 
-    def __init__(self, gateway: grpc.Channel | str) -> None:
-        self._own = _open(gateway) if isinstance(gateway, str) else None
+    def __init__(self, gateway: grpc.Channel | str, access: Access = ANYBODY) -> None:
+        self._own = _open(gateway, access) if isinstance(gateway, str) else None
+        self._metadata = (("authorization", f"Bearer {access.key}"),) if access.key else ()
         channel = gateway if self._own is None else self._own
         self._stub = lesson_service_pb2_grpc.LessonServiceStub(channel)  # type: ignore[arg-type] # never a str here
 
@@ -132,7 +136,9 @@ class LessonClient:
         Raises LessonError when there is no lesson, also when the gateway's answer cannot be understood.
         """
         timeout = None if request.timeout_seconds is None else request.timeout_seconds + _ANSWER_SLACK_SECONDS
-        call = self._stub.StreamLesson(pb.StreamLessonRequest(spec=_spec(request)), timeout=timeout)
+        call = self._stub.StreamLesson(
+            pb.StreamLessonRequest(spec=_spec(request)), timeout=timeout, metadata=self._metadata
+        )
         completed = False
         try:
             for message in call:
@@ -180,11 +186,11 @@ class EnhancerClient:
         return texts
 
 
-def is_serving(address: str, service: str = "", timeout_seconds: float = 0.5) -> bool:
-    """Whether a gRPC server at HOST:PORT says that this service of its is SERVING. Never raises."""
+def is_serving(address: str, service: str = "", timeout_seconds: float = 0.5, access: Access = ANYBODY) -> bool:
+    """Whether a gRPC server at HOST:PORT says that this service of its is SERVING. Never raises. Sends no key."""
     if not accepts_connections(address, timeout_seconds):
         return False  # at once, where gRPC would go on trying
-    with _open(address) as channel:
+    with _open(address, access) as channel:
         try:
             request = health_pb2.HealthCheckRequest(service=service)
             stub: Any = health_pb2_grpc.HealthStub(channel)  # its published types know no methods
@@ -204,10 +210,12 @@ def accepts_connections(address: str, timeout_seconds: float = 0.5) -> bool:
         return False
 
 
-def _open(address: str) -> grpc.Channel:
+def _open(address: str, access: Access = ANYBODY) -> grpc.Channel:
     """A proxy that the environment names is for the world, not for this machine."""
-    local = address.startswith(("127.", "localhost:", "[::1]:"))
-    return grpc.insecure_channel(address, options=[*_OPTIONS, ("grpc.enable_http_proxy", int(not local))])
+    options = [*_OPTIONS, ("grpc.enable_http_proxy", int(not is_local(address)))]
+    if access.tls:
+        return grpc.secure_channel(address, grpc.ssl_channel_credentials(access.ca), options)
+    return grpc.insecure_channel(address, options)
 
 
 def _spec(request: LessonRequest) -> pb.LessonSpec:

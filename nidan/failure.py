@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -70,12 +71,17 @@ def of_start(error: StartError, default_address: str) -> Failure:
     return Failure("START_FAILED", str(error), step)
 
 
-def unreachable(address: str) -> Failure:
-    """The gateway that was named does not answer."""
+def unreachable(address: str, tls: bool = False) -> Failure:
+    """The gateway that was named does not answer, or not in the way that it was asked."""
+    how = (
+        "It was asked over TLS: it may speak plaintext, or its certificate be of another name or authority (--ca-file)"
+        if tls
+        else "If it speaks TLS, add --tls, or --ca-file FILE for an authority of your own"
+    )
     return Failure(
         "UNAVAILABLE",
         f"no gateway is serving at {address}.",
-        "Check the address (--address or NIDAN_ADDRESS), or start one with `nidan up`.",
+        f"Check the address (--address or NIDAN_ADDRESS), or start one with `nidan up`. {how}.",
         retryable=True,
         caller_fault=True,
     )
@@ -151,7 +157,13 @@ _SLOW = f"{_AGAIN}; if it stays so, raise AI_STAGE1_TIMEOUT_SECONDS or choose an
 _TOO_LONG = "Raise AI_STAGE1_MAX_OUTPUT_TOKENS for the content service, or choose another --model."
 _WORDING = "Say it in other words (--topic, --text), or choose another --model."
 _STARTING = "Look whether all services run: `nidan up` starts them, `nidan doctor` says what is wrong."
+_ANOTHER_KEY = "Whoever runs the gateway gives you another: `nidan keys add NAME --scope generate`."
 _NEXT = {
+    "KEY_MISSING": "Set NIDAN_API_KEY to your key, or name its file with --key-file.",
+    "KEY_UNKNOWN": f"Look whether NIDAN_API_KEY is whole, and of this gateway. {_ANOTHER_KEY}",
+    "KEY_EXPIRED": _ANOTHER_KEY,
+    "KEY_REVOKED": _ANOTHER_KEY,
+    "SCOPE_MISSING": f"The key is for something else. {_ANOTHER_KEY}",
     "TWOSTAGE_DISABLED": "Set USE_TWOSTAGE_GENERATION=true for the gateway and start it again.",
     "UNKNOWN_CAN_DO": "`nidan catalogue search WORDS` finds ids; or say what to teach: --topic 食生活 --level A1.",
     "INVALID_REQUEST": "Mend what is named above; `nidan generate --help` explains each.",
@@ -182,9 +194,15 @@ _ENHANCER_NEXT = {
 }
 
 
+def _waiting(seconds: float) -> str:
+    if seconds < 300:
+        return f"{math.ceil(seconds)} s"
+    return f"{math.ceil(seconds / 60)} min" if seconds < 7200 else f"{math.ceil(seconds / 3600)} h"
+
+
 def _next_step(reason: str, error: RemoteError) -> str:
     if error.retry_after_seconds:
-        return f"{_AGAIN} in {error.retry_after_seconds:.0f} s."
+        return f"{_AGAIN} in {_waiting(error.retry_after_seconds)}."
     if reason in _NEXT:
         return _NEXT[reason]
     if error.retryable:

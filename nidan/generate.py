@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nidan.access import Access
 from nidan.asking import ANSWER_SECONDS, EXIT_FAILED, EXIT_INTERRUPTED, GivenUpError, own_services, report
 from nidan.output import Output, OutputError, Screen
 from nidan.processes import GATEWAY, Plan, Providers, private_plan
@@ -42,6 +43,7 @@ class Asked:
     timeout_seconds: float | None = None
     offline: bool = False
     address: str = ""
+    access: Access = field(default_factory=Access)
     as_json: bool = False
     out: Path | None = None
     ruby: str = ""
@@ -56,6 +58,7 @@ class Gateway:
     """Whom to ask for lessons."""
 
     address: str
+    access: Access
     check: Callable[[], None]
     """Raises GivenUpError or StartError when it is gone; for when it did not answer."""
 
@@ -67,9 +70,9 @@ def generate(asked: Asked, environment: Mapping[str, str]) -> int:
         with (
             Output(asked.out) as output,
             progress.shown(),
-            gateway(asked.address, asked.offline, environment, progress) as asking,
+            gateway(asked.address, asked.offline, environment, progress, asked.access) as asking,
         ):
-            completed = _follow(asked, asking.address, progress)
+            completed = _follow(asked, asking, progress)
             progress.finish()
             output.write(_told(asked, completed))
     except KeyboardInterrupt:
@@ -81,7 +84,7 @@ def generate(asked: Asked, environment: Mapping[str, str]) -> int:
     return 0
 
 
-def _follow(asked: Asked, address: str, progress: Progress) -> Completed:
+def _follow(asked: Asked, asking: Gateway, progress: Progress) -> Completed:
     """Reads the run to its end, showing how far it is. Raises GivenUpError."""
     from lesson.models import Level
     from nidan import failure
@@ -97,7 +100,7 @@ def _follow(asked: Asked, address: str, progress: Progress) -> Completed:
         timeout_seconds=asked.timeout_seconds,
     )
     try:
-        with LessonClient(address) as client, closing(client.stream(request)) as events:
+        with LessonClient(asking.address, asking.access) as client, closing(client.stream(request)) as events:
             for event in events:
                 progress.show(event)
                 if isinstance(event, Completed):
@@ -131,18 +134,22 @@ def _ruby(wanted: str, screen: Screen) -> Ruby:
 
 
 @contextlib.contextmanager
-def gateway(address: str, offline: bool, environment: Mapping[str, str], progress: Progress) -> Iterator[Gateway]:
+def gateway(
+    address: str, offline: bool, environment: Mapping[str, str], progress: Progress, access: Access
+) -> Iterator[Gateway]:
     """The gateway to ask. --offline never asks one that it did not start: that one might be paid.
+
+    One that was started for this command is not told the key.
 
     Raises GivenUpError.
     """
     named = address or ("" if offline else environment.get("NIDAN_ADDRESS", ""))
     if named:
-        _check_serving(named)
-        yield Gateway(named, lambda: _check_serving(named))
-    elif not offline and _is_gateway(GATEWAY.address, _PROBE_SECONDS):
+        _check_serving(named, access)
+        yield Gateway(named, access, lambda: _check_serving(named, access))
+    elif not offline and _is_gateway(GATEWAY.address, _PROBE_SECONDS, access):
         progress.doing(f"Asking the gateway at {GATEWAY.address}")
-        yield Gateway(GATEWAY.address, lambda: _check_serving(GATEWAY.address))
+        yield Gateway(GATEWAY.address, access, lambda: _check_serving(GATEWAY.address, access))
     else:
         with _own_gateway(offline, environment, progress) as own:
             yield own
@@ -156,17 +163,17 @@ def _own_gateway(offline: bool, environment: Mapping[str, str], progress: Progre
         return private_plan(environment, Providers.chosen(environment, offline))
 
     with own_services(plan, progress) as trio:
-        yield Gateway(trio.plan.gateway.address, trio.check)
+        yield Gateway(trio.plan.gateway.address, Access(), trio.check)
 
 
-def _check_serving(address: str) -> None:
-    if not _is_gateway(address, ANSWER_SECONDS):
+def _check_serving(address: str, access: Access) -> None:
+    if not _is_gateway(address, ANSWER_SECONDS, access):
         from nidan import failure
 
-        raise GivenUpError(failure.unreachable(address))
+        raise GivenUpError(failure.unreachable(address, access.tls))
 
 
-def _is_gateway(address: str, timeout_seconds: float) -> bool:
+def _is_gateway(address: str, timeout_seconds: float, access: Access) -> bool:
     from nidan.client import is_serving
 
-    return is_serving(address, GATEWAY.grpc_name, timeout_seconds)
+    return is_serving(address, GATEWAY.grpc_name, timeout_seconds, access)

@@ -126,12 +126,13 @@ class Service:
         }
 
     def is_serving(self) -> bool:
-        """Whether it answers and says it serves."""
+        """Whether it answers and says it serves; on its health port, always plaintext, where its own is not."""
         if not self.grpc_name:
             return _answers_http(self.port, "/healthz")
         from nidan.client import is_serving  # noqa: PLC0415 - gRPC loads while the services start
 
-        return is_serving(self.address, self.grpc_name)
+        ports = [self.port, *([self.health_port] if self.health_port else [])]
+        return any(is_serving(f"{LOOPBACK}:{port}", self.grpc_name) for port in ports)
 
 
 _NEED_KEYS = tuple(one for one in Provider if one is not Provider.NONE and preset(one).key == "yes")
@@ -179,7 +180,7 @@ class Plan:
 def private_plan(environment: Mapping[str, str], providers: Providers) -> Plan:
     """A trio for one command, on ports that are free now; nobody else is meant to find it."""
     services = _on_free_ports(_wanted(providers))
-    return Plan(services, _environment(environment, providers, services))
+    return Plan(services, _environment(_without_doors(environment), providers, services))
 
 
 def enhancer_plan(environment: Mapping[str, str], romaji_style: str = "") -> Plan:
@@ -188,7 +189,7 @@ def enhancer_plan(environment: Mapping[str, str], romaji_style: str = "") -> Pla
     An empty style leaves ROMAJI_STYLE to the environment.
     """
     services = _on_free_ports((ENHANCER,))
-    told = _environment(environment, Providers(Provider.NONE.value, Provider.NONE.value), services)
+    told = _environment(_without_doors(environment), Providers(Provider.NONE.value, Provider.NONE.value), services)
     return Plan(services, told | ({"ROMAJI_STYLE": romaji_style} if romaji_style else {}))
 
 
@@ -196,6 +197,14 @@ def public_plan(environment: Mapping[str, str], providers: Providers) -> Plan:
     """The trio on the ports that its variables name, else on the default ones. Raises StartError."""
     services = tuple(configured(service, environment) for service in _wanted(providers))
     return Plan(services, _environment(environment, providers, services))
+
+
+def _without_doors(environment: Mapping[str, str]) -> dict[str, str]:
+    """No certificates, no keys, no limits of callers: the services are for this one command, on this machine."""
+    return {name: value for name, value in environment.items() if not name.startswith(_DOORS)}
+
+
+_DOORS = ("TLS_", "GATEWAY_TLS_", "GATEWAY_KEYS_", "GATEWAY_CALLER_", "GATEWAY_ALLOW_", "NIDAN_API_KEY")
 
 
 def _on_free_ports(services: Sequence[Service]) -> tuple[Service, ...]:

@@ -2,6 +2,8 @@
 
     ServiceError                 INTERNAL              INTERNAL
     ├── InvalidRequestError      INVALID_ARGUMENT      INVALID_REQUEST       caller; names each field
+    ├── UnauthenticatedError     UNAUTHENTICATED       UNAUTHENTICATED       caller; not known here
+    ├── ForbiddenError           PERMISSION_DENIED     FORBIDDEN             caller; known, and not let in here
     ├── UnknownResourceError     NOT_FOUND             UNKNOWN_RESOURCE      caller
     ├── UnsupportedError         UNIMPLEMENTED         UNSUPPORTED           caller
     ├── MisconfiguredError       FAILED_PRECONDITION   MISCONFIGURED         service; an operator must act
@@ -78,6 +80,22 @@ class InvalidRequestError(ServiceError):
 
     status = grpc.StatusCode.INVALID_ARGUMENT
     reason = "INVALID_REQUEST"
+    fault: Fault = "caller"
+
+
+class UnauthenticatedError(ServiceError):
+    """Nobody knows who calls: no key, or none that counts."""
+
+    status = grpc.StatusCode.UNAUTHENTICATED
+    reason = "UNAUTHENTICATED"
+    fault: Fault = "caller"
+
+
+class ForbiddenError(ServiceError):
+    """Whoever calls is known, and may not do this."""
+
+    status = grpc.StatusCode.PERMISSION_DENIED
+    reason = "FORBIDDEN"
     fault: Fault = "caller"
 
 

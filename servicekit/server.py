@@ -1,7 +1,8 @@
 """Runs a gRPC service: health, interceptors, metrics, a clean end on SIGTERM.
 
 Server options follow what was measured: see docs/adr/0004. Interceptors, outermost first: request context, metrics,
-errors, admission. Handlers are asyncio only and raise `ServiceError`; nothing else leaves them as a status.
+errors, the door (docs/adr/0012), admission. Handlers are asyncio only and raise `ServiceError`; nothing else leaves
+them as a status.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import inspect
 import re
 import signal
 import time
@@ -23,8 +25,9 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from servicekit.errors import OverloadedError, ServiceError, to_rpc_status
-from servicekit.settings import ServiceSettings, SettingsError, load, refuse
+from servicekit.doors import Door, Knock
+from servicekit.errors import InvalidRequestError, OverloadedError, ServiceError, to_rpc_status
+from servicekit.settings import ServiceSettings, SettingsError, is_loopback, load, refuse
 from servicekit.telemetry import (
     Registry,
     RpcMetrics,
@@ -34,6 +37,7 @@ from servicekit.telemetry import (
     metrics_served,
     watch_loop_lag,
 )
+from servicekit.tls import CertificateFiles, server_credentials
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -48,13 +52,13 @@ CONNECTION_AGE_MS = 300_000
 """Connections are recycled, so that clients see new replicas."""
 
 
-def server_options(longest_call_seconds: float) -> list[tuple[str, Any]]:
+def server_options(longest_call_seconds: float, max_request_bytes: int = MAX_MESSAGE_BYTES) -> list[tuple[str, Any]]:
     """Options of every server. The grace of a connection's age must exceed the longest call, or that call is cut."""
     return [
         ("grpc.so_reuseport", 0),  # else two processes may silently share a port
         ("grpc.server.max_pending_requests", 20_000),  # undocumented; a burst test holds them to what they do
         ("grpc.server.max_pending_requests_hard_limit", 40_000),
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", max_request_bytes),
         ("grpc.max_connection_age_ms", CONNECTION_AGE_MS),
         ("grpc.max_connection_age_grace_ms", int((longest_call_seconds + 30) * 1000)),
         ("grpc.keepalive_time_ms", 60_000),
@@ -97,6 +101,11 @@ class Service:
     """Calls that it takes at once: what `limited` is held to, and what autoscaling measures its load against."""
     limited: Sequence[str] = ()
     """Full method names (/package.Service/Method) of the RPCs refused above the limit."""
+    door: Door | None = None
+    """Who may call, health and reflection on the main port included; None: everybody who can connect."""
+    tls: CertificateFiles | None = None
+    """The main port's certificate; None: plaintext. The health port is plaintext always, with nothing but health."""
+    max_request_bytes: int = MAX_MESSAGE_BYTES
     reflection: bool = False
     shutdown_delay_seconds: float = 0.0
     close: Sequence[Callable[[], Awaitable[None]]] = field(default_factory=tuple)
@@ -157,9 +166,10 @@ async def serving(service: Service) -> AsyncIterator[Ports]:
             _ContextInterceptor(service.name),
             _MetricsInterceptor(service.name, metrics),
             _ErrorInterceptor(service.name, metrics),
+            *([_DoorInterceptor(service.door)] if service.door else []),
             _AdmissionInterceptor(service.limited, service.calls_limit),
         ),
-        options=server_options(service.longest_call_seconds),
+        options=server_options(service.longest_call_seconds, service.max_request_bytes),
     )
     service.register(server)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
@@ -167,9 +177,14 @@ async def serving(service: Service) -> AsyncIterator[Ports]:
         reflection.enable_server_reflection([*service.grpc_names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     probe = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     health_pb2_grpc.add_HealthServicer_to_server(checks, probe)
+    credentials = server_credentials(service.tls) if service.tls else None
+    if credentials is None and not is_loopback(service.bind):
+        logger().warning("plaintext_port", bind=service.bind, note="who can reach the network can read what is said")
     with metrics_served(service.registry, service.bind, service.metrics_port) as metrics_port:
         ports = Ports(
-            _bound(server, service.bind, service.port), _bound(probe, service.bind, service.health_port), metrics_port
+            _bound(server, service.bind, service.port, credentials),
+            _bound(probe, service.bind, service.health_port),
+            metrics_port,
         )
         await server.start()
         await probe.start()
@@ -188,10 +203,11 @@ async def serving(service: Service) -> AsyncIterator[Ports]:
                 await close()
 
 
-def _bound(server: grpc.aio.Server, bind: str, port: int) -> int:
+def _bound(server: grpc.aio.Server, bind: str, port: int, tls: grpc.ServerCredentials | None = None) -> int:
     """grpc answers 0, or raises RuntimeError, when it could not have the port; both are an OSError here."""
+    address = f"{bind}:{port}"
     try:
-        bound = server.add_insecure_port(f"{bind}:{port}")
+        bound = server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)
     except RuntimeError as error:
         raise OSError(f"cannot listen on {bind}:{port}; is another process using it?") from error
     if bound == 0:
@@ -313,6 +329,82 @@ class _ErrorInterceptor(_Interceptor):
             logger().exception("rpc_failed_unexpectedly", method=method)
             unexpected = ServiceError("Internal error; the service's log has it under this request id.")
             await _abort(context, unexpected, error)
+
+
+class _DoorInterceptor(grpc.aio.ServerInterceptor):
+    """Asks the door before a request is even read, for every RPC of the port: health and reflection, too."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
+        handler = await continuation(details)
+        return handler if handler is None else self._guarded(handler, details.method)
+
+    def _guarded(self, handler: Any, method: str) -> Any:
+        """The same handler behind the door. A single request comes to it as bytes: a stranger's are never parsed."""
+        kind = next(kind for kind in _KINDS if getattr(handler, kind) is not None)
+        inner = getattr(handler, kind)
+        single = kind.startswith("unary")
+        read = _reader(handler.request_deserializer) if single else _as_it_is
+
+        async def answered(request: Any, context: Any) -> Any:
+            async with self._entered(method, context):
+                return await inner(read(request), context)
+
+        async def streamed(request: Any, context: Any) -> AsyncIterator[Any]:
+            async with self._entered(method, context), contextlib.aclosing(inner(read(request), context)) as replies:
+                async for reply in replies:
+                    yield reply
+
+        return _KINDS[kind](
+            streamed if inspect.isasyncgenfunction(inner) else answered,
+            None if single else handler.request_deserializer,
+            handler.response_serializer,
+        )
+
+    @contextlib.asynccontextmanager
+    async def _entered(self, method: str, context: Any) -> AsyncIterator[None]:
+        knock = Knock(method, dict(context.invocation_metadata() or ()), _certified_names(context))
+        with contextlib.ExitStack() as inside:
+            try:
+                inside.enter_context(self._door.enter(knock))
+            except ServiceError as error:
+                if method.startswith("/grpc."):  # these pass by the interceptor that would tell it
+                    await _abort(context, error)
+                raise
+            yield
+
+
+_KINDS: dict[str, Callable[..., Any]] = {
+    "unary_unary": grpc.unary_unary_rpc_method_handler,
+    "unary_stream": grpc.unary_stream_rpc_method_handler,
+    "stream_unary": grpc.stream_unary_rpc_method_handler,
+    "stream_stream": grpc.stream_stream_rpc_method_handler,
+}
+
+
+def _as_it_is(request: Any) -> Any:
+    return request
+
+
+def _reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[Any], Any]:
+    """Reads a request, and raises InvalidRequestError for bytes that are none."""
+
+    def read(raw: Any) -> Any:
+        try:
+            return deserialize(raw) if deserialize else raw
+        except Exception as error:
+            raise InvalidRequestError("The request is no message of this RPC.", reason="NOT_UNDERSTOOD") from error
+
+    return read
+
+
+def _certified_names(context: Any) -> frozenset[str]:
+    """Common name and alternative names of the peer's certificate, which the connection has verified."""
+    told: dict[str, Sequence[bytes]] = context.auth_context()
+    found = [name for kind in ("x509_common_name", "x509_subject_alternative_name") for name in told.get(kind, ())]
+    return frozenset(name.decode(errors="replace") for name in found)
 
 
 class _AdmissionInterceptor(_Interceptor):

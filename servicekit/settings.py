@@ -5,10 +5,11 @@ A field's name in upper case is its variable. Only composition roots read settin
 
 from __future__ import annotations
 
+import ipaddress
 import sys
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, NoReturn, Self, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -33,6 +34,35 @@ class ServiceSettings(BaseSettings):
     log_level: Annotated[str, Field(pattern="(?i)^(debug|info|warning|error)$")] = "info"
     shutdown_delay_seconds: Annotated[float, Field(ge=0, le=300)] = 0.0
     """From NOT_SERVING to the end of new calls, for load balancers to notice."""
+    tls_cert_file: str = ""
+    tls_key_file: str = ""
+    tls_ca_file: str = ""
+
+    @model_validator(mode="after")
+    def _identity_is_whole(self) -> Self:
+        whole_or_none(self, "tls_cert_file", "tls_key_file", "tls_ca_file")
+        return self
+
+    @property
+    def binds_loopback(self) -> bool:
+        """Whether nobody but this machine can reach it."""
+        return is_loopback(self.bind)
+
+
+def whole_or_none(settings: BaseSettings, *names: str) -> None:
+    """Raises ValueError when some of these variables are set and others are not: half a door is none."""
+    missing = [name.upper() for name in names if not getattr(settings, name)]
+    if missing and len(missing) < len(names):
+        every = ", ".join(name.upper() for name in names)
+        raise ValueError(f"{' and '.join(missing)} not set: set all of {every}, or none of them.")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to bind is this machine's own; a name counts only when it is localhost."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def load(kind: type[S]) -> S:

@@ -166,7 +166,7 @@ class LessonMetrics:
         for stage, names in models.items():
             for model in names:
                 self._publish_model(stage, model, outcomes)
-        for scope in ("lesson", "day"):
+        for scope in ("lesson", "day", "caller"):
             self.budget_refusals.labels(scope)
 
     def _publish_model(self, stage: str, model: str, outcomes: Iterable[str]) -> None:

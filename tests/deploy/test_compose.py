@@ -7,7 +7,7 @@ import os
 import pytest
 
 from offline_model.settings import Settings as OfflineSettings
-from servicekit.settings import load
+from servicekit.settings import SettingsError, load
 from tests.deploy import compose_rules as rules
 from tests.deploy.shipped import COMPOSE, ENV_EXAMPLE, MODULES, Compose, assignments, defaults, settings_class
 from tests.deploy.shipped import suggestions as commented
@@ -105,7 +105,8 @@ def test_the_example_starts_the_offline_model_that_its_providers_name() -> None:
 
 # --- what the containers get ----------------------------------------------------------------------------------
 
-REAL_KEY = {"CANDO_AI_STAGE1_PROVIDER": "openai", "CANDO_AI_STAGE2_PROVIDER": "none", "OPENAI_API_KEY": "sk-x"}
+OPEN = {"GATEWAY_ALLOW_ANONYMOUS": "true"}
+REAL_KEY = {"CANDO_AI_STAGE1_PROVIDER": "openai", "CANDO_AI_STAGE2_PROVIDER": "none", "OPENAI_API_KEY": "sk-x"} | OPEN
 
 
 def environ(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
@@ -119,8 +120,8 @@ def environ(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Non
 @pytest.mark.parametrize("service", ["gateway", "content", "enhancer"])
 @pytest.mark.parametrize(
     ("given", "stage1", "stage2"),
-    [({}, "offline", "offline"), (assignments(EXAMPLE), "offline", "offline"), (REAL_KEY, "openai", "none")],
-    ids=["without .env", "with the example", "with a real key"],
+    [(OPEN, "offline", "offline"), (assignments(EXAMPLE), "offline", "offline"), (REAL_KEY, "openai", "none")],
+    ids=["with the least", "with the example", "with a real key"],
 )
 def test_a_service_starts_with_the_settings_that_compose_gives_it(
     monkeypatch: pytest.MonkeyPatch, service: str, given: dict[str, str], stage1: str, stage2: str
@@ -130,6 +131,12 @@ def test_a_service_starts_with_the_settings_that_compose_gives_it(
     assert settings["bind"] == "0.0.0.0"
     assert settings.get("cando_ai_stage1_provider", stage1) == stage1
     assert settings.get("cando_ai_stage2_provider", stage2) == stage2
+
+
+def test_without_a_word_on_who_may_call_the_gateway_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ(monkeypatch, SHIPPED.environment("gateway", {}))
+    with pytest.raises(SettingsError, match=r"GATEWAY_KEYS_FILE .* GATEWAY_ALLOW_ANONYMOUS=true"):
+        load(settings_class("gateway"))
 
 
 @pytest.mark.parametrize("service", ["gateway", "content", "enhancer"])

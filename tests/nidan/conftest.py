@@ -14,7 +14,7 @@ from lesson.models import Lesson
 from nidan.client import Completed, LessonClient, LessonRequest
 from nidan.processes import Providers, Trio, private_plan, running
 
-_OURS = ("CANDO_AI_", "OPENAI_", "NIDAN_", "GATEWAY_", "CONTENT_", "ENHANCER_", "OFFLINE_MODEL_")
+_OURS = ("CANDO_AI_", "OPENAI_", "NIDAN_", "GATEWAY_", "CONTENT_", "ENHANCER_", "OFFLINE_MODEL_", "TLS_")
 
 
 def environment(**variables: str) -> dict[str, str]:

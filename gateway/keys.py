@@ -1,0 +1,173 @@
+"""The file of callers' keys: TOML that holds no key, only its SHA-256, watched by a gateway that runs.
+
+A key is `nidan_<id>_<secret>`. The id is no secret: it finds the entry, stands in logs, and is what is revoked. The
+secret is 32 random bytes. Nobody can guess 256 bits from their hash, so a plain SHA-256 is enough here, where a
+password would need a slow salted one; a slow one would be a way to keep the door busy. Hashes are compared in constant
+time.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import tomllib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from servicekit import files
+from servicekit.telemetry import logger
+
+MOST_KEYS = 1000
+_MOST_BYTES = 1024 * 1024
+_TOKEN = re.compile(r"nidan_(?P<id>[0-9a-f]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
+_HEAD = b"# Written by `nidan keys`. It holds no key: only the SHA-256 of each.\n"
+
+
+class Scope(StrEnum):
+    """What a key may be used for. None holds another: a key has exactly what it was given."""
+
+    GENERATE = "generate"
+    REVIEW = "review"
+    ADMIN = "admin"
+
+
+class Key(BaseModel):
+    """One caller's key, as the file keeps it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    hash: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
+    created: AwareDatetime
+    expires: AwareDatetime | None = None
+    revoked: AwareDatetime | None = None
+    lessons_per_minute: Annotated[float, Field(ge=0, le=100_000)] | None = None
+    """Overrules GATEWAY_CALLER_LESSONS_PER_MINUTE; 0: no limit. So do the next two."""
+    daily_cost_usd: Annotated[float, Field(ge=0, le=1_000_000)] | None = None
+    lessons_at_once: Annotated[int, Field(ge=0, le=100_000)] | None = None
+
+    def state(self, now: datetime) -> str:
+        """active, expired or revoked."""
+        if self.revoked is not None:
+            return "revoked"
+        return "expired" if self.expires is not None and self.expires <= now else "active"
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    keys: tuple[Key, ...] = ()
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> _File:
+        if len({key.id for key in self.keys}) < len(self.keys):
+            raise ValueError("two keys have the same id")
+        if len(self.keys) > MOST_KEYS:
+            raise ValueError(f"more than {MOST_KEYS:,} keys")
+        return self
+
+
+class KeysFileError(Exception):
+    """The file cannot be read or written; says why. What it held before is unharmed."""
+
+
+def new_token() -> tuple[str, str]:
+    """A key that nobody else has, and its id."""
+    key_id = secrets.token_hex(4)
+    return f"nidan_{key_id}_{base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b'=').decode()}", key_id
+
+
+def hashed(token: str) -> str:
+    """How the file keeps a key."""
+    return f"sha256:{hashlib.sha256(token.encode()).hexdigest()}"
+
+
+def read(file: Path) -> tuple[Key, ...]:
+    """The keys of the file, in its order. Raises KeysFileError."""
+    try:
+        raw = file.read_bytes()
+        if len(raw) > _MOST_BYTES:
+            raise KeysFileError(f"{file} has more than {_MOST_BYTES:,} bytes.")
+        return _File.model_validate(tomllib.loads(raw.decode())).keys
+    except OSError as error:
+        raise KeysFileError(f"cannot read {file}: {error.strerror or error}.") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        told = str(first["msg"]).removeprefix("Value error, ")
+        raise KeysFileError(f"{file}: {f'{where}: ' if where else ''}{told}.") from error
+    except ValueError as error:  # no UTF-8, no TOML
+        raise KeysFileError(f"{file} is no TOML: {error}.") from error
+
+
+def write(file: Path, keys: Iterable[Key]) -> None:
+    """Replaces the file, readable by its owner alone, or leaves it as it was. Raises KeysFileError.
+
+    Only under `files.locked`.
+    """
+    try:
+        files.replace(file, [_HEAD, *(_table(key) for key in keys)], mode=0o600)
+    except OSError as error:
+        raise KeysFileError(f"cannot write {file}: {error.strerror or error}. It is as it was.") from error
+
+
+def _table(key: Key) -> bytes:
+    values = key.model_dump(exclude_none=True)
+    lines = "".join(f"{name} = {_value(value)}\n" for name, value in values.items())
+    return f"\n[[keys]]\n{lines}".encode()
+
+
+def _value(value: object) -> str:
+    """JSON's strings, numbers and lists are TOML's; its dates are bare."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return json.dumps(value, ensure_ascii=False)
+
+
+class LiveKeys:
+    """The keys as the file says now.
+
+    Raises KeysFileError when it cannot be read at first. Later the last good state is kept, and the log says so once
+    for each state of the file: `keys_not_read`.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._seen = files.stamp(file)
+        self._keys = _by_id(read(file))
+
+    def find(self, token: str) -> Key | None:
+        """The key whose token this is, also when it is revoked or expired; None when nobody's is.
+
+        Costs a stat and a hash. The time that it takes tells which ids exist, and nothing of any secret.
+        """
+        self._look()
+        form = _TOKEN.fullmatch(token)
+        key = self._keys.get(form["id"]) if form else None
+        return key if key is not None and hmac.compare_digest(key.hash, hashed(token)) else None
+
+    def _look(self) -> None:
+        seen = files.stamp(self._file)  # before reading: what changes meanwhile is a change to be seen
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._keys = _by_id(read(self._file))
+            logger().info("keys_read", file=str(self._file), keys=len(self._keys))
+        except KeysFileError as error:
+            logger().error("keys_not_read", file=str(self._file), error=str(error), note="the last good ones are kept")
+
+
+def _by_id(keys: Iterable[Key]) -> Mapping[str, Key]:
+    return {key.id: key for key in keys}
