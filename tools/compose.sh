@@ -15,6 +15,8 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 TOOLS="$ROOT/.nidan/tools"
 RELEASE=trixie
 CANNOT=3
+# shellcheck source=tools/debian.sh
+source "$ROOT/tools/debian.sh"
 
 cannot() {
   echo "tools/compose.sh: docker-compose.yml NOT CHECKED: $*" >&2
@@ -34,58 +36,18 @@ find_compose() { # sets COMPOSE, or fails
   return 1
 }
 
-# The machine's own Debian source with another release in place of its own; empty when it has none.
-deb822_source() { # CODENAME FILE...
-  awk -v RS= -v own="$1" -v other="$RELEASE" '
-    $0 ~ "(^|\n)Suites:([^\n]* )?" own "( [^\n]*)?(\n|$)" {
-      gsub(/(^|\n)#[^\n]*/, ""); sub(/Suites:[^\n]*/, "Suites: " other); print; exit
-    }' "${@:2}"
-}
-
-one_line_source() { # CODENAME FILE...
-  awk -v own="$1" -v other="$RELEASE" '
-    $1 == "deb" { for (i = 2; i <= NF; i++) if ($i == own) { $i = other; print; exit } }' "${@:2}"
-}
-
-write_source() { # FOLDER
-  local codename files
-  codename="$(. /etc/os-release 2>/dev/null && [[ "${ID:-}" == debian ]] && echo "${VERSION_CODENAME:-}")" || true
-  [[ -n "$codename" ]] || cannot "no Compose v2 is installed, and only on Debian can this script fetch one. Install Docker Compose 2.20 or later."
-  shopt -s nullglob
-  files=(/etc/apt/sources.list.d/*.sources)
-  if ((${#files[@]})); then deb822_source "$codename" "${files[@]}" >"$1/nidan.sources"; fi
-  files=(/etc/apt/sources.list /etc/apt/sources.list.d/*.list)
-  shopt -u nullglob
-  if [[ ! -s "$1/nidan.sources" ]]; then
-    rm -f "$1/nidan.sources"
-    one_line_source "$codename" "${files[@]}" >"$1/nidan.list" 2>/dev/null || true
-  fi
-  [[ -s "$1/nidan.sources" || -s "$1/nidan.list" ]] || cannot "this machine's apt sources name no mirror of its own release ($codename)."
-}
-
 fetch() {
-  local lab
+  local lab reason
   command -v apt-get >/dev/null && command -v dpkg >/dev/null ||
     cannot "no Compose v2 is installed, and there is no apt-get to fetch one with. Install Docker Compose 2.20 or later."
   mkdir -p "$TOOLS"
   lab="$(mktemp -d "$TOOLS/fetch.XXXXXX")"
   # shellcheck disable=SC2064 - the folder of now, not of then
   trap "rm -rf '$lab'" EXIT
-  mkdir -p "$lab"/{parts,lists/partial,cache/archives/partial}
-  write_source "$lab/parts"
-  # Read after the machine's own settings, so that its proxies stay and its hooks, which touch the host, do not run.
-  cat >"$lab/apt.conf" <<CONF
-Dir::Etc::SourceList "/dev/null";
-Dir::Etc::SourceParts "$lab/parts";
-Dir::State::Lists "$lab/lists";
-Dir::Cache "$lab/cache";
-APT::Sandbox::User "";
-Acquire::Languages "none";
-Acquire::Retries "2";
-#clear APT::Update::Pre-Invoke;
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-CONF
+  mkdir "$lab/parts"
+  reason="$(debian_source "$lab/parts" "$RELEASE")" ||
+    cannot "no Compose v2 is installed, and none can be fetched: $reason. Install Docker Compose 2.20 or later."
+  private_apt "$lab"
   echo "tools/compose.sh: fetching docker-compose of Debian $RELEASE into .nidan/tools (once)" >&2
   (
     cd "$lab"

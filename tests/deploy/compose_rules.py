@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from offline_model.__main__ import DRAIN_SECONDS
-from tests.deploy.shipped import MODULES, Compose, defaults, health_check, interpolated, seconds
+from tests.deploy.shipped import MODULES, UNMERGED, Compose, defaults, health_check, interpolated, seconds
 
 Rule = Callable[[Compose], Iterator[str]]
 
@@ -18,6 +18,11 @@ LONGEST_CALL = {
     "content": "AI_STAGE1_TIMEOUT_SECONDS",
     "enhancer": "AI_STAGE2_TIMEOUT_SECONDS",
 }
+
+KEYS = {"OPENAI_API_KEY", "GEMINI_API_KEY", "LLAMACPP_API_KEY", "VLLM_API_KEY"}
+PUBLISHED = {"gateway": "50050", "grafana": "3000"}
+FIXED = re.compile(r"[A-Z_]+_PORT")
+"""Settings that a container has no use for: nothing else in it wants the port."""
 
 
 def port(service: str, kind: str = "PORT") -> str:
@@ -37,8 +42,16 @@ def runs_real_modules(compose: Compose) -> Iterator[str]:
 
 def sets_only_what_is_read(compose: Compose) -> Iterator[str]:
     for name, service in compose.services.items():
-        for variable in sorted(service["environment"].keys() - defaults(MODULES[name]).keys()):
+        read = defaults(MODULES[name]).keys() | (UNMERGED.keys() if name == "gateway" else set())
+        for variable in sorted(service["environment"].keys() - read):
             yield f"{name} is given {variable}, which it does not read"
+
+
+def passes_every_setting(compose: Compose) -> Iterator[str]:
+    for name, service in compose.services.items():
+        for variable in sorted(defaults(MODULES[name]).keys() - service["environment"].keys()):
+            if not FIXED.fullmatch(variable):
+                yield f"{name} reads {variable}, which .env cannot set"
 
 
 def passes_variables_under_their_own_names(compose: Compose) -> Iterator[str]:
@@ -73,7 +86,7 @@ def uses_the_ports_of_the_settings(compose: Compose) -> Iterator[str]:
         url = urlsplit(environment.get("OFFLINE_MODEL_URL", f"http://offline-model:{port('offline-model')}/v1"))
         if (url.hostname, str(url.port)) != ("offline-model", port("offline-model")):
             yield f"{name}: OFFLINE_MODEL_URL is {url.geturl()}"
-    if port("offline-model") not in compose.services["offline-model"]["healthcheck"]["test"][-1]:
+    if compose.services["offline-model"]["healthcheck"]["test"][-1] != port("offline-model"):
         yield "offline-model: its health check asks another port"
 
 
@@ -83,29 +96,37 @@ def listens_where_other_containers_reach_it(compose: Compose) -> Iterator[str]:
             yield f"{name}: BIND is not 0.0.0.0"
 
 
-def publishes_only_the_gateway_and_only_on_loopback(compose: Compose) -> Iterator[str]:
-    for name, service in compose.services.items():
+def publishes_only_gateway_and_grafana_and_only_on_loopback(compose: Compose) -> Iterator[str]:
+    for name, service in compose.every.items():
         for published in service.get("ports", []):
             parts = re.fullmatch(r"(?P<address>[\d.]+):\d+:(?P<target>\d+)", str(published))
             if parts is None or not ipaddress.ip_address(parts["address"]).is_loopback:
                 yield f"{name}: {published} is not bound to loopback"
-            elif name != "gateway" or parts["target"] != port("gateway"):
+            elif parts["target"] != PUBLISHED.get(name):
                 yield f"{name}: {published} is published"
         if service.get("network_mode"):
             yield f"{name}: network_mode"
-    if not compose.services["gateway"].get("ports"):
-        yield "gateway: nothing is published"
+        if name in PUBLISHED and not service.get("ports"):
+            yield f"{name}: nothing is published"
+
+
+def asks_health_in_words_without_spaces(compose: Compose) -> Iterator[str]:
+    """Podman's Docker-compatible socket joins the words of a check and cuts them again at every space."""
+    for name, service in compose.every.items():
+        words = service["healthcheck"]["test"]
+        if words[0] != "CMD" or any(len(str(word).split()) != 1 for word in words):
+            yield f"{name}: {words}"
 
 
 def waits_for_health(compose: Compose) -> Iterator[str]:
-    for name, service in compose.services.items():
+    for name, service in compose.every.items():
         for other, how in service.get("depends_on", {}).items():
-            if other not in compose.services:
+            if other not in compose.every:
                 yield f"{name} depends on {other}, which is no service"
                 continue
             if how.get("condition") != "service_healthy":
                 yield f"{name} does not wait for the health of {other}"
-            if how.get("required", True) == bool(compose.services[other].get("profiles")):
+            if how.get("required", True) == bool(compose.every[other].get("profiles")):
                 yield f"{name}: {other} must be required unless a profile may leave it out"
     if {"content", "enhancer"} - compose.services["gateway"].get("depends_on", {}).keys():
         yield "gateway does not wait for both stages"
@@ -113,7 +134,7 @@ def waits_for_health(compose: Compose) -> Iterator[str]:
 
 def checks_health_as_the_image_does(compose: Compose) -> Iterator[str]:
     options, command = health_check()
-    for name, service in compose.services.items():
+    for name, service in compose.every.items():
         check = service["healthcheck"]
         told = {key.replace("_", "-"): str(value) for key, value in check.items() if key != "test"}
         if told != options:
@@ -132,7 +153,7 @@ def stops_later_than_the_longest_call(compose: Compose) -> Iterator[str]:
 
 
 def is_hardened(compose: Compose) -> Iterator[str]:
-    for name, service in compose.services.items():
+    for name, service in compose.every.items():
         kept = {
             "read_only": service.get("read_only") is True,
             "tmpfs": [entry.split(":")[0] for entry in service.get("tmpfs", [])] == ["/tmp"],  # noqa: S108
@@ -147,23 +168,56 @@ def is_hardened(compose: Compose) -> Iterator[str]:
 
 def gives_the_key_only_to_the_stages(compose: Compose) -> Iterator[str]:
     for name, service in compose.services.items():
-        if ("OPENAI_API_KEY" in service["environment"]) != (name in {"content", "enhancer"}):
-            yield f"{name}: OPENAI_API_KEY"
+        held = KEYS & service["environment"].keys()
+        if held != (KEYS if name in {"content", "enhancer"} else set()):
+            yield f"{name} is given {sorted(held)}"
         if "env_file" in service:
             yield f"{name}: env_file hands over everything in it"
+
+
+def mounts_what_is_shipped_and_lets_nothing_write_to_it(compose: Compose) -> Iterator[str]:
+    volumes = re.compile(r"(?P<source>[^:]+):(?P<target>/[^:]+)(?P<mode>:ro)?")
+    for name, service in compose.every.items():
+        for told in service.get("volumes", []):
+            parts = volumes.fullmatch(told)
+            if parts is None or parts["source"].startswith(".") != bool(parts["mode"]):
+                yield f"{name}: {told} is neither a folder from here, read-only, nor a named volume"
+            elif parts["mode"] and not parts["source"].startswith("./deploy/"):
+                yield f"{name}: {told} is not from deploy/"
+
+
+def pins_the_images_of_others(compose: Compose) -> Iterator[str]:
+    for name, service in compose.others.items():
+        if not re.fullmatch(r"docker\.io/[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", str(service.get("image"))):
+            yield f"{name}: {service.get('image')} is not one version"
+
+
+def lets_nobody_into_grafana_without_a_password_of_their_own(compose: Compose) -> Iterator[str]:
+    told = compose.others["grafana"]["environment"]
+    wanted = {
+        "GF_SECURITY_ADMIN_PASSWORD": "${GRAFANA_ADMIN_PASSWORD:-}",
+        "GF_AUTH_ANONYMOUS_ENABLED": "false",
+        "GF_USERS_ALLOW_SIGN_UP": "false",
+    }
+    yield from (f"grafana: {name} is {told.get(name)}" for name, value in wanted.items() if told.get(name) != value)
 
 
 RULES: tuple[Rule, ...] = (
     runs_real_modules,
     sets_only_what_is_read,
+    passes_every_setting,
     passes_variables_under_their_own_names,
     agrees_on_what_services_share,
     uses_the_ports_of_the_settings,
     listens_where_other_containers_reach_it,
-    publishes_only_the_gateway_and_only_on_loopback,
+    publishes_only_gateway_and_grafana_and_only_on_loopback,
     waits_for_health,
+    asks_health_in_words_without_spaces,
     checks_health_as_the_image_does,
     stops_later_than_the_longest_call,
     is_hardened,
     gives_the_key_only_to_the_stages,
+    mounts_what_is_shipped_and_lets_nothing_write_to_it,
+    pins_the_images_of_others,
+    lets_nobody_into_grafana_without_a_password_of_their_own,
 )

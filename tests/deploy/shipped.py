@@ -101,10 +101,19 @@ class Compose:
     """The services of a compose file, anchors resolved, variables not yet."""
 
     services: dict[str, Any]
+    """Those that run a module of ours."""
+    others: dict[str, Any]
+    """What watches them; images that others built."""
 
     @classmethod
     def of(cls, text: str) -> Compose:
-        return cls(yaml.safe_load(text)["services"])
+        every = yaml.safe_load(text)["services"]
+        own = {name: service for name, service in every.items() if "build" in service}
+        return cls(own, {name: service for name, service in every.items() if name not in own})
+
+    @property
+    def every(self) -> dict[str, Any]:
+        return self.services | self.others
 
     def environment(self, service: str, given: Mapping[str, str]) -> dict[str, str]:
         """What the container gets when .env says `given`."""
@@ -128,6 +137,13 @@ def seconds(duration: str) -> float:
     """Compose's duration in its simplest form, 90s."""
     assert re.fullmatch(r"\d+s", duration), f"write it in seconds: {duration}"
     return float(duration[:-1])
+
+
+COMPOSES_OWN = {"COMPOSE_PROFILES": "offline", "GRAFANA_ADMIN_PASSWORD": ""}
+"""Variables of .env that no service of ours reads, as the example sets them."""
+
+UNMERGED = {"GATEWAY_ALLOW_ANONYMOUS": "false", "GATEWAY_KEYS_FILE": ""}
+"""Settings that docker-compose.yml passes already and the gateway does not read yet, with their defaults."""
 
 
 # --- .env.example ---------------------------------------------------------------------------------------------

@@ -32,7 +32,8 @@ class Checkout:
             found = shutil.which(name)
             assert found, name
             (self._bin / name).symlink_to(found)
-        shutil.copy(ROOT / "tools" / "compose.sh", root / "tools" / "compose.sh")
+        for script in ("compose.sh", "debian.sh"):
+            shutil.copy(ROOT / "tools" / script, root / "tools" / script)
         (root / "docker-compose.yml").write_text("services: {}\n", encoding="utf-8")
 
     def with_compose(self, version: str = "2.40.1", verdict: int = 0) -> None:
@@ -97,5 +98,6 @@ def test_without_an_order_it_says_what_it_does(checkout: Checkout) -> None:
     assert "tools/compose.sh config [FILE]" in told.stderr
 
 
-def test_no_mirror_is_named_in_the_script() -> None:
-    assert "://" not in (ROOT / "tools" / "compose.sh").read_text(encoding="utf-8")
+@pytest.mark.parametrize("script", ["compose.sh", "debian.sh"])
+def test_no_mirror_is_named_in_the_script(script: str) -> None:
+    assert "://" not in (ROOT / "tools" / script).read_text(encoding="utf-8")

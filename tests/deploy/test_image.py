@@ -85,13 +85,13 @@ async def test_the_offline_models_health_check_asks_its_healthz() -> None:
     assert kind == "CMD"
 
     def check(port: int) -> int:
-        return asked([*command[:-1], command[-1].replace("50080", str(port))])
+        return asked([*command[:-1], str(port)], http_proxy="http://127.0.0.1:9")
 
     async with TestServer(make_app(load_bank())) as server:
         assert server.port is not None
         assert await asyncio.to_thread(check, server.port) == 0
         port = server.port
-    assert await asyncio.to_thread(check, port) != 0
+    assert await asyncio.to_thread(check, port) == 1
 
 
 # --- the Dockerfile -------------------------------------------------------------------------------------------
