@@ -10,6 +10,7 @@ from servicekit.llm.observe import observe_calls
 from servicekit.llm.settings import model_client
 from servicekit.server import Service, start
 from servicekit.telemetry import ModelMetrics, Registry
+from servicekit.tracing import tracing
 
 NAME = "content_service"
 
@@ -46,6 +47,7 @@ async def build(settings: ContentSettings) -> Service:
         longest_call_seconds=settings.ai_stage1_timeout_seconds,
         calls_limit=settings.content_calls_limit,
         limited=(f"/{FULL_NAME}/GenerateContent",),
+        tracing=tracing(NAME, settings, captures_text=settings.otel_instrumentation_genai_capture_message_content),
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,
         close=(ends.close, client.close),

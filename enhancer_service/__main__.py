@@ -16,6 +16,7 @@ from servicekit.llm.settings import model_client
 from servicekit.server import Service, start
 from servicekit.settings import SettingsError
 from servicekit.telemetry import ModelMetrics, Registry
+from servicekit.tracing import tracing
 
 NAME = "enhancer_service"
 
@@ -49,6 +50,7 @@ async def build(settings: EnhancerSettings, analyser: Analyser | None = None) ->
         longest_call_seconds=settings.ai_stage2_timeout_seconds,
         calls_limit=settings.enhancer_calls_limit,
         limited=(f"/{FULL_NAME}/EnhanceSection",),
+        tracing=tracing(NAME, settings, captures_text=settings.otel_instrumentation_genai_capture_message_content),
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,
         close=(ends.close, client.close) if client else (),

@@ -21,6 +21,7 @@ from lesson.models import AttemptOutcome, SectionName, SectionState
 from servicekit.server import Service, start
 from servicekit.settings import SettingsError, load
 from servicekit.telemetry import LessonMetrics, Registry
+from servicekit.tracing import tracing
 
 NAME = "gateway"
 
@@ -55,6 +56,7 @@ async def build(
         registry=registry,
         longest_call_seconds=settings.lesson_deadline_seconds,
         calls_limit=settings.lessons_limit,
+        tracing=tracing(NAME, settings),
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,
         close=(upstream.close,),

@@ -38,6 +38,7 @@ from lesson.v1 import (
 from servicekit.errors import OverloadedError, read_error
 from servicekit.server import LESSON_ID_KEY, REQUEST_ID_KEY, channel_options
 from servicekit.telemetry import log_context
+from servicekit.tracing import headers
 
 _FULL_IN_A_ROW = 4
 """So many full replicas are passed over at once; then the call waits. Other calls take turns of the round robin between
@@ -297,9 +298,9 @@ class _Asked:
 
 
 def _metadata() -> tuple[tuple[str, str], ...]:
-    """Request id and lesson id of the call being served travel on to the stages."""
+    """Request id and lesson id of the call being served, and its trace, travel on to the stages."""
     bound = log_context()
-    pairs = ((REQUEST_ID_KEY, bound.get("request_id")), (LESSON_ID_KEY, bound.get("lesson_id")))
+    pairs = ((REQUEST_ID_KEY, bound.get("request_id")), (LESSON_ID_KEY, bound.get("lesson_id")), *headers().items())
     return tuple((key, value) for key, value in pairs if value)
 
 

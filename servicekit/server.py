@@ -1,7 +1,7 @@
 """Runs a gRPC service: health, interceptors, metrics, a clean end on SIGTERM.
 
-Server options follow what was measured: see docs/adr/0004. Interceptors, outermost first: request context, metrics,
-errors, admission. Handlers are asyncio only and raise `ServiceError`; nothing else leaves them as a status.
+Server options follow what was measured: see docs/adr/0004. Interceptors, outermost first: request context, trace,
+metrics, errors, admission. Handlers are asyncio only and raise `ServiceError`; nothing else leaves them as a status.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from servicekit.telemetry import (
     metrics_served,
     watch_loop_lag,
 )
+from servicekit.tracing import Tracing
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -97,6 +98,7 @@ class Service:
     """Calls that it takes at once: what `limited` is held to, and what autoscaling measures its load against."""
     limited: Sequence[str] = ()
     """Full method names (/package.Service/Method) of the RPCs refused above the limit."""
+    tracing: Tracing | None = None
     reflection: bool = False
     shutdown_delay_seconds: float = 0.0
     close: Sequence[Callable[[], Awaitable[None]]] = field(default_factory=tuple)
@@ -155,6 +157,7 @@ async def serving(service: Service) -> AsyncIterator[Ports]:
     server = grpc.aio.server(
         interceptors=(
             _ContextInterceptor(service.name),
+            *([_TraceInterceptor(service.tracing)] if service.tracing else []),
             _MetricsInterceptor(service.name, metrics),
             _ErrorInterceptor(service.name, metrics),
             _AdmissionInterceptor(service.limited, service.calls_limit),
@@ -186,6 +189,8 @@ async def serving(service: Service) -> AsyncIterator[Ports]:
             lag.cancel()
             for close in service.close:
                 await close()
+            if service.tracing:
+                await service.tracing.close()
 
 
 def _bound(server: grpc.aio.Server, bind: str, port: int) -> int:
@@ -258,6 +263,29 @@ class _ContextInterceptor(_Interceptor):
 
 def _well_formed(value: str | bytes | None) -> str:
     return value if isinstance(value, str) and _SAFE_ID.fullmatch(value) else ""
+
+
+class _TraceInterceptor(_Interceptor):
+    """The span of every call; the log lines of one that is sampled name its trace. Not there when traces are off."""
+
+    def __init__(self, tracing: Tracing) -> None:
+        self._tracing = tracing
+
+    @contextlib.asynccontextmanager
+    async def around(self, method: str, context: Any) -> AsyncIterator[None]:
+        call = self._tracing.served(method, dict(context.invocation_metadata() or ()))
+        bind_log_context(trace_id=call.trace_id)
+        code = "OK"
+        try:
+            yield
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            raise
+        except BaseException:
+            code = _code_name(context)
+            raise
+        finally:
+            call.ended(code)
 
 
 class _MetricsInterceptor(_Interceptor):

@@ -33,6 +33,10 @@ class ServiceSettings(BaseSettings):
     log_level: Annotated[str, Field(pattern="(?i)^(debug|info|warning|error)$")] = "info"
     shutdown_delay_seconds: Annotated[float, Field(ge=0, le=300)] = 0.0
     """From NOT_SERVING to the end of new calls, for load balancers to notice."""
+    otel_exporter_otlp_endpoint: Annotated[str, Field(pattern=r"^(https?://[^\s/]+/?)?$")] = ""
+    """Where traces are sent, by OTLP over gRPC; empty: nowhere."""
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The share of lessons that are traced, where the caller has not decided it."""
 
 
 def load(kind: type[S]) -> S:

@@ -11,7 +11,19 @@ import pytest
 from tests.leaks import Opened
 from tests.model_server import ModelServer, model_server
 
-_OURS = ("CANDO_", "AI_", "OPENAI_", "OFFLINE_", "LESSON_", "STAGE", "CONTENT_", "ENHANCER_", "GATEWAY_", "NIDAN_")
+_OURS = (
+    "CANDO_",
+    "AI_",
+    "OPENAI_",
+    "OFFLINE_",
+    "LESSON_",
+    "STAGE",
+    "CONTENT_",
+    "ENHANCER_",
+    "GATEWAY_",
+    "NIDAN_",
+    "OTEL_",
+)
 
 # What a shell without job control starts in the background ignores Ctrl-C, and so would every process started here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
