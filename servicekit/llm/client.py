@@ -13,19 +13,20 @@ import enum
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import httpx2
 import jiter
 import openai
-from openai import AsyncOpenAI, DefaultAioHttpClient
+from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
 
 from servicekit.llm.capabilities import Provider, capabilities
+from servicekit.llm.patience import Patience
 from servicekit.llm.prices import TokenUsage, cost_usd
 from servicekit.llm.redaction import without_key
 
@@ -38,6 +39,7 @@ _OVERHEAD = 2000
 LEAST_OUTPUT_TOKENS = 256
 """With a grant for fewer no call is made."""
 _CONNECT_SECONDS = 10.0
+_DONE = b"[DONE]"
 _REASON_CHARACTERS = 400
 
 
@@ -169,9 +171,9 @@ class ModelClient:
             return call.reply
         try:
             async with asyncio.timeout(request.timeout_seconds):
-                async with self._open(request, stream=False) as response:
+                async with await self._open(request, stream=False) as opened:
                     call.answered()
-                    call.read_whole(await _bounded(response))
+                    call.read_whole(await _bounded(opened.response))
         except (openai.OpenAIError, httpx2.HTTPError, TimeoutError) as error:
             call.failed(error)
         except asyncio.CancelledError:
@@ -185,17 +187,25 @@ class ModelClient:
         """The answer piece by piece: `async with client.stream(r) as s: async for text in s: …`, then `s.reply`."""
         return ModelStream(self, request)
 
-    def _open(self, request: ModelRequest, *, stream: bool) -> Any:
-        """The answer as it comes, a block to be left: its body is read by us."""
+    async def _open(self, request: ModelRequest, *, stream: bool) -> AsyncStream[object]:
+        """The answer as it comes, a block to be left; of it only `response` is used, whose body is read by us.
+
+        `chat.completions.create` ends in the same `post`, 0.5 ms later: it looks through a body that is right.
+        """
         body = self._body(request)
-        options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
-        return self._openai.chat.completions.with_streaming_response.create(
-            model=body.pop("model"),
-            messages=body.pop("messages"),
-            extra_body=body,
-            extra_headers={ATTEMPT_HEADER: request.attempt_id},
-            timeout=self._timeout(request),
-            **options,
+        if stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        return await self._openai.post(
+            "/chat/completions",
+            body=body,
+            options={
+                "headers": {ATTEMPT_HEADER: request.attempt_id},
+                "timeout": _timeout(request),
+                "security": {"bearer_auth": True},
+            },
+            cast_to=object,
+            stream=True,  # for the SDK: not to read the body
+            stream_cls=AsyncStream[object],
         )
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
@@ -244,10 +254,6 @@ class ModelClient:
         call.too_dear(paid_for)
         return True
 
-    def _timeout(self, request: ModelRequest) -> httpx2.Timeout:
-        """The call as a whole is bounded by asyncio; this bounds only how long a connection may take."""
-        return httpx2.Timeout(request.timeout_seconds, connect=min(_CONNECT_SECONDS, request.timeout_seconds))
-
     def _can_be(self, request: ModelRequest, usage: TokenUsage) -> bool:
         """Whether a call can have used so much: a server that miscounts must not cost a lesson its money."""
         output, prompt = self._output_tokens(request), request.prompt_tokens
@@ -293,22 +299,24 @@ class ModelStream:
     async def __aiter__(self) -> AsyncIterator[str]:
         if self._client._too_dear(self._call):  # noqa: SLF001
             return
-        request, now = self._call.request, asyncio.get_running_loop().time
+        request, now, patience = self._call.request, asyncio.get_running_loop().time, Patience()
+        self._stack.callback(patience.close)
         deadline = now() + request.timeout_seconds
         silence = now() + request.first_token_seconds
         try:
             # A limit around each wait and none around a yield: what the reader does meanwhile is not ours to cancel.
-            async with asyncio.timeout_at(min(deadline, silence)):
-                opened = self._client._open(request, stream=True)  # noqa: SLF001
-                response = await self._stack.enter_async_context(opened)
-            chunks = response.iter_bytes()
+            with patience.until(min(deadline, silence)):
+                opened = await self._client._open(request, stream=True)  # noqa: SLF001
+            chunks = _pieces((await self._stack.enter_async_context(opened)).response)
             while not self._call.done:
-                async with asyncio.timeout_at(min(deadline, silence)):
+                with patience.until(min(deadline, silence)):
                     chunk = await anext(chunks, None)
                 if chunk is None:
                     break
-                for delta in self._call.read_chunk(chunk):
+                deltas = self._call.read_chunk(chunk)
+                for delta in deltas:
                     yield delta
+                if deltas:
                     silence = now() + request.stall_seconds
             self._call.stream_ended()
         except (openai.OpenAIError, httpx2.HTTPError, TimeoutError) as error:
@@ -343,17 +351,19 @@ class _Call:
         deltas: list[str] = []
         for line in lines:
             if line.startswith(b"data:") and not self.done:
-                deltas.extend(self._read_event(line[5:].strip()))
+                event = _parsed(line[5:])
+                text = _only_text(event, self.reply.fingerprint)
+                if text and self._parts:
+                    self._parts.append(text)
+                    deltas.append(text)
+                else:
+                    deltas += self._read_event(event)
         return deltas
 
-    def _read_event(self, data: bytes) -> list[str]:
-        if data == b"[DONE]":
+    def _read_event(self, event: object) -> list[str]:
+        if event == _DONE:
             self.done = True
             return []
-        try:
-            event = jiter.from_json(data)
-        except ValueError:
-            event = None
         if not isinstance(event, dict):
             self._judge(CallOutcome.BROKEN_STREAM, "an event of the stream is not JSON")
             self.done = True
@@ -458,10 +468,47 @@ class _Call:
         self.reply.outcome, self.reply.reason = outcome, _one_line(without_key(reason, self.key))
 
 
-async def _bounded(response: Any) -> bytes:
+def _parsed(data: bytes) -> Any:
+    """The JSON of an event, or the bytes that are none."""
+    try:
+        return jiter.from_json(data)
+    except ValueError:
+        return data.strip()
+
+
+def _only_text(event: Any, fingerprint: str) -> str:
+    """The text of an event that says nothing new else; empty for any other. Nearly all are so: the short way."""
+    try:
+        (choice,) = event["choices"]
+        delta = choice["delta"]
+        text = delta["content"]
+        more = (
+            choice["finish_reason"]
+            or len(delta) > 1
+            or event.get("usage") is not None
+            or (event.get("system_fingerprint") or fingerprint) != fingerprint
+            or "error" in event
+        )
+    except (KeyError, TypeError, ValueError):
+        return ""
+    return text if isinstance(text, str) and not more else ""
+
+
+def _timeout(request: ModelRequest) -> httpx2.Timeout:
+    """How long a connection may take. All else is bounded by us: the backend would set a timer for each read, too."""
+    return httpx2.Timeout(None, connect=min(_CONNECT_SECONDS, request.timeout_seconds))
+
+
+def _pieces(response: httpx2.Response) -> AsyncIterator[bytes]:
+    """The body as it comes: past two generators of httpx2's, unless there is something to decode."""
+    coded = response.headers.get("content-encoding", "identity") != "identity"
+    return response.aiter_bytes() if coded else aiter(cast("AsyncIterable[bytes]", response.stream))
+
+
+async def _bounded(response: httpx2.Response) -> bytes:
     """The body, or of one that is larger than any answer just so much that it shows."""
     body = bytearray()
-    async for chunk in response.iter_bytes():
+    async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) > MAX_ANSWER_BYTES:
             break

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from pydantic import SecretStr
+from typing import Annotated
+
+from pydantic import AfterValidator, SecretStr
 
 from servicekit.llm.capabilities import Provider, key_variable, preset
 from servicekit.llm.client import ModelClient, Observer
 from servicekit.settings import ServiceSettings, SettingsError
 
 
+def _sendable(secret: SecretStr) -> SecretStr:
+    """Without the spaces and line ends that come with a key from a file. Raises ValueError for what is no header."""
+    key = secret.get_secret_value().strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError("has a character that no HTTP header can hold; copy the key anew")
+    return SecretStr(key)
+
+
+Key = Annotated[SecretStr, AfterValidator(_sendable)]
+
+
 class ModelServerSettings(ServiceSettings):
     """Address and key of each provider; an empty address is the preset's (models.toml). A key goes to its own alone."""
 
-    openai_api_key: SecretStr = SecretStr("")
+    openai_api_key: Key = SecretStr("")
     openai_base_url: str = preset(Provider.OPENAI).base_url
-    gemini_api_key: SecretStr = SecretStr("")
+    gemini_api_key: Key = SecretStr("")
     gemini_base_url: str = preset(Provider.GEMINI).base_url
     ollama_base_url: str = preset(Provider.OLLAMA).base_url
-    llamacpp_api_key: SecretStr = SecretStr("")
+    llamacpp_api_key: Key = SecretStr("")
     llamacpp_base_url: str = preset(Provider.LLAMACPP).base_url
-    vllm_api_key: SecretStr = SecretStr("")
+    vllm_api_key: Key = SecretStr("")
     vllm_base_url: str = preset(Provider.VLLM).base_url
     offline_model_url: str = preset(Provider.OFFLINE).base_url
     otel_instrumentation_genai_capture_message_content: bool = False

@@ -421,43 +421,47 @@ def check_attempts(made: Made, lesson: Lesson) -> None:
     check_series(made, STAGE1, stage1, done=not missing)
     for section in lesson.sections:
         mine = [attempt for attempt in lesson.attempts if attempt.section is section.name]
-        assert bool(mine) == (section.name in ASKED and section.state is not SectionState.MISSING)
-        if mine:
-            done = section.state is SectionState.ENHANCED
-            check_series(made, section.name.value, mine, done=done, revisions=section.revision)
+        series = list(_split(mine))
+        assert len(series) <= section.revision
+        assert bool(series) == (section.name in ASKED and section.state is not SectionState.MISSING)
+        for index, attempts in enumerate(series):
+            last = index == len(series) - 1
+            check_series(
+                made, section.name.value, attempts, done=section.state is SectionState.ENHANCED if last else None
+            )
 
 
-def check_series(made: Made, key: str, attempts: Sequence[Attempt], *, done: bool, revisions: int = 1) -> None:
-    """The attempts at one thing. `done`: it came to its good end. Each revision of a section is asked for anew."""
+def _split(attempts: Sequence[Attempt]) -> Iterator[list[Attempt]]:
+    """One list for each revision: each begins with a first attempt."""
+    starts = [index for index, attempt in enumerate(attempts) if attempt.kind is AttemptKind.FIRST]
+    for start, end in zip(starts, [*starts, len(attempts)][1:], strict=True):
+        yield list(attempts[start:end])
+
+
+def check_series(made: Made, key: str, attempts: Sequence[Attempt], *, done: bool | None) -> None:
+    """The attempts at one thing. `done`: it came to its good end; None: it was withdrawn on the way, or replaced."""
     assert 1 <= len(attempts) <= MAX_ATTEMPTS
     chain = CHAINS[attempts[0].stage]
     check_models([attempt.model for attempt in attempts], chain)
     answered = {call.headers["X-Client-Request-Id"]: index for index, call in enumerate(made.asked(key))}
-    rules, anew = Attempts(chain), 0
+    rules = Attempts(chain)
     for attempt, following in zip(attempts, [*attempts[1:], None], strict=True):
-        going_on = deepcopy(rules).next()
-        if going_on is None or (attempt.model, attempt.kind) != (going_on.model, going_on.kind):
-            rules.anew()
-            anew += 1
         step = rules.next()
         assert step is not None
         assert (attempt.model, attempt.kind) == (step.model, step.kind)
-        rules.begun()
-        if attempt.outcome is not AttemptOutcome.CANCELLED:
-            fault = made.plan[key].of(answered[attempt.id])
-            # A healthy model's answer is right: nothing is asked after it.
-            assert (attempt.outcome is AttemptOutcome.OK) or fault.kind != "good"
-        if following is None:
-            assert attempt.outcome is not AttemptOutcome.CANCELLED
-        elif attempt.outcome in (AttemptOutcome.OK, AttemptOutcome.CANCELLED):
-            rules.anew()
-            anew += 1
-        else:
+        if attempt.outcome is AttemptOutcome.CANCELLED:
+            assert done is None
+            return
+        fault = made.plan[key].of(answered[attempt.id])
+        # A healthy model's answer is right: nothing is asked after it.
+        assert (attempt.outcome is AttemptOutcome.OK) or fault.kind != "good"
+        if following is not None:
+            assert attempt.outcome is not AttemptOutcome.OK
             asked = made.asked(key)
             told = asked[answered[following.id]].data.get("reask", ()) if following.id in answered else ()
             rules.ended(attempt.outcome, told)
-    assert anew < revisions
-    check_end(attempts, chain, done=done)
+    if done is not None:
+        check_end(attempts, chain, done=done)
 
 
 def check_end(attempts: Sequence[Attempt], chain: Sequence[str], *, done: bool) -> None:

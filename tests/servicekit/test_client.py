@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -234,6 +235,131 @@ async def test_a_slow_reader_is_not_cut_while_the_server_is_in_time() -> None:
             await asyncio.sleep(0.4)
     # All came in one piece and in time; how long the reader took over it is not the server's fault.
     assert (stream.reply.outcome, stream.reply.text) == (CallOutcome.OK, "ab")
+
+
+def silent_after(*lines: bytes) -> Handler:
+    """These lines, and then comments only, for ever."""
+    return events(*lines, *[b": still here"] * 100, pause=0.02)
+
+
+@pytest.mark.parametrize(
+    ("said", "limits", "outcome", "reason"),
+    [
+        ([], {"first_token_seconds": 0.1}, CallOutcome.FIRST_TOKEN_TIMEOUT, "no text within 0.1 s"),
+        ([delta("")], {"first_token_seconds": 0.1}, CallOutcome.FIRST_TOKEN_TIMEOUT, "no text within 0.1 s"),
+        ([delta("a")], {"stall_seconds": 0.1}, CallOutcome.STALLED, "no more text within 0.1 s"),
+        ([delta("a")], {"first_token_seconds": 5, "stall_seconds": 0.1}, CallOutcome.STALLED, "no more text"),
+        ([delta("a")], {"first_token_seconds": 0.1}, CallOutcome.TIMEOUT, "no end within 0.3 s"),
+        ([delta("a")], {"first_token_seconds": 5, "stall_seconds": 5}, CallOutcome.TIMEOUT, "no end within 0.3 s"),
+        ([], {}, CallOutcome.TIMEOUT, "no end within 0.3 s"),
+    ],
+)
+async def test_a_silence_is_told_by_the_limit_that_it_broke(
+    said: list[bytes], limits: dict[str, float], outcome: CallOutcome, reason: str
+) -> None:
+    request = ModelRequest("gpt-4.1", "s", "u", "id", 100, 0.3, **limits)  # type: ignore[arg-type]
+    async with client(silent_after(*said)) as made:
+        _, reply = await read(made, request)
+    assert (reply.outcome, reply.text) == (outcome, "a" if delta("a") in said else "")
+    assert reply.reason.startswith(reason)
+    assert reply.duration_seconds < 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "outcome"),
+    [({"first_token_seconds": 0.1}, CallOutcome.FIRST_TOKEN_TIMEOUT), ({}, CallOutcome.TIMEOUT)],
+)
+async def test_a_server_that_does_not_answer_at_all_is_too_slow(limits: dict[str, float], outcome: CallOutcome) -> None:
+    async def never(_request: web.Request) -> web.Response:
+        await asyncio.sleep(5)
+        raise AssertionError
+
+    request = ModelRequest("gpt-4.1", "s", "u", "id", 100, 0.3, **limits)  # type: ignore[arg-type]
+    async with client(never) as made:
+        _, reply = await read(made, request)
+    assert reply.outcome is outcome
+
+
+async def test_a_reader_who_takes_longer_than_the_limits_of_silence_is_not_cut_in_mid_answer() -> None:
+    lines = [delta("a"), delta("b"), delta("c"), delta(finish="stop"), DONE]
+    request = ModelRequest("gpt-4.1", "s", "u", "id", 100, 5.0, first_token_seconds=0.2, stall_seconds=0.2)
+    async with client(events(*lines, pause=0.1)) as made, made.stream(request) as stream:
+        async for _ in stream:
+            await asyncio.sleep(0.3)
+    assert (stream.reply.outcome, stream.reply.text) == (CallOutcome.OK, "abc")
+
+
+async def test_a_silence_is_counted_from_when_the_reader_came_back() -> None:
+    request = ModelRequest("gpt-4.1", "s", "u", "id", 100, 5.0, stall_seconds=0.2)
+    async with client(silent_after(delta("a"))) as made, made.stream(request) as stream:
+        async for _ in stream:
+            await asyncio.sleep(0.3)
+    assert stream.reply.outcome is CallOutcome.STALLED
+    assert 0.45 < stream.reply.duration_seconds < 1
+
+
+@pytest.mark.parametrize("at", ["a wait", "a yield"])
+async def test_a_reader_cancelled_from_outside_stays_cancelled(at: str) -> None:
+    seen: list[Reply] = []
+    request = ModelRequest("gpt-4.1", "s", "u", "id", 100, 5.0, stall_seconds=1.0)
+
+    async def reading(made: ModelClient) -> None:
+        async with made.stream(request) as stream:
+            async for _ in stream:
+                await asyncio.sleep(5 if at == "a yield" else 0)
+
+    async with client(silent_after(delta("a")), seen) as made:
+        task = asyncio.create_task(reading(made))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert [reply.outcome for reply in seen] == [CallOutcome.CANCELLED]
+    assert task.cancelling() == 1
+
+
+async def test_a_stream_that_comes_compressed_is_read_too() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Content-Encoding": "gzip"})
+        await response.prepare(request)
+        lines = (delta("食べ"), delta("物"), delta(finish="stop"), DONE)
+        await response.write(gzip.compress(b"".join(line + b"\n\n" for line in lines)))
+        await response.write_eof()
+        return response
+
+    async with client(answer) as made:
+        deltas, reply = await read(made)
+    assert (deltas, reply.outcome) == (["食べ", "物"], CallOutcome.OK)
+
+
+def told(**more: Any) -> bytes:
+    choice = {"index": 0, "delta": {"content": "b"}, "finish_reason": None}
+    return b"data: " + json.dumps({"choices": [choice]} | more).encode()
+
+
+async def test_what_comes_beside_a_text_is_not_passed_over() -> None:
+    lines = (
+        delta("a"),
+        told(system_fingerprint="fp-1"),
+        told(system_fingerprint="fp-2"),
+        told(system_fingerprint=None, usage=USAGE),
+        delta("c", refusal="no"),
+        delta(["d"]),  # type: ignore[arg-type]
+        delta("e", finish="stop"),
+        DONE,
+    )
+    async with client(events(*lines)) as made:
+        deltas, reply = await read(made)
+    assert deltas == ["a", "b", "b", "b", "c", "e"]
+    assert (reply.outcome, reply.reason, reply.finish_reason) == (CallOutcome.REFUSED, "no", "stop")
+    assert reply.fingerprint == "fp-2"
+    assert reply.usage == TokenUsage(100, 40, 10, 5)
+
+
+async def test_an_error_beside_a_text_ends_the_stream() -> None:
+    async with client(events(delta("a"), told(error={"message": "overloaded"}), delta("c"))) as made:
+        deltas, reply = await read(made)
+    assert (deltas, reply.outcome, reply.reason) == (["a"], CallOutcome.SERVER_ERROR, "overloaded")
 
 
 async def test_a_reader_who_leaves_is_told_as_cancelled_and_counted_once() -> None:

@@ -1,0 +1,72 @@
+"""A limit of time around each of many waits, at the price of one timer for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from types import TracebackType
+from typing import Self
+
+
+class Patience:
+    """`with patience.until(when):` around each wait is `async with asyncio.timeout_at(when):`, for one task at a time.
+
+    `asyncio.timeout_at` sets a timer and takes it away again; a stream waits 1,300 times, and nearly always in vain.
+    Here a wait only says until when. The one timer looks when it fires at what holds then, and is set anew; it is moved
+    at once only to be earlier. Between two waits it does nothing: what runs there is not its to cancel.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._when = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._set_for = math.inf
+        self._waiting: asyncio.Task[object] | None = None
+        self._asked_before = 0
+        self._fired = False
+
+    def until(self, when: float) -> Self:
+        """The next wait's limit, in seconds of the loop's clock. A limit that has passed gives the loop one turn."""
+        self._when = when
+        return self
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("only a task can wait")
+        self._waiting = task
+        self._asked_before = task.cancelling()
+        if self._when < self._set_for:
+            self._set()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Raises TimeoutError for a cancellation that was the timer's alone; anybody else's goes on as it is."""
+        task, self._waiting = self._waiting, None
+        if not self._fired or task is None:
+            return
+        self._fired = False
+        if task.uncancel() <= self._asked_before and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+
+    def close(self) -> None:
+        """No more waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._set_for = None, math.inf
+
+    def _set(self) -> None:
+        self.close()
+        self._timer, self._set_for = self._loop.call_at(self._when, self._look), self._when
+
+    def _look(self) -> None:
+        was_set_for = self._set_for
+        self.close()
+        if self._waiting is None:
+            return
+        if self._when > was_set_for:
+            self._set()
+            return
+        self._fired = True
+        self._waiting.cancel()
