@@ -12,7 +12,7 @@ JUDGES := .venv-judges
 REAL_MODEL := .venv-real-model
 CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools benchmarks
 
-.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke bench-reader faults soak accuracy bank-check cost stubs golden compose lock clean
+.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke bench-reader bench-traces faults soak accuracy bank-check cost stubs golden compose lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -75,6 +75,9 @@ bench-smoke: setup ## the same, once and at 1/100 of the time: for CI
 
 bench-reader: setup ## what reading a stream costs beside its floor: at most 1.3 times (20 s)
 	@$(BIN)/python -m benchmarks.reader
+
+bench-traces: setup ## what traces cost a lesson, off and on: at most 0.1 ms when off (2 min)
+	@$(BIN)/python -m benchmarks.tracing
 
 faults: setup ## every fault of a model at every place, one lesson each, against what is wanted; writes docs/reliability.md (3 min)
 	@$(BIN)/python -m benchmarks.faults --write

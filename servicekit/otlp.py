@@ -155,7 +155,7 @@ class _Telling(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        self._exporter.shutdown()
+        """The tracer ends the exporter itself, whether or not the queue is empty by then."""
 
 
 def _tell_nothing_beside_our_log() -> None:

@@ -460,6 +460,7 @@ class _Call:
         if not self._judged:
             self._judge(CallOutcome.CANCELLED, "the answer was not read to its end")
         self.reply.text = "".join(self._parts)
+        self.reply.model = without_key(self.reply.model, self.key)
         self.reply.duration_seconds = time.monotonic() - self._started
         return self.reply
 

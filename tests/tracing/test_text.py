@@ -14,6 +14,7 @@ from tests.trio import trio
 
 TOPIC, ANSWER, ERROR = "canarytopic", "カナリア", "canaryerror"
 LONG = ANSWER * 5000
+KEY = "sk-canarykey-1"
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 REQUEST = pb.GenerateLessonRequest(spec=pb.LessonSpec(can_do_id="JF:349", topic=TOPIC, level=lesson_pb2.LEVEL_A1))
 
@@ -31,8 +32,10 @@ async def lesson_with_canaries(
     model.script["reading"] = [Answer(text="", refusal=said)]
     model.script["dialogue"] = [Answer(text=f"{ANSWER} is no JSON")]
     model.script["culture"] = [Answer(text=LONG)]
+    model.script["practice"] = [Answer(body=json.dumps({"model": said, "choices": []}).encode())]
+    model.script["frame"] = [Answer(body=json.dumps({"model": KEY, "choices": []}).encode())]
     model.script["grammar"] = [Answer(finish=said)]
-    async with trio(monkeypatch, model, env) as running:
+    async with trio(monkeypatch, model, {"OPENAI_API_KEY": KEY} | (env or {})) as running:
         await running.stub.GenerateLesson(REQUEST, timeout=20)
     assert all(TOPIC in json.dumps(call.body, ensure_ascii=False) for call in model.calls)
     assert not any(model.script.values())
@@ -43,7 +46,7 @@ async def test_no_text_of_a_prompt_an_answer_or_an_error_is_sent(
 ) -> None:
     await lesson_with_canaries(monkeypatch, model)
     assert len(taken.named("chat gpt-5")) >= 3
-    for canary in (TOPIC, ANSWER, ERROR):
+    for canary in (TOPIC, ANSWER, ERROR, KEY):
         assert canary.encode() not in taken.raw
 
 
