@@ -40,6 +40,8 @@ LEAST_OUTPUT_TOKENS = 256
 """With a grant for fewer no call is made."""
 _CONNECT_SECONDS = 10.0
 _DONE = b"[DONE]"
+_REST_SECONDS, _REST_BYTES = 0.25, 1024
+"""What may come after it, so that the connection can be used again; nobody waits for that."""
 _REASON_CHARACTERS = 400
 
 
@@ -147,8 +149,10 @@ class ModelClient:
             max_retries=0,
             http_client=DefaultAioHttpClient(),
         )
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
+        await asyncio.gather(*self._leaving)
         await self._openai.close()
 
     async def models(self, timeout_seconds: float) -> dict[str, Any]:
@@ -259,6 +263,12 @@ class ModelClient:
         output, prompt = self._output_tokens(request), request.prompt_tokens
         return usage.output_tokens <= _MISCOUNT * output and usage.input_tokens <= _MISCOUNT * prompt + _OVERHEAD
 
+    def _leave(self, rest: AsyncIterator[bytes], opened: contextlib.AsyncExitStack) -> None:
+        """Leaves an answer whose last event was read: beside whoever has it."""
+        task = asyncio.create_task(_read_out(rest, opened))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
     def _settle(self, call: _Call) -> None:
         reply = call.ended()
         if reply.usage is not None and not self._can_be(call.request, reply.usage):
@@ -276,6 +286,7 @@ class ModelStream:
         self._client = client
         self._call = _Call(request, client._now, client._key)  # noqa: SLF001 - the stream is the client's other half
         self._stack = contextlib.AsyncExitStack()
+        self._pieces: AsyncIterator[bytes] | None = None
 
     @property
     def reply(self) -> Reply:
@@ -292,6 +303,8 @@ class ModelStream:
         if kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit):
             self._call.cancelled()
         try:
+            if self._pieces is not None and self._call.whole:
+                self._client._leave(self._pieces, self._stack.pop_all())  # noqa: SLF001
             await self._stack.aclose()
         finally:
             self._client._settle(self._call)  # noqa: SLF001 - the stream is the client's other half
@@ -307,7 +320,7 @@ class ModelStream:
             # A limit around each wait and none around a yield: what the reader does meanwhile is not ours to cancel.
             with patience.until(min(deadline, silence)):
                 opened = await self._client._open(request, stream=True)  # noqa: SLF001
-            chunks = _pieces((await self._stack.enter_async_context(opened)).response)
+            self._pieces = chunks = _pieces((await self._stack.enter_async_context(opened)).response)
             while not self._call.done:
                 with patience.until(min(deadline, silence)):
                     chunk = await anext(chunks, None)
@@ -332,6 +345,9 @@ class _Call:
     key: str = field(repr=False)
     reply: Reply = field(default_factory=Reply)
     done: bool = False
+    """No more events are wanted."""
+    whole: bool = False
+    """The last event was read, [DONE]."""
     _started: float = field(default_factory=time.monotonic)
     _parts: list[str] = field(default_factory=list)
     _refusal: list[str] = field(default_factory=list)
@@ -362,7 +378,7 @@ class _Call:
 
     def _read_event(self, event: object) -> list[str]:
         if event == _DONE:
-            self.done = True
+            self.done = self.whole = True
             return []
         if not isinstance(event, dict):
             self._judge(CallOutcome.BROKEN_STREAM, "an event of the stream is not JSON")
@@ -504,6 +520,17 @@ def _pieces(response: httpx2.Response) -> AsyncIterator[bytes]:
     """The body as it comes: past two generators of httpx2's, unless there is something to decode."""
     coded = response.headers.get("content-encoding", "identity") != "identity"
     return response.aiter_bytes() if coded else aiter(cast("AsyncIterable[bytes]", response.stream))
+
+
+async def _read_out(rest: AsyncIterator[bytes], opened: contextlib.AsyncExitStack) -> None:
+    """The end of a body, if it comes soon: the backend closes a connection whose answer it has not seen end."""
+    with contextlib.suppress(httpx2.HTTPError, TimeoutError):
+        async with opened, asyncio.timeout(_REST_SECONDS):
+            size = 0
+            async for piece in rest:
+                size += len(piece)
+                if size > _REST_BYTES:
+                    break
 
 
 async def _bounded(response: httpx2.Response) -> bytes:

@@ -332,6 +332,65 @@ async def test_a_stream_that_comes_compressed_is_read_too() -> None:
     assert (deltas, reply.outcome) == (["食べ", "物"], CallOutcome.OK)
 
 
+@pytest.mark.parametrize(
+    ("after", "pause", "reused"),
+    [
+        ([], 0.0, True),
+        ([], 0.05, True),  # the body's end comes by itself, later
+        ([b": bye"], 0.02, True),
+        ([b": bye"] * 100, 0.02, False),  # too late
+        ([b": " + b"x" * 2000], 0.02, False),  # too much
+    ],
+)
+async def test_a_connection_is_used_again_when_the_end_of_the_answer_follows_its_last_event(
+    after: list[bytes], pause: float, reused: bool
+) -> None:
+    ports: list[Any] = []
+    lines = events(delta("a"), delta(finish="stop"), DONE, *after, pause=pause)
+
+    async def answer(request: web.Request) -> Any:
+        ports.append(request.transport and request.transport.get_extra_info("peername"))
+        return await lines(request)
+
+    async with client(answer) as made:
+        for _ in range(2):
+            _, reply = await read(made)
+            assert reply.outcome is CallOutcome.OK
+            await asyncio.sleep(0.4)
+    assert (len(ports), len(set(ports)) == 1) == (2, reused)
+
+
+async def test_nobody_waits_for_the_end_of_an_answer_after_its_last_event() -> None:
+    ports: list[Any] = []
+    answer_is_read = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        ports.append(request.transport and request.transport.get_extra_info("peername"))
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"".join(line + b"\n\n" for line in (delta("a"), delta(finish="stop"), DONE)))
+        await answer_is_read.wait()
+        return response
+
+    async with client(answer) as made:
+        _, reply = await read(made)
+        answer_is_read.set()
+        await asyncio.sleep(0.1)
+        await read(made)
+    # Who had waited would have waited for too long, and left by closing.
+    assert reply.outcome is CallOutcome.OK
+    assert len(ports) == 2
+    assert len(set(ports)) == 1
+
+
+async def test_a_client_that_closes_leaves_no_answer_open_whose_end_does_not_come() -> None:
+    async with client(events(delta("a"), delta(finish="stop"), DONE, *[b": bye"] * 100, pause=0.02)) as made:
+        _, reply = await read(made)
+        await asyncio.wait_for(made.close(), 1.0)
+        left = [task for task in asyncio.all_tasks() if "_read_out" in repr(task)]
+    assert (reply.outcome, left) == (CallOutcome.OK, [])
+
+
 def told(**more: Any) -> bytes:
     choice = {"index": 0, "delta": {"content": "b"}, "finish_reason": None}
     return b"data: " + json.dumps({"choices": [choice]} | more).encode()
