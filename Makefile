@@ -12,7 +12,7 @@ JUDGES := .venv-judges
 REAL_MODEL := .venv-real-model
 CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools benchmarks
 
-.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke bench-reader bench-traces faults soak accuracy bank-check cost stubs golden compose lock clean
+.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke bench-reader bench-traces faults soak accuracy bank-check cost traces stubs golden compose lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -100,6 +100,9 @@ $(ACCURACY)/.ready: requirements.lock benchmarks/requirements-accuracy.lock
 
 cost: setup ## count a lesson's tokens, price them, and write docs/cost.md (needs npm, once)
 	@$(BIN)/python -m benchmarks.cost --write
+
+traces: setup ## make a lesson offline with traces on, and print its trace as a tree
+	@$(BIN)/python tools/traces.py
 
 stubs: setup ## generate lesson/v1 from protos/
 	@$(BIN)/python tools/stubs.py

@@ -103,7 +103,7 @@ def told_off(profile: cProfile.Profile, count: int) -> float:
         )
         if name == "span":
             calls //= 2  # a context manager is entered, and left
-        each = min(timeit.repeat(asked, number=_TIMED, repeat=5)) / _TIMED
+        each = min(timeit.repeat(asked, timer=time.thread_time, number=_TIMED, repeat=5)) / _TIMED
         total += calls / count * each
         print(f"  {name:8} {calls / count:5.1f} a lesson, {each * 1e9:5.0f} ns each")
     return total * 1000

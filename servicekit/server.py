@@ -278,7 +278,7 @@ class _TraceInterceptor(_Interceptor):
         code = "OK"
         try:
             yield
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # the latter for a stream that is merely no longer read
             code = "CANCELLED"
             raise
         except BaseException:
@@ -303,7 +303,7 @@ class _MetricsInterceptor(_Interceptor):
         code = "OK"
         try:
             yield
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # the latter for a stream that is merely no longer read
             code = "CANCELLED"
             raise
         except BaseException:

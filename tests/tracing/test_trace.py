@@ -198,6 +198,7 @@ async def test_three_processes_send_what_they_have_before_they_end_and_their_log
         await lessons.GenerateLesson(REQUEST, timeout=20)
     (trace_id,) = {span.trace_id for span in taken.spans}
     assert {span.service for span in taken.spans} == {"gateway", "content_service", "enhancer_service"}
+    assert {span.attributes.get("rpc.response.status_code", "OK") for span in taken.spans} == {"OK"}
     assert taken.only("lesson").error == ""
     for name, event in (
         ("gateway", "twostage_generation_completed"),
