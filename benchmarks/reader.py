@@ -1,4 +1,4 @@
-"""What reading a streamed answer costs beside its floor: `python -m benchmarks.reader [--rounds 7] [--streams 16]`.
+"""What reading a streamed answer costs beside its floor: `python -m benchmarks.reader [--rounds 5] [--streams 16]`.
 
 The floor is what cannot be left out: the bare HTTP client, lines split by hand, one jiter parse an event (ADR 0005).
 Reader and floor read the same streams from a process of its own, in turns, in the same run; what counts is this
@@ -41,8 +41,8 @@ _END: Final = b"0\r\n\r\n"
 _APART_SECONDS: Final = 0.002
 """Between two events of a stream: apart enough that each wakes its reader."""
 _MODEL: Final = "gpt-6.1-sol"
-_AGAIN: Final = {TOGETHER: 8, APART: 1}
-"""How often a round reads: events that come together are read in a tenth of a second, too short for one measurement."""
+_AGAIN: Final = {TOGETHER: 5, APART: 1}
+"""How many times a round takes its four turns: of events that come together, one turn is a tenth of a second."""
 
 
 # --- the server, a process of its own -------------------------------------------------------------------------------
@@ -182,10 +182,13 @@ async def measure(port: int, pace: str, text: str, rounds: int, streams: int) ->
         async with aiohttp.ClientSession() as session:
             readers = {"floor": floor(session, url, body), "ours": ours(client)}
             for turn in range(rounds + 1):
-                # Whoever comes second finds warmer caches: they take turns in that, too.
-                for name in sorted(readers, reverse=bool(turn % 2)):
-                    spent = [await _cpu_ms(readers[name], text, streams) for _ in range(_AGAIN[pace])]
-                    times[name] += [median(spent)] if turn else []  # the first opens connections
+                # Floor, ours, ours, floor and then the other way round: a load that rises or falls is shared.
+                first, second = sorted(readers, reverse=bool(turn % 2))
+                spent: dict[str, list[float]] = {first: [], second: []}
+                for name in (first, second, second, first) * _AGAIN[pace]:
+                    spent[name].append(await _cpu_ms(readers[name], text, streams))
+                for name, each in spent.items():
+                    times[name] += [median(each)] if turn else []  # the first opens connections
     finally:
         await client.close()
     return Measured(pace, tuple(times["floor"]), tuple(times["ours"]))
@@ -213,7 +216,7 @@ def _chunks(text: str) -> tuple[bytes, ...]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: within the bound at both paces."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reader", description="The stream reader and its floor.")
-    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="default %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default %(default)s")
     parser.add_argument("--streams", type=int, default=16, metavar="N", help="at once (default %(default)s)")
     options = parser.parse_args(arguments)
     text = json.dumps(load_bank().stage1("JF:349", SECTION_KEYS), ensure_ascii=False)

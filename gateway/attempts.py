@@ -83,8 +83,6 @@ class Step:
     model: str
     kind: AttemptKind
     pause_seconds: float = 0.0
-    floor_seconds: float = 0.0
-    """What the provider asked for (Retry-After): never less."""
 
 
 class Attempts:
@@ -99,7 +97,6 @@ class Attempts:
         self._remedy = Remedy.NEXT_MODEL
         self._retries = 0
         self._seen: set[frozenset[str]] = set()
-        self._retry_after = 0.0
 
     @property
     def ahead(self) -> tuple[str, ...]:
@@ -125,11 +122,10 @@ class Attempts:
             return None
         return self._step(AttemptKind.FALLBACK if at > 0 else AttemptKind.FIRST, at)
 
-    def ended(self, outcome: AttemptOutcome, faults: Collection[str], retry_after_seconds: float | None = None) -> None:
+    def ended(self, outcome: AttemptOutcome, faults: Collection[str]) -> None:
         """How the attempt ended: its outcome, and the faults a re-ask should mend (path first)."""
         self._used += 1
         self._remedy = remedy_for(outcome)
-        self._retry_after = retry_after_seconds or 0.0
         # Of what went wrong on the way the message says no more: it may hold an id, or a time.
         signature = frozenset((outcome.value, *(faults if self._remedy is Remedy.REASK else ())))
         # A service that is being started again says nothing about the model.
@@ -145,4 +141,4 @@ class Attempts:
         if kind is not AttemptKind.RETRY:
             return Step(self._models[at], kind)
         pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** (self._retries - 1))
-        return Step(self._models[at], kind, pause, self._retry_after)
+        return Step(self._models[at], kind, pause)

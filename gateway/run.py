@@ -28,7 +28,7 @@ from gateway.ledger import Ledger
 from gateway.readability import noted
 from gateway.render import master_json
 from gateway.retirement import Retirement
-from gateway.turns import Turn, Turns
+from gateway.turns import Turn, Turns, Waits
 from gateway.upstream import ContentCall, ContentResult, Described, EnhanceCall, EnhanceResult, Upstream
 from lesson.items import cut
 from lesson.models import (
@@ -167,6 +167,7 @@ class Run:
         self._journal = Journal(metrics, ledger, brief, self.lesson_id)
         self._budget = Budget("lesson", flow.cost_limit_usd, stages.day)
         self._stage1_budget = Budget("lesson", flow.cost_limit_usd - flow.kept_for_stage2_usd, self._budget)
+        self._waits: dict[Provider, Waits] = {}
         self._refused_by: str | None = None
         """The budget that left no model for Stage 1."""
         self._stage1_models, self._stage1_ended = stages.retirement.parted(
@@ -275,7 +276,8 @@ class Run:
     def _turns(
         self, provider: Provider, models: Sequence[str], budget: Budget, price: Callable[[str], float | None]
     ) -> Turns:
-        return Turns(models, self._stages.breakers[provider], budget, price)
+        waits = self._waits.setdefault(provider, Waits(lambda: self._journal.elapsed))
+        return Turns(models, self._stages.breakers[provider], waits, budget, price)
 
     def _money(self, turns: Turns) -> str | None:
         """The scope of the budget that left no model a turn; counted."""

@@ -21,6 +21,22 @@ from gateway.budget import Budget, Reservation
 from lesson.models import Attempt, AttemptKind, AttemptOutcome
 
 
+class Waits:
+    """How long each model's provider asked one lesson to wait (Retry-After): what one call is told holds for all."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock` gives monotonic seconds."""
+        self._clock = clock
+        self._until: dict[str, float] = {}
+
+    def told(self, model: str, seconds: float | None) -> None:
+        self._until[model] = max(self._until.get(model, 0.0), self._clock() + (seconds or 0.0))
+
+    def left(self, model: str) -> float:
+        """Seconds until the model may be asked."""
+        return max(0.0, self._until.get(model, 0.0) - self._clock())
+
+
 @dataclass
 class Turn:
     """One attempt that may be made now. Leave its block, and what was reserved is settled, whatever happened."""
@@ -28,6 +44,8 @@ class Turn:
     step: Step
     reserved_usd: float | None
     """None: nobody prices the model."""
+    floor_seconds: float
+    """What its provider still asks to wait: never less."""
     _held: Reservation
     _breakers: Breakers
     _done: bool = field(default=False)
@@ -35,7 +53,7 @@ class Turn:
     async def pause(self) -> None:
         """Waits as long as the provider asked, or a random part of the pause: never less than the one."""
         drawn = random.uniform(0.0, self.step.pause_seconds)  # noqa: S311 - full jitter
-        await asyncio.sleep(max(self.step.floor_seconds, drawn))
+        await asyncio.sleep(max(self.floor_seconds, drawn))
 
     def ended(self, attempt: Attempt) -> None:
         """The attempt as the ledger counted it."""
@@ -58,10 +76,16 @@ class Turns:
     """The turns at one thing. `price` is the most that an attempt with a model can cost; None: nobody prices it."""
 
     def __init__(
-        self, models: Sequence[str], breakers: Breakers, budget: Budget, price: Callable[[str], float | None]
+        self,
+        models: Sequence[str],
+        breakers: Breakers,
+        waits: Waits,
+        budget: Budget,
+        price: Callable[[str], float | None],
     ) -> None:
         self._attempts = Attempts(models)
         self._breakers = breakers
+        self._waits = waits
         self._budget = budget
         self._price = price
         self.refused_by: str | None = None
@@ -72,9 +96,10 @@ class Turns:
         prices = {model: self._price(model) for model in self._attempts.ahead}
         scopes = {model: self._budget.refusing(usd or 0.0) for model, usd in prices.items()}
         dear = {model for model, scope in scopes.items() if scope}
-        refused = dear | self._breakers.refused([model for model in prices if model not in dear])
+        late = {model for model in prices if self._waits.left(model) >= seconds_left}
+        refused = dear | late | self._breakers.refused([model for model in prices if model not in dear | late])
         step = self._attempts.next(refused)
-        if step is not None and (step.floor_seconds >= seconds_left or self._spends_the_next_models(step, prices)):
+        if step is not None and self._spends_the_next_models(step, prices):
             step = self._attempts.next(refused | {step.model})
         held = self._budget.reserve(prices[step.model] or 0.0) if step is not None else None
         if step is None or held is None:
@@ -83,7 +108,7 @@ class Turns:
             return None
         if self._breakers.begins(step.model):
             step = replace(step, kind=AttemptKind.PROBE)
-        return Turn(step, prices[step.model], held, self._breakers)
+        return Turn(step, prices[step.model], self._waits.left(step.model), held, self._breakers)
 
     def _spends_the_next_models(self, step: Step, prices: Mapping[str, float | None]) -> bool:
         """Whether asking the same model again would leave no money for any that was not asked yet."""
@@ -96,4 +121,5 @@ class Turns:
 
     def ended(self, attempt: Attempt, faults: Sequence[str]) -> None:
         """How the turn's attempt ended, and what a re-ask should mend."""
-        self._attempts.ended(attempt.outcome, faults, attempt.retry_after_seconds)
+        self._attempts.ended(attempt.outcome, faults)
+        self._waits.told(attempt.model, attempt.retry_after_seconds)

@@ -35,11 +35,13 @@ def broken(seen: Seen, plain: Content) -> list[str]:
 
 
 def _order(seen: Seen) -> Iterator[str]:
-    """The chain, first to last: no model left out but by a breaker, none come back to; none asked before its time."""
+    """The chain, first to last: no model left out but by a breaker, none come back to but for another version of the
+    section; none asked before its time."""
     for what, attempts in _units(seen):
         models = [attempt.model for attempt in attempts]
         chain = CHAINS[attempts[0].stage.value]
-        if models != sorted(models, key=chain.index):
+        places = [chain.index(model) for model in models]
+        if sum(before > after for before, after in pairwise(places)) >= _versions(seen, what):
             yield f"order of the chain, {what}: {models}"
         kept = tuple(dict.fromkeys(models))
         if seen.cell.position != ALL and kept != chain[: len(kept)]:
@@ -51,9 +53,8 @@ def _order(seen: Seen) -> Iterator[str]:
 
 
 def _bounds(seen: Seen) -> Iterator[str]:
-    versions = {section.name.value: section.revision for section in seen.lesson.sections} if seen.lesson else {}
     for what, attempts in _units(seen):
-        if len(attempts) > MAX_ATTEMPTS * max(1, versions.get(what, 1)):
+        if len(attempts) > MAX_ATTEMPTS * _versions(seen, what):
             yield f"{len(attempts)} attempts, {what}"
     ids = [row.id for row in seen.rows]
     if len(set(ids)) != len(ids):
@@ -61,6 +62,12 @@ def _bounds(seen: Seen) -> Iterator[str]:
     asked = [call.attempt_id for call in seen.calls]
     if len(set(asked)) != len(asked) or not set(asked) <= set(ids):
         yield "a call without a row, or two calls of one row"
+
+
+def _versions(seen: Seen, what: str) -> int:
+    """How often it was written: of Stage 1 and of a section that was never replaced, once."""
+    sections = seen.lesson.sections if seen.lesson is not None else ()
+    return max([1, *(section.revision for section in sections if section.name.value == what)])
 
 
 def _time(seen: Seen) -> Iterator[str]:

@@ -324,7 +324,11 @@ async def altered_brackets(line: Line, call: Call, good: Good) -> None:
 async def wrong_kana_review(line: Line, call: Call, good: Good) -> None:
     """Corrects the first word with a reading to one that it does not have."""
     shown = json.loads(_user_text(call).partition("<data>\n")[2].partition("\n</data>")[0])["items"]
-    item = next(item for item in shown if item.get("want", True) and "[" in item["text"])
+    read = [item for item in shown if item.get("want", True) and "[" in item["text"]]
+    if not read:  # asked again for one item that has no reading
+        await well(line, call, good)
+        return
+    item = read[0]
     word = _last_run(item["text"].partition("[")[0])
     await _with(line, call, good, corrections=[{"id": item["id"], "word": word, "reading": "にゃ"}])
 

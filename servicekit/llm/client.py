@@ -315,14 +315,14 @@ class ModelStream:
         request, now, patience = self._call.request, asyncio.get_running_loop().time, Patience()
         self._stack.callback(patience.close)
         deadline = now() + request.timeout_seconds
-        silence = now() + request.first_token_seconds
         try:
             # A limit around each wait and none around a yield: what the reader does meanwhile is not ours to cancel.
-            with patience.until(min(deadline, silence)):
+            patience.until = min(deadline, now() + request.first_token_seconds)
+            with patience:
                 opened = await self._client._open(request, stream=True)  # noqa: SLF001
             self._pieces = chunks = _pieces((await self._stack.enter_async_context(opened)).response)
             while not self._call.done:
-                with patience.until(min(deadline, silence)):
+                with patience:
                     chunk = await anext(chunks, None)
                 if chunk is None:
                     break
@@ -330,7 +330,7 @@ class ModelStream:
                 for delta in deltas:
                     yield delta
                 if deltas:
-                    silence = now() + request.stall_seconds
+                    patience.until = min(deadline, now() + request.stall_seconds)
             self._call.stream_ended()
         except (openai.OpenAIError, httpx2.HTTPError, TimeoutError) as error:
             self._call.failed(error)
@@ -367,7 +367,10 @@ class _Call:
         deltas: list[str] = []
         for line in lines:
             if line.startswith(b"data:") and not self.done:
-                event = _parsed(line[5:])
+                try:
+                    event = jiter.from_json(line[5:])
+                except ValueError:
+                    event = line[5:].strip()
                 text = _only_text(event, self.reply.fingerprint)
                 if text and self._parts:
                     self._parts.append(text)
@@ -377,6 +380,7 @@ class _Call:
         return deltas
 
     def _read_event(self, event: object) -> list[str]:
+        """`event`: the JSON of one, or the bytes that are none."""
         if event == _DONE:
             self.done = self.whole = True
             return []
@@ -483,14 +487,6 @@ class _Call:
     def _judge(self, outcome: CallOutcome, reason: str) -> None:
         self._judged = True
         self.reply.outcome, self.reply.reason = outcome, _one_line(without_key(reason, self.key))
-
-
-def _parsed(data: bytes) -> Any:
-    """The JSON of an event, or the bytes that are none."""
-    try:
-        return jiter.from_json(data)
-    except ValueError:
-        return data.strip()
 
 
 def _only_text(event: Any, fingerprint: str) -> str:

@@ -5,30 +5,25 @@ from __future__ import annotations
 import asyncio
 import math
 from types import TracebackType
-from typing import Self
 
 
 class Patience:
-    """`with patience.until(when):` around each wait is `async with asyncio.timeout_at(when):`, for one task at a time.
+    """`patience.until = when` and `with patience:` around a wait are `async with asyncio.timeout_at(when):`.
 
     `asyncio.timeout_at` sets a timer and takes it away again; a stream waits 1,300 times, and nearly always in vain.
     Here a wait only says until when. The one timer looks when it fires at what holds then, and is set anew; it is moved
-    at once only to be earlier. Between two waits it does nothing: what runs there is not its to cancel.
+    at once only to be earlier. One wait at a time; between two it does nothing: what runs there is not its to cancel.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._when = math.inf
+        self.until = math.inf
+        """The next wait's limit, in seconds of the loop's clock. One that has passed gives the loop one turn."""
         self._timer: asyncio.TimerHandle | None = None
         self._set_for = math.inf
         self._waiting: asyncio.Task[object] | None = None
         self._asked_before = 0
         self._fired = False
-
-    def until(self, when: float) -> Self:
-        """The next wait's limit, in seconds of the loop's clock. A limit that has passed gives the loop one turn."""
-        self._when = when
-        return self
 
     def __enter__(self) -> None:
         task = asyncio.current_task()
@@ -36,7 +31,7 @@ class Patience:
             raise RuntimeError("only a task can wait")
         self._waiting = task
         self._asked_before = task.cancelling()
-        if self._when < self._set_for:
+        if self.until < self._set_for:
             self._set()
 
     def __exit__(
@@ -58,14 +53,14 @@ class Patience:
 
     def _set(self) -> None:
         self.close()
-        self._timer, self._set_for = self._loop.call_at(self._when, self._look), self._when
+        self._timer, self._set_for = self._loop.call_at(self.until, self._look), self.until
 
     def _look(self) -> None:
         was_set_for = self._set_for
         self.close()
         if self._waiting is None:
             return
-        if self._when > was_set_for:
+        if self.until > was_set_for:
             self._set()
             return
         self._fired = True

@@ -24,7 +24,7 @@ from gateway.attempts import ENDS, Remedy
 from gateway.breaker import FAILURES_TO_OPEN, Breakers
 from gateway.budget import Budget
 from gateway.failures import stage1_failure
-from gateway.turns import Turn, Turns
+from gateway.turns import Turn, Turns, Waits
 from lesson.models import (
     Attempt,
     AttemptKind,
@@ -434,7 +434,8 @@ async def test_a_wait_beyond_the_deadline_is_not_waited_for_and_the_error_says_w
 
 async def test_without_a_told_wait_the_pause_is_drawn_from_all_of_its_length() -> None:
     async def pause() -> float:
-        turns = Turns(("a",), Breakers(lambda: 0.0, lambda _model, _open: None), Budget("lesson", None), lambda _: 0.0)
+        breakers = Breakers(lambda: 0.0, lambda _model, _open: None)
+        turns = Turns(("a",), breakers, Waits(lambda: 0.0), Budget("lesson", None), lambda _: 0.0)
         with turns.next(100.0) or pytest.fail("no turn"):
             pass
         turns.ended(failed(AttemptOutcome.SERVER_ERROR), ())

@@ -15,7 +15,7 @@ from gateway.budget import Budget, DayBudget
 from gateway.costs import check_limit, most_usd, sections_usd, stage1_usd
 from gateway.retirement import Ending, Retirement
 from gateway.settings import GatewaySettings
-from gateway.turns import Turn, Turns
+from gateway.turns import Turn, Turns, Waits
 from lesson.models import Attempt, AttemptKind, AttemptOutcome, Stage, unanswered_attempt
 from lesson.room import Room
 from servicekit.llm.capabilities import OFFLINE_MODEL, Provider
@@ -199,7 +199,9 @@ def test_whatever_is_asked_at_once_the_limit_is_never_passed(calls: list[tuple[f
 
 
 def turns(limit: float | None, prices: Mapping[str, float | None], clock: Clock | None = None) -> Turns:
-    return Turns(CHAIN, (clock or Clock()).breakers(), Budget("lesson", limit), lambda model: prices[model])
+    return Turns(
+        CHAIN, (clock or Clock()).breakers(), Waits(lambda: 0.0), Budget("lesson", limit), lambda model: prices[model]
+    )
 
 
 def attempt(
@@ -274,6 +276,22 @@ def test_a_wait_longer_than_the_time_that_is_left_goes_to_the_next_model_at_once
     assert (following.step.model, following.step.kind) == ("b", AttemptKind.FALLBACK)
 
 
+async def test_what_one_section_is_told_to_wait_holds_for_the_others_of_its_lesson() -> None:
+    clock = Clock()
+    waits = Waits(lambda: clock.seconds)
+    one, other, third = (Turns(CHAIN, clock.breakers(), waits, Budget("lesson", None), lambda _: 0.1) for _ in range(3))
+    one.next(100.0)
+    one.ended(attempt("a", AttemptOutcome.RATE_LIMITED, retry_after=60.0), ())
+
+    with other.next(100.0) or pytest.fail("no turn") as turn:
+        assert (turn.step.model, turn.step.kind, turn.floor_seconds) == ("a", AttemptKind.FIRST, 60.0)
+    with third.next(20.0) or pytest.fail("no turn") as turn:
+        assert (turn.step.model, turn.step.kind, turn.floor_seconds) == ("b", AttemptKind.FALLBACK, 0.0)
+    clock.seconds += 60.0
+    with third.next(20.0) or pytest.fail("no turn") as turn:
+        assert (turn.step.model, turn.floor_seconds) == ("b", 0.0)
+
+
 async def test_a_pause_is_never_shorter_than_the_provider_asked() -> None:
     these = turns(None, CHEAP)
     these.next(100.0)
@@ -288,7 +306,7 @@ async def test_a_pause_is_never_shorter_than_the_provider_asked() -> None:
 def test_a_turn_that_is_left_without_an_end_gives_everything_back() -> None:
     clock = Clock()
     budget = Budget("lesson", 1.0)
-    these = Turns(CHAIN, clock.breakers(), budget, lambda _: 0.4)
+    these = Turns(CHAIN, clock.breakers(), Waits(lambda: 0.0), budget, lambda _: 0.4)
     turn = these.next(100.0)
     assert turn is not None
     with pytest.raises(asyncio.CancelledError), turn:
@@ -300,10 +318,10 @@ def test_a_half_open_model_gets_a_probe() -> None:
     clock = Clock()
     breakers = clock.breakers()
     fail(breakers, "a")
-    these = Turns(CHAIN, breakers, Budget("lesson", None), lambda _: 0.1)
+    these = Turns(CHAIN, breakers, Waits(lambda: 0.0), Budget("lesson", None), lambda _: 0.1)
     assert play(these, (OK, 0.1)) == [("b", AttemptKind.FALLBACK)]
     clock.seconds = OPEN_SECONDS
-    these = Turns(CHAIN, breakers, Budget("lesson", None), lambda _: 0.1)
+    these = Turns(CHAIN, breakers, Waits(lambda: 0.0), Budget("lesson", None), lambda _: 0.1)
     assert play(these, (OK, 0.1)) == [("a", AttemptKind.PROBE)]
     assert breakers.refused(CHAIN) == frozenset()
 

@@ -249,20 +249,20 @@ def silent_after(*lines: bytes) -> Handler:
         ([delta("")], {"first_token_seconds": 0.1}, CallOutcome.FIRST_TOKEN_TIMEOUT, "no text within 0.1 s"),
         ([delta("a")], {"stall_seconds": 0.1}, CallOutcome.STALLED, "no more text within 0.1 s"),
         ([delta("a")], {"first_token_seconds": 5, "stall_seconds": 0.1}, CallOutcome.STALLED, "no more text"),
-        ([delta("a")], {"first_token_seconds": 0.1}, CallOutcome.TIMEOUT, "no end within 0.3 s"),
-        ([delta("a")], {"first_token_seconds": 5, "stall_seconds": 5}, CallOutcome.TIMEOUT, "no end within 0.3 s"),
-        ([], {}, CallOutcome.TIMEOUT, "no end within 0.3 s"),
+        ([delta("a")], {"first_token_seconds": 0.4}, CallOutcome.TIMEOUT, "no end within 0.6 s"),
+        ([delta("a")], {"first_token_seconds": 5, "stall_seconds": 5}, CallOutcome.TIMEOUT, "no end within 0.6 s"),
+        ([], {}, CallOutcome.TIMEOUT, "no end within 0.6 s"),
     ],
 )
 async def test_a_silence_is_told_by_the_limit_that_it_broke(
     said: list[bytes], limits: dict[str, float], outcome: CallOutcome, reason: str
 ) -> None:
-    request = ModelRequest("gpt-4.1", "s", "u", "id", 100, 0.3, **limits)  # type: ignore[arg-type]
+    request = ModelRequest("gpt-4.1", "s", "u", "id", 100, 0.6, **limits)  # type: ignore[arg-type]
     async with client(silent_after(*said)) as made:
         _, reply = await read(made, request)
     assert (reply.outcome, reply.text) == (outcome, "a" if delta("a") in said else "")
     assert reply.reason.startswith(reason)
-    assert reply.duration_seconds < 1
+    assert reply.duration_seconds < 2
 
 
 @pytest.mark.parametrize(
@@ -282,10 +282,10 @@ async def test_a_server_that_does_not_answer_at_all_is_too_slow(limits: dict[str
 
 async def test_a_reader_who_takes_longer_than_the_limits_of_silence_is_not_cut_in_mid_answer() -> None:
     lines = [delta("a"), delta("b"), delta("c"), delta(finish="stop"), DONE]
-    request = ModelRequest("gpt-4.1", "s", "u", "id", 100, 5.0, first_token_seconds=0.2, stall_seconds=0.2)
+    request = ModelRequest("gpt-4.1", "s", "u", "id", 100, 5.0, first_token_seconds=0.5, stall_seconds=0.5)
     async with client(events(*lines, pause=0.1)) as made, made.stream(request) as stream:
         async for _ in stream:
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.7)
     assert (stream.reply.outcome, stream.reply.text) == (CallOutcome.OK, "abc")
 
 
@@ -295,7 +295,7 @@ async def test_a_silence_is_counted_from_when_the_reader_came_back() -> None:
         async for _ in stream:
             await asyncio.sleep(0.3)
     assert stream.reply.outcome is CallOutcome.STALLED
-    assert 0.45 < stream.reply.duration_seconds < 1
+    assert 0.45 < stream.reply.duration_seconds < 2
 
 
 @pytest.mark.parametrize("at", ["a wait", "a yield"])

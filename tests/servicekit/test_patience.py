@@ -19,7 +19,8 @@ def ours() -> Limit:
 
     @asynccontextmanager
     async def until(when: float) -> AsyncIterator[None]:
-        with patience.until(when):
+        patience.until = when
+        with patience:
             yield
 
     return until
@@ -55,15 +56,15 @@ async def test_a_wait_beyond_its_limit_is_a_timeout_and_the_task_is_not_cancelle
             async with until(now() + 0.05):
                 await asyncio.sleep(5)
         assert this_task().cancelling() == 0
-    assert 0.09 < now() - begun < 1
+    assert 0.09 < now() - begun < 4
 
 
 @both
 async def test_waits_in_time_are_left_alone_however_many_there_are(made: Callable[[], Limit]) -> None:
     until = made()
     for _ in range(6):
-        async with until(now() + 0.1):
-            await asyncio.sleep(0.03)
+        async with until(now() + 0.5):
+            await asyncio.sleep(0.12)
 
 
 @both
@@ -186,7 +187,7 @@ async def test_a_wait_outside_a_task_is_refused() -> None:
 
     def wait() -> None:
         try:
-            with patience.until(now() + 1):
+            with patience:
                 pass
         except RuntimeError as error:
             told.set_result(str(error))
@@ -197,10 +198,12 @@ async def test_a_wait_outside_a_task_is_refused() -> None:
 
 async def test_once_closed_a_limit_to_come_is_forgotten_and_a_new_wait_has_its_own() -> None:
     patience = Patience()
-    with patience.until(now() + 0.02):
+    patience.until = now() + 0.02
+    with patience:
         await asyncio.sleep(0)
         patience.close()
         patience.close()
         await asyncio.sleep(0.1)
-    with pytest.raises(TimeoutError), patience.until(now() + 0.02):
+    patience.until = now() + 0.02
+    with pytest.raises(TimeoutError), patience:
         await asyncio.sleep(1)
