@@ -13,7 +13,7 @@ REAL_MODEL := .venv-real-model
 OPS_IMAGE := .venv-ops-image
 CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools benchmarks
 
-.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke bench-reader faults soak accuracy bank-check cost stubs golden compose kube-rules ops-kube ops-image lock clean
+.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke bench-reader bench-traces faults soak accuracy bank-check cost traces stubs golden compose kube-rules ops-kube ops-image lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -91,6 +91,9 @@ bench-smoke: setup ## the same, once and at 1/100 of the time: for CI
 bench-reader: setup ## what reading a stream costs beside its floor: at most 1.3 times (20 s)
 	@$(BIN)/python -m benchmarks.reader
 
+bench-traces: setup ## what traces cost a lesson, off and on: at most 0.1 ms when off (2 min)
+	@$(BIN)/python -m benchmarks.tracing
+
 faults: setup ## every fault of a model at every place, one lesson each, against what is wanted; writes docs/reliability.md (3 min)
 	@$(BIN)/python -m benchmarks.faults --write
 
@@ -112,6 +115,9 @@ $(ACCURACY)/.ready: requirements.lock benchmarks/requirements-accuracy.lock
 
 cost: setup ## count a lesson's tokens, price them, and write docs/cost.md (needs npm, once)
 	@$(BIN)/python -m benchmarks.cost --write
+
+traces: setup ## make a lesson offline with traces on, and print its trace as a tree
+	@$(BIN)/python tools/traces.py
 
 stubs: setup ## generate lesson/v1 from protos/
 	@$(BIN)/python tools/stubs.py

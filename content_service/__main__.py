@@ -12,6 +12,7 @@ from servicekit.llm.settings import model_client
 from servicekit.server import Service, start
 from servicekit.telemetry import ModelMetrics, Registry
 from servicekit.tls import identity
+from servicekit.tracing import tracing
 
 NAME = "content_service"
 
@@ -50,6 +51,7 @@ async def build(settings: ContentSettings) -> Service:
         limited=(f"/{FULL_NAME}/GenerateContent",),
         tls=identity(settings),
         door=NamedCaller(settings.tls_client_name) if settings.tls_cert_file else None,
+        tracing=tracing(NAME, settings, captures_text=settings.otel_instrumentation_genai_capture_message_content),
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,
         close=(ends.close, client.close),

@@ -18,6 +18,7 @@ from servicekit.server import Service, start
 from servicekit.settings import SettingsError
 from servicekit.telemetry import ModelMetrics, Registry
 from servicekit.tls import identity
+from servicekit.tracing import tracing
 
 NAME = "enhancer_service"
 
@@ -53,6 +54,7 @@ async def build(settings: EnhancerSettings, analyser: Analyser | None = None) ->
         limited=(f"/{FULL_NAME}/EnhanceSection",),
         tls=identity(settings),
         door=NamedCaller(settings.tls_client_name) if settings.tls_cert_file else None,
+        tracing=tracing(NAME, settings, captures_text=settings.otel_instrumentation_genai_capture_message_content),
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,
         close=(ends.close, client.close) if client else (),

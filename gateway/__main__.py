@@ -26,6 +26,7 @@ from servicekit.server import Service, start
 from servicekit.settings import SettingsError, load
 from servicekit.telemetry import LessonMetrics, Registry, logger
 from servicekit.tls import CertificateFiles, identity
+from servicekit.tracing import tracing
 
 NAME = "gateway"
 MAX_REQUEST_BYTES = 64 * 1024
@@ -67,6 +68,7 @@ async def build(
         door=_door(settings, day, now),
         tls=_own_certificate(settings),
         max_request_bytes=MAX_REQUEST_BYTES,
+        tracing=tracing(NAME, settings),
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,
         close=(upstream.close,),

@@ -1,10 +1,11 @@
-"""What operators see of a run: a log line and a count for each thing that happened, by the names they search for."""
+"""What operators see of a run: a log line, a count and a span for what happened, by the names they search for."""
 
 from __future__ import annotations
 
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
 
 from gateway.attempts import Step
@@ -13,12 +14,15 @@ from gateway.retirement import Retirement
 from lesson.models import (
     COUNTED_SECTIONS,
     Attempt,
+    AttemptKind,
+    AttemptOutcome,
     Brief,
     EnhancedSection,
     SectionName,
     SectionState,
     Stage,
 )
+from servicekit import tracing
 from servicekit.errors import ServiceError
 from servicekit.llm.capabilities import Provider
 from servicekit.telemetry import LessonMetrics, logger
@@ -92,6 +96,33 @@ class Journal:
         """Every settled attempt, in the order in which they were begun."""
         return tuple(row.attempt for row in self._ledger.rows(self._lesson_id) if row.attempt)
 
+    def lesson_span(self) -> AbstractContextManager[None]:
+        """The span of the whole run."""
+        return tracing.span(
+            "lesson",
+            {
+                "nidan.lesson_id": self._lesson_id,
+                "nidan.can_do_id": self._brief.can_do_id,
+                "nidan.level": self._brief.level.value,
+            },
+        )
+
+    def attempt_span(self, attempt: Attempt, kind: AttemptKind) -> AbstractContextManager[None]:
+        """The span of an attempt that is about to be made; `settled` tells in it how it ended."""
+        section = attempt.section.value if attempt.section else ""
+        return tracing.span(
+            f"{section or attempt.stage.value} attempt",
+            {
+                "rpc.system.name": "grpc",
+                "gen_ai.request.model": attempt.model,
+                "nidan.lesson_id": self._lesson_id,
+                "nidan.attempt.id": attempt.id,
+                "nidan.attempt.kind": kind.value,
+                "nidan.section": section,
+            },
+            "client",
+        )
+
     def opened(self, step: Step, stage: Stage, section: SectionName | None, reserved_usd: float | None) -> str:
         """A row for a call that is about to be made; gives the attempt's id."""
         row_id = uuid.uuid4().hex
@@ -101,6 +132,7 @@ class Journal:
     def settled(self, row_id: str, attempt: Attempt, *, wasted: bool = False) -> Attempt:
         """One row, one count. `wasted`: nothing of its answer is used."""
         counted = self._ledger.settle(row_id, attempt)
+        _trace(counted.outcome, counted.cost_usd, wasted)
         labels = (counted.stage.value, counted.model)
         self._metrics.attempts.labels(*labels, counted.kind.value, counted.outcome.value).inc()
         if counted.cost_usd is None:
@@ -188,6 +220,7 @@ class Journal:
 
     def failed(self, error: ServiceError) -> None:
         event = _FAILURE_EVENTS.get(error.reason, "twostage_generation_failed")
+        tracing.failed(error.reason)
         logger().error(event, can_do_id=self._brief.can_do_id, error=error.message, errors=[error.message])
 
     def ended(
@@ -195,6 +228,7 @@ class Journal:
     ) -> None:
         """`outcome` is complete, partial, failed or cancelled; once a run."""
         cost = _sum(self.attempts)
+        tracing.note({"nidan.outcome": outcome, "nidan.cost_usd": cost, "nidan.attempts": len(self.attempts)})
         self._metrics.lessons.labels(outcome, "generated").inc()
         self._metrics.lesson_seconds.labels(outcome).observe(self.elapsed)
         self._metrics.lesson_usd.labels(outcome).observe(cost)
@@ -215,6 +249,13 @@ class Journal:
             cost_usd=round(cost, 6),
             tokens=sum(usage.input_tokens + usage.output_tokens for usage in used),
         )
+
+
+def _trace(outcome: AttemptOutcome, cost_usd: float | None, wasted: bool) -> None:
+    """How the attempt at work ended. That nobody waits for it any more is no error; its reason may quote the model."""
+    tracing.note({"nidan.outcome": outcome.value, "nidan.cost_usd": cost_usd, "nidan.wasted": wasted})
+    if outcome not in (AttemptOutcome.OK, AttemptOutcome.CANCELLED):
+        tracing.failed(outcome.value)
 
 
 def _sum(attempts: Iterable[Attempt]) -> float:

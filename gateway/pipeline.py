@@ -23,6 +23,7 @@ from lesson.models import Brief
 from servicekit.errors import FieldViolation, InvalidRequestError, OverloadedError, QuotaError, ServiceError
 from servicekit.llm.capabilities import Provider
 from servicekit.telemetry import LessonMetrics, bind_log_context
+from servicekit.tracing import note
 
 _COME_BACK_SECONDS = 5.0
 
@@ -130,6 +131,7 @@ class Pipeline:
             now=self._now,
         )
         bind_log_context(lesson_id=run.lesson_id)
+        note({"nidan.lesson_id": run.lesson_id})
         task = asyncio.create_task(run.work())
         self._running.add(task)
         self._metrics.lessons_in_flight.set(len(self._running))

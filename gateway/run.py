@@ -8,6 +8,7 @@ waste. Only what is missing is asked again, and only items that lack something, 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -51,6 +52,7 @@ from lesson.models import (
     unanswered_attempt,
 )
 from lesson.room import room
+from servicekit import tracing
 from servicekit.errors import ServiceError
 from servicekit.llm.capabilities import Provider
 from servicekit.telemetry import LessonMetrics
@@ -188,9 +190,16 @@ class Run:
         self._stage1_seconds = 0.0
         self._stage2_began: float | None = None
         self._stage2_ended = 0.0
+        self._around: contextvars.Context
+        """What the lesson's sections begin under."""
 
     async def work(self) -> None:
         """Makes the lesson. Raises ServiceError when there can be none; leaves no call and no task behind."""
+        with self._journal.lesson_span():
+            self._around = contextvars.copy_context()
+            await self._work()
+
+    async def _work(self) -> None:
         ended = "cancelled"
         try:
             self._journal.started()
@@ -376,7 +385,8 @@ class Run:
         self.told.put_nowait(SectionReady(name, revision, value))
         if self._stage2_began is None:
             self._stage2_began = self._journal.elapsed
-        section.task = asyncio.create_task(self._enhance(section))
+        # Its spans are under the lesson, not under the attempt that happened to release it.
+        section.task = asyncio.create_task(self._enhance(section), context=self._around.copy())
         self._tasks.append(section.task)
 
     def _withdraw(self, name: SectionName, reason: str) -> None:
@@ -471,9 +481,10 @@ class Run:
         if section.best or not section.items:
             return
         call = self._enhance_call(section, "", uuid.uuid4().hex)
-        result = await self._stages.upstream.enhance(call)
-        if result.failure and await self._stages.upstream.ready(Stage.STAGE2, self._flow.restart_seconds):
+        with tracing.span(f"{section.name.value} analyser", {"nidan.section": section.name.value}, "client"):
             result = await self._stages.upstream.enhance(call)
+            if result.failure and await self._stages.upstream.ready(Stage.STAGE2, self._flow.restart_seconds):
+                result = await self._stages.upstream.enhance(call)
         self._better(section, result)
         section.why = section.why or self._why_no_model()
 
@@ -492,6 +503,7 @@ class Run:
             call = self._enhance_call(
                 section, turn.step.model, row.id, wanted, reasons=reasons, max_cost_usd=turn.reserved_usd
             )
+            tracing.note({"nidan.items": len(wanted)})
             result = await self._stages.upstream.enhance(call)
             improved = self._better(section, result)
             attempt = row.settle(result.attempt or row.untold, wasted=not improved)
@@ -565,11 +577,12 @@ class Run:
             reason="nobody waits for the answer any more",
         )
         row = _Row(row_id, self._journal, turn, untold)
-        try:
-            yield row
-        finally:
-            if not row.settled:
-                row.settle(row.untold, wasted=True)
+        with self._journal.attempt_span(untold, turn.step.kind):
+            try:
+                yield row
+            finally:
+                if not row.settled:
+                    row.settle(row.untold, wasted=True)
 
     def _built(self, versions: Versions) -> Lesson:
         sections = tuple(self._told_of(name) for name in SectionName)

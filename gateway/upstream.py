@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grpc
 
@@ -40,12 +40,16 @@ from servicekit.errors import OverloadedError, read_error
 from servicekit.server import LESSON_ID_KEY, REQUEST_ID_KEY, channel_options
 from servicekit.telemetry import log_context
 from servicekit.tls import CertificateFiles, LiveCertificate, channel_credentials
+from servicekit.tracing import headers
 
 Stub = TypeVar("Stub")
 
 _FULL_IN_A_ROW = 4
 """So many full replicas are passed over at once; then the call waits. Other calls take turns of the round robin between
 two tries, so that three replicas need more than three."""
+
+_STATUS_SECONDS = 1.0
+"""From a stream's last message to its status, which has to come but is worth nothing to a lesson."""
 
 
 @dataclass(frozen=True)
@@ -261,6 +265,7 @@ class Upstream:
                     async for event in rpc:
                         if event.HasField("finished"):
                             yield _content_result(event.finished)
+                            await _ended(rpc)
                             return
                         released = _released(event.section)
                         content = content.with_section(released.name, released.value)
@@ -366,10 +371,17 @@ class _Asked:
         )
 
 
+async def _ended(rpc: grpc.aio.UnaryStreamCall[Any, Any]) -> None:
+    """Its status is on its way. Were the call cancelled first, the stage would count a good one as cancelled."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_STATUS_SECONDS):
+            await rpc.code()
+
+
 def _metadata() -> tuple[tuple[str, str], ...]:
-    """Request id and lesson id of the call being served travel on to the stages."""
+    """Request id and lesson id of the call being served, and its trace, travel on to the stages."""
     bound = log_context()
-    pairs = ((REQUEST_ID_KEY, bound.get("request_id")), (LESSON_ID_KEY, bound.get("lesson_id")))
+    pairs = ((REQUEST_ID_KEY, bound.get("request_id")), (LESSON_ID_KEY, bound.get("lesson_id")), *headers().items())
     return tuple((key, value) for key, value in pairs if value)
 
 

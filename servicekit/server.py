@@ -1,8 +1,8 @@
 """Runs a gRPC service: health, interceptors, metrics, a clean end on SIGTERM.
 
-Server options follow what was measured: see docs/adr/0004. Interceptors, outermost first: request context, metrics,
-errors, the door (docs/adr/0012), admission. Handlers are asyncio only and raise `ServiceError`; nothing else leaves
-them as a status.
+Server options follow what was measured: see docs/adr/0004. Interceptors, outermost first: request context, trace,
+metrics, errors, the door (docs/adr/0012), admission. Handlers are asyncio only and raise `ServiceError`; nothing else
+leaves them as a status.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from servicekit.telemetry import (
     watch_loop_lag,
 )
 from servicekit.tls import CertificateFiles, server_credentials
+from servicekit.tracing import Tracing
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -106,6 +107,7 @@ class Service:
     tls: CertificateFiles | None = None
     """The main port's certificate; None: plaintext. The health port is plaintext always, with nothing but health."""
     max_request_bytes: int = MAX_MESSAGE_BYTES
+    tracing: Tracing | None = None
     reflection: bool = False
     shutdown_delay_seconds: float = 0.0
     close: Sequence[Callable[[], Awaitable[None]]] = field(default_factory=tuple)
@@ -164,6 +166,7 @@ async def serving(service: Service) -> AsyncIterator[Ports]:
     server = grpc.aio.server(
         interceptors=(
             _ContextInterceptor(service.name),
+            *([_TraceInterceptor(service.tracing)] if service.tracing else []),
             _MetricsInterceptor(service.name, metrics),
             _ErrorInterceptor(service.name, metrics),
             *([_DoorInterceptor(service.door)] if service.door else []),
@@ -201,6 +204,8 @@ async def serving(service: Service) -> AsyncIterator[Ports]:
             lag.cancel()
             for close in service.close:
                 await close()
+            if service.tracing:
+                await service.tracing.close()
 
 
 def _bound(server: grpc.aio.Server, bind: str, port: int, tls: grpc.ServerCredentials | None = None) -> int:
@@ -276,6 +281,29 @@ def _well_formed(value: str | bytes | None) -> str:
     return value if isinstance(value, str) and _SAFE_ID.fullmatch(value) else ""
 
 
+class _TraceInterceptor(_Interceptor):
+    """The span of every call; the log lines of one that is sampled name its trace. Not there when traces are off."""
+
+    def __init__(self, tracing: Tracing) -> None:
+        self._tracing = tracing
+
+    @contextlib.asynccontextmanager
+    async def around(self, method: str, context: Any) -> AsyncIterator[None]:
+        call = self._tracing.served(method, dict(context.invocation_metadata() or ()))
+        bind_log_context(trace_id=call.trace_id)
+        code = "OK"
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit):  # the latter for a stream that is merely no longer read
+            code = "CANCELLED"
+            raise
+        except BaseException:
+            code = _code_name(context)
+            raise
+        finally:
+            call.ended(code)
+
+
 class _MetricsInterceptor(_Interceptor):
     """Counts every call once, at its end, CANCELLED included."""
 
@@ -291,7 +319,7 @@ class _MetricsInterceptor(_Interceptor):
         code = "OK"
         try:
             yield
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # the latter for a stream that is merely no longer read
             code = "CANCELLED"
             raise
         except BaseException:

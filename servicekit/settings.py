@@ -37,6 +37,10 @@ class ServiceSettings(BaseSettings):
     tls_cert_file: str = ""
     tls_key_file: str = ""
     tls_ca_file: str = ""
+    otel_exporter_otlp_endpoint: Annotated[str, Field(pattern=r"^(https?://[^\s/]+/?)?$")] = ""
+    """Where traces are sent, by OTLP over gRPC; empty: nowhere."""
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The share of lessons that are traced, where the caller has not decided it."""
 
     @model_validator(mode="after")
     def _identity_is_whole(self) -> Self:

@@ -12,7 +12,7 @@ from tests.leaks import Opened
 from tests.model_server import ModelServer, model_server
 
 _OURS = ("CANDO_", "AI_", "OPENAI_", "OFFLINE_", "LESSON_", "STAGE", "CONTENT_", "ENHANCER_", "GATEWAY_", "NIDAN_",
-         "TLS_")  # fmt: skip
+         "TLS_", "OTEL_")  # fmt: skip
 
 # What a shell without job control starts in the background ignores Ctrl-C, and so would every process started here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

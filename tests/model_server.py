@@ -159,11 +159,13 @@ class ModelServer:
 
 ORIGIN = "built-in lesson, not reviewed by a teacher"
 """What this server says of its answers, as the offline model does; other providers' fingerprints mean nothing to us."""
+SNAPSHOT = "answering-2026-01-01"
+"""The model that answers, as this server names it: not as it was asked for."""
 
 
 def _event(delta: dict[str, Any], finish: str | None = None) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    event = {"choices": [choice], "system_fingerprint": ORIGIN}
+    event = {"choices": [choice], "system_fingerprint": ORIGIN, "model": SNAPSHOT}
     return b"data: " + json.dumps(event).encode() + b"\n\n"
 
 

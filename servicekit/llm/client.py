@@ -120,6 +120,8 @@ class Reply:
     duration_seconds: float = 0.0
     fingerprint: str = ""
     """The server's `system_fingerprint`: what stands behind the answer."""
+    model: str = ""
+    """The model that answered, as the server names it."""
 
 
 Observer = Callable[[ModelRequest, Reply], None]
@@ -397,6 +399,8 @@ class _Call:
             self.reply.usage = _usage(payload["usage"])
         if isinstance(payload.get("system_fingerprint"), str):
             self.reply.fingerprint = payload["system_fingerprint"]
+        if isinstance(payload.get("model"), str):
+            self.reply.model = payload["model"]
         choices = payload.get("choices") or [{}]
         choice = choices[0] if isinstance(choices, list) and isinstance(choices[0], dict) else {}
         message = choice.get(key) or {}
@@ -476,6 +480,7 @@ class _Call:
         if not self._judged:
             self._judge(CallOutcome.CANCELLED, "the answer was not read to its end")
         self.reply.text = "".join(self._parts)
+        self.reply.model = without_key(self.reply.model, self.key)
         self.reply.duration_seconds = time.monotonic() - self._started
         return self.reply
 

@@ -1,10 +1,20 @@
-"""Tells metrics and log of every model call that ended."""
+"""Tells metrics, log and trace of every model call that ended."""
 
 from __future__ import annotations
 
+import json
+import re
+
+from servicekit import tracing
 from servicekit.llm.capabilities import Provider
 from servicekit.llm.client import CallOutcome, ModelRequest, Observer, Reply
 from servicekit.telemetry import ModelMetrics, logger
+
+_NAMES = {Provider.GEMINI: "gcp.gemini"}
+"""Where OpenTelemetry has another name for a provider than its setting here."""
+_FINISH_REASONS = {"stop", "length", "content_filter", "tool_calls", "function_call", "refusal"}
+_NAME = re.compile(r"[\w.:/@-]{1,100}", re.ASCII)
+# A server may put any text where a name belongs; what is no name stays out of the trace.
 
 
 def observe_calls(provider: Provider, metrics: ModelMetrics) -> Observer:
@@ -14,6 +24,7 @@ def observe_calls(provider: Provider, metrics: ModelMetrics) -> Observer:
         error = "" if reply.outcome is CallOutcome.OK else reply.outcome.value
         tokens = (reply.usage.input_tokens, reply.usage.output_tokens) if reply.usage else None
         metrics.observe(provider.value, request.model, reply.duration_seconds, error, tokens)
+        _trace(provider, request, reply)
         logger().info(
             "model_call_ended",
             attempt_id=request.attempt_id,
@@ -27,3 +38,61 @@ def observe_calls(provider: Provider, metrics: ModelMetrics) -> Observer:
         )
 
     return observe
+
+
+def _trace(provider: Provider, request: ModelRequest, reply: Reply) -> None:
+    """The call's span, made when it has ended. That nobody waits for it any more is no error."""
+    if not tracing.sampled():
+        return
+    attributes: dict[str, str | int | float | tuple[str, ...] | None] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": _NAMES.get(provider, provider.value),
+        "gen_ai.request.model": request.model,
+        "gen_ai.request.max_tokens": request.max_output_tokens,
+        "gen_ai.output.type": "json" if request.schema else "text",
+        "gen_ai.response.model": reply.model if _NAME.fullmatch(reply.model) else None,
+        "gen_ai.response.finish_reasons": (_finish_reason(reply),) if reply.finish_reason else (),
+        "gen_ai.response.time_to_first_chunk": reply.first_token_seconds,
+        "nidan.attempt.id": request.attempt_id,
+        "nidan.outcome": reply.outcome.value,
+        "nidan.cost_usd": reply.cost_usd,
+    }
+    if reply.usage:
+        attributes |= {
+            "gen_ai.usage.input_tokens": reply.usage.input_tokens,
+            "gen_ai.usage.cache_read.input_tokens": reply.usage.cached_input_tokens,
+            "gen_ai.usage.output_tokens": reply.usage.output_tokens,
+            "gen_ai.usage.reasoning.output_tokens": reply.usage.reasoning_tokens,
+        }
+    if tracing.captures_text():
+        attributes |= _texts(request, reply)
+    fine = reply.outcome in (CallOutcome.OK, CallOutcome.CANCELLED)
+    error = "" if fine else reply.outcome.value
+    tracing.past(f"chat {request.model}", reply.duration_seconds, attributes, error)
+
+
+def _texts(request: ModelRequest, reply: Reply) -> dict[str, str]:
+    """What was said, in the conventions' JSON, each text cut at `tracing.MOST_CHARACTERS`."""
+    answer = {"role": "assistant", "parts": _parts(reply.text), "finish_reason": _finish_reason(reply)}
+    return {
+        "gen_ai.system_instructions": _json(_parts(request.system)),
+        "gen_ai.input.messages": _json([{"role": "user", "parts": _parts(request.user)}]),
+        "gen_ai.output.messages": _json([answer]),
+    }
+
+
+def _parts(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "content": _sound(text[: tracing.MOST_CHARACTERS])}]
+
+
+def _finish_reason(reply: Reply) -> str:
+    return reply.finish_reason if reply.finish_reason in _FINISH_REASONS else "error"
+
+
+def _sound(text: str) -> str:
+    """Without halves of characters, for which the exporter would drop the whole batch."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

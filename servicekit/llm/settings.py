@@ -35,6 +35,8 @@ class ModelServerSettings(ServiceSettings):
     vllm_api_key: Key = SecretStr("")
     vllm_base_url: str = preset(Provider.VLLM).base_url
     offline_model_url: str = preset(Provider.OFFLINE).base_url
+    otel_instrumentation_genai_capture_message_content: bool = False
+    """Whether a trace holds prompts and answers."""
 
     def address(self, provider: Provider) -> str:
         """The provider's base URL."""

@@ -1,0 +1,17 @@
+"""The collector that the tests' services export to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.tracing.collector import Collector, collector
+
+
+@pytest.fixture
+async def taken(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Collector]:
+    """A collector to which every service that is started from here exports."""
+    async with collector() as running:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", running.endpoint)
+        yield running

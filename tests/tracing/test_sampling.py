@@ -1,0 +1,56 @@
+"""Who decides whether a lesson is traced: its caller, and where no caller did, the share that is set."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.model_server import ModelServer
+from tests.services.test_processes import REQUEST
+from tests.tracing.collector import Collector
+from tests.trio import Trio, trio
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+async def generate(running: Trio, flags: str) -> None:
+    parent = (("traceparent", f"00-{TRACE}-{SPAN}-{flags}"),)
+    await running.stub.GenerateLesson(REQUEST, timeout=20, metadata=parent)
+
+
+async def test_none_is_traced_with_a_share_of_none(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer, taken: Collector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with trio(monkeypatch, model, {"OTEL_TRACES_SAMPLER_ARG": "0"}) as running:
+        await running.generate()
+    assert not taken.exports
+    assert "trace_id" not in capsys.readouterr().out
+
+
+async def test_a_caller_that_samples_has_its_lesson_traced_as_a_part_of_its_own_trace(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer, taken: Collector
+) -> None:
+    async with trio(monkeypatch, model, {"OTEL_TRACES_SAMPLER_ARG": "0"}) as running:
+        await generate(running, "01")
+    assert {span.trace_id for span in taken.spans} == {TRACE}
+    assert taken.only("lesson.v1.LessonService/GenerateLesson").parent_id == SPAN
+    assert {span.service for span in taken.spans} == {"gateway", "content_service", "enhancer_service"}
+
+
+async def test_a_caller_that_does_not_sample_is_heeded_by_every_service(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer, taken: Collector
+) -> None:
+    # Were the decision not passed on, the stages would begin traces of their own.
+    async with trio(monkeypatch, model, {"OTEL_TRACES_SAMPLER_ARG": "1"}) as running:
+        await generate(running, "00")
+    assert not taken.exports
+
+
+@pytest.mark.parametrize("header", ["", "nonsense", "00-0-0-01", "ff-" + "f" * 500])
+async def test_a_trace_that_cannot_be_read_is_none(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer, taken: Collector, header: str
+) -> None:
+    async with trio(monkeypatch, model) as running:
+        await running.stub.GenerateLesson(REQUEST, timeout=20, metadata=(("traceparent", header),))
+    top = taken.only("lesson.v1.LessonService/GenerateLesson")
+    assert top.parent_id == ""
+    assert top.trace_id != TRACE
