@@ -18,6 +18,10 @@ from servicekit.llm.ends import ListedEnds
 
 FULL_NAME = "lesson.v1.EnhancerService"
 _REPLY_SECONDS = 0.5
+MOST_ITEMS = 1000
+"""Of a section; the largest lesson has some hundred in all of them."""
+MOST_TEXT_BYTES = 32 * 1024
+"""Of one item: the analyser's time grows with it, and a sentence has a hundredth of that."""
 
 
 class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
@@ -85,12 +89,20 @@ def _items_are_sound(request: pb.EnhanceSectionRequest) -> bool:
     return all(item.id and item.kind for item in request.items)
 
 
+def _items_problem(request: pb.EnhanceSectionRequest) -> str:
+    if len(request.items) > MOST_ITEMS:
+        return f"has {len(request.items):,} items; at most {MOST_ITEMS:,}"
+    if any(len(item.text.encode()) > MOST_TEXT_BYTES for item in request.items):
+        return f"a text has more than {MOST_TEXT_BYTES:,} bytes"
+    return "" if _items_are_sound(request) else "every item needs an id and a kind"
+
+
 def _violations(request: pb.EnhanceSectionRequest, section: SectionName | None) -> list[FieldViolation]:
     """Every field of the request that is wrong."""
     ids = [item.id for item in request.items]
     checks = {
         "section": "name a section" if section is None else "",
-        "items": "" if _items_are_sound(request) else "every item needs an id and a kind",
+        "items": _items_problem(request),
         "items.id": "ids must be unique" if len(set(ids)) < len(ids) else "",
         "wanted_ids": "must be ids of items" if set(request.wanted_ids) - set(ids) else "",
         "learner_language": "name the language of the translations" if not request.learner_language else "",

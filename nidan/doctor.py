@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nidan.access import Access, AccessError
 from nidan.plain import clean
 from nidan.processes import (
     CONTENT,
@@ -71,6 +72,7 @@ def examine(today: date, environment: Mapping[str, str]) -> Iterator[Finding]:
     settings = {name: probe.read() for name, probe in probes.items()}
     yield from (_settings_finding(name, settings[name]) for name in settings)
     yield from _model_findings(settings, today, environment)
+    yield access_finding(environment)
     yield from (port_finding(service, environment) for service in (GATEWAY, CONTENT, ENHANCER, OFFLINE_MODEL))
     yield dictionary_finding(dictionary)
 
@@ -214,6 +216,23 @@ def _ending(stage: int, provider: Provider, model: str, end: date, today: date) 
         return Finding(title, "ok", f"{model} ends on {end}")
     message = f"{model} ends on {end}, in {left} days" if left > 0 else f"{model} ended on {end}"
     return Finding(title, "fail" if left < _FAIL_DAYS else "warn", message, step)
+
+
+# --- the gateway to ask ---------------------------------------------------------------------------------------------
+
+
+def access_finding(environment: Mapping[str, str]) -> Finding:
+    """With which key, and how, `nidan generate` would call a gateway. Calls none, and never tells the key."""
+    address = environment.get("NIDAN_ADDRESS", "")
+    try:
+        access = Access.told(environment)
+        if address:
+            access.check(address)
+    except AccessError as error:
+        return Finding("gateway access", "fail", f"{error.name}: {error}", "Set or unset the variable that is named.")
+    key = "NIDAN_API_KEY is set" if access.key else "no key (NIDAN_API_KEY); a gateway of this machine needs none"
+    how = "TLS" if access.tls else "plaintext"
+    return Finding("gateway access", "ok", f"{address or GATEWAY.address}, {how}, {key} (not called)")
 
 
 # --- ports, dictionary ------------------------------------------------------------------------------------------

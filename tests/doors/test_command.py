@@ -12,6 +12,7 @@ import pytest
 
 from gateway.keys import Scope
 from nidan.access import Access, AccessError
+from nidan.doctor import access_finding
 from nidan.processes import Providers, enhancer_plan, private_plan
 from tests.doors.callers import Ring
 from tests.doors.certificates import Authority, Identity
@@ -118,6 +119,15 @@ def test_an_empty_key_file_is_no_key(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("\n")
     with pytest.raises(AccessError, match="holds no key"):
         Access.told({}, key_file=tmp_path / "key")
+
+
+def test_the_doctor_says_how_a_gateway_would_be_called_and_never_the_key() -> None:
+    told = access_finding({"NIDAN_API_KEY": "nidan_x", "NIDAN_TLS": "1", "NIDAN_ADDRESS": REMOTE})
+    assert told.state == "ok"
+    assert told.message == f"{REMOTE}, TLS, NIDAN_API_KEY is set (not called)"
+    in_plaintext = access_finding({"NIDAN_API_KEY": "nidan_x", "NIDAN_ADDRESS": REMOTE})
+    assert in_plaintext.state == "fail"
+    assert "nidan_x" not in told.message + in_plaintext.message
 
 
 def test_services_of_one_command_have_no_doors() -> None:

@@ -141,6 +141,22 @@ async def test_the_enhancer_names_each_field_that_is_wrong(running: Trio) -> Non
     assert named == {"section", "items.id", "wanted_ids", "learner_language", "attempt_id", "brief"}
 
 
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [(["水"] * 1001, "has 1,001 items; at most 1,000"), (["水" * 11_000], "a text has more than 32,768 bytes")],
+)
+async def test_the_enhancer_reads_no_more_than_a_section_can_have(running: Trio, texts: list[str], told: str) -> None:
+    items = [
+        lesson_pb2.Item(id=f"i{number}", text=text, kind=lesson_pb2.ITEM_KIND_TURN) for number, text in enumerate(texts)
+    ]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{running.enhancer.grpc}") as channel:
+        stub: Any = enhancer_service_pb2_grpc.EnhancerServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.EnhanceSection(enhancer_pb.EnhanceSectionRequest(items=items), timeout=5)
+    problems = {violation.field: violation.description for violation in read_error(refused.value).violations}
+    assert problems["items"] == told
+
+
 async def test_items_in_another_language_are_refused_with_the_one_that_is_served(running: Trio) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{running.enhancer.grpc}") as channel:
         stub: Any = enhancer_service_pb2_grpc.EnhancerServiceStub(channel)
