@@ -11,9 +11,10 @@ ACCURACY := .venv-accuracy
 JUDGES := .venv-judges
 REAL_MODEL := .venv-real-model
 OPS_IMAGE := .venv-ops-image
+OPS_ALERTS := .venv-ops-alerts
 CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools benchmarks
 
-.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke bench-reader bench-traces faults soak accuracy bank-check cost traces stubs golden compose kube-rules ops-kube ops-image lock clean
+.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke bench-reader bench-traces faults soak accuracy bank-check cost traces stubs golden compose ops ops-alerts ops-rules ops-kube ops-image lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -128,13 +129,27 @@ golden: setup ## write the golden master lesson and the JSON Schema anew, to be 
 compose: ## ask a real Compose v2 whether it accepts docker-compose.yml (Debian: fetched once into .nidan/)
 	@tools/compose.sh config
 
-kube-rules: setup ## wrap deploy/prometheus/rules/nidan.yml as the PrometheusRule of deploy/k8s
-	@$(BIN)/python tools/ops/prometheus_rule.py
+ops: ops-alerts ops-kube ops-image ## rules, alerts, dashboards, manifests, image and compose, all as real as this machine allows
 
 ops-kube: setup ## deploy/k8s rendered by kubectl, against schemas, its own rules and processes that run (a minute; needs npm)
 	@PYTHON=$(PYTHON) tools/ops/kube.sh setup
 	@$(BIN)/python tools/ops/prometheus_rule.py --check
 	@$(BIN)/pytest -m ops tests/ops/test_kube.py
+
+ops-alerts: setup $(OPS_ALERTS)/.ready ## every alert by promtool, then faults through a real Prometheus and Alertmanager to who is told (4 min)
+	@tools/ops/prometheus.sh
+	@$(BIN)/pytest -m ops -n 2 tests/ops/test_promtool.py
+	@$(BIN)/pytest -m ops tests/ops/test_live.py
+
+ops-rules: setup $(OPS_ALERTS)/.ready ## make rules, their tests, docs/metrics.md, the dashboards and the PrometheusRule anew from tools/ops
+	@for part in rules rule_tests metrics_doc prometheus_rule; do $(BIN)/python tools/ops/$$part.py; done
+	@$(OPS_ALERTS)/bin/python tools/ops/dashboards.py
+
+$(OPS_ALERTS)/.ready: tools/ops/requirements-alerts.lock
+	@echo "setting up $(OPS_ALERTS) (once; half a minute, 200 MB)"
+	@$(PYTHON) -m venv $(OPS_ALERTS)
+	@$(OPS_ALERTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q pyproject.toml -o requirements.lock
@@ -145,6 +160,7 @@ lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q tests/ops/requirements-kube.in -o tests/ops/requirements-kube.lock
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q --no-deps tests/ops/requirements-kubectl.in -o tests/ops/requirements-kubectl.lock
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q tests/ops/requirements-image.in -o tests/ops/requirements-image.lock
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-strip-extras --python-version 3.11 -q tools/ops/requirements-alerts.in -o tools/ops/requirements-alerts.lock
 
 clean: ## remove everything that was made here
 	rm -rf $(VENV) .venv-accuracy .venv-judges .venv-real-model .venv-ops-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info .coverage

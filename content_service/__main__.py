@@ -21,9 +21,11 @@ async def build(settings: ContentSettings) -> Service:
     """Makes the real adapters, inside the running loop; `serving` or `run` opens the ports."""
     registry = Registry()
     provider = settings.cando_ai_stage1_provider
-    observe = observe_calls(provider, ModelMetrics(registry))
+    metrics = ModelMetrics(registry)
+    observe = observe_calls(provider, metrics)
     client = model_client(settings, provider, "CANDO_AI_STAGE1_PROVIDER", observe)
     assert client is not None  # noqa: S101 - Stage 1 has no provider `none`
+    metrics.watch_pool(lambda: client.in_use)
     ends = ListedEnds(client)
     servicer = ContentServicer(
         ContentStage(

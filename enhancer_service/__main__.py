@@ -30,13 +30,15 @@ async def build(settings: EnhancerSettings, analyser: Analyser | None = None) ->
     """
     registry = Registry()
     provider = settings.cando_ai_stage2_provider
-    observe = observe_calls(provider, ModelMetrics(registry))
+    metrics = ModelMetrics(registry)
+    observe = observe_calls(provider, metrics)
     client = model_client(settings, provider, "CANDO_AI_STAGE2_PROVIDER", observe)
     overrides = Path(settings.overrides_file) if settings.overrides_file else None
     try:
         annotator = JapaneseAnnotator.load(settings.romaji_style, overrides, analyser)
     except OverridesError as error:
         raise SettingsError(f"OVERRIDES_FILE: {error}") from error
+    metrics.watch_pool(lambda: client.in_use if client else 0)
     ends = ListedEnds(client)
     stage = EnhancerStage(annotator, client, settings.ai_stage2_reasoning_effort)
     servicer = EnhancerServicer(stage, provider, settings.ai_stage2_timeout_seconds, ends)

@@ -21,7 +21,7 @@ from gateway.run import Flow
 from gateway.servicer import FULL_NAME, LessonServicer
 from gateway.settings import RUN_MARGIN_SECONDS, GatewaySettings
 from gateway.upstream import Upstream
-from lesson.models import AttemptOutcome, SectionName, SectionState
+from lesson.models import AttemptKind, AttemptOutcome, SectionName, SectionState
 from servicekit.server import Service, start
 from servicekit.settings import SettingsError, load
 from servicekit.telemetry import LessonMetrics, Registry, logger
@@ -48,7 +48,7 @@ async def build(
         flow=_flow(settings, now()),
         upstream=upstream,
         catalogue=_catalogue(settings),
-        metrics=_metrics(registry, settings),
+        metrics=metrics_at_zero(registry, settings),
         ledger=ledger or MemoryLedger(),
         now=now,
         day=day,
@@ -144,11 +144,17 @@ def _flow(settings: GatewaySettings, at: datetime) -> Flow:
     )
 
 
-def _metrics(registry: Registry, settings: GatewaySettings) -> LessonMetrics:
+def metrics_at_zero(registry: Registry, settings: GatewaySettings) -> LessonMetrics:
+    """The gateway's metrics before any lesson: every series of a closed set is there."""
     metrics = LessonMetrics(registry)
     metrics.enabled.set(settings.use_twostage_generation)
     metrics.publish_zeros(
-        settings.stage1_models, settings.stage2_models, tuple(AttemptOutcome), tuple(SectionName), tuple(SectionState)
+        stage1_models=settings.stage1_models,
+        stage2_models=settings.stage2_models,
+        kinds=tuple(AttemptKind),
+        outcomes=tuple(AttemptOutcome),
+        sections=tuple(SectionName),
+        states=tuple(SectionState),
     )
     return metrics
 

@@ -44,6 +44,11 @@ def told_disabled(metrics: LessonMetrics, can_do_id: str) -> None:
     metrics.lessons.labels("rejected", "generated").inc()
 
 
+def told_full(metrics: LessonMetrics) -> None:
+    """A lesson that there is no room for. No log line: under load there would be thousands."""
+    metrics.lessons.labels("rejected", "generated").inc()
+
+
 def tells_breakers(metrics: LessonMetrics, provider: str) -> Callable[[str, bool], None]:
     """What hears of every breaker that opens or closes."""
 
@@ -185,10 +190,12 @@ class Journal:
     def all_sections_fell_back(self, fallback_model: str) -> None:
         logger().warning("stage2_all_sections_failed_retrying_with_fallback", attempt=2, fallback_model=fallback_model)
 
-    def section_ended(self, section: EnhancedSection, model: str, seconds: float) -> None:
+    def section_ended(self, section: EnhancedSection, model: str, seconds: float | None) -> None:
+        """`seconds` is None for a section that was never begun."""
         name = section.name.value
         self._metrics.sections.labels(name, section.state.value, model).inc()
-        self._metrics.section_seconds.labels(name).observe(seconds)
+        if seconds is not None:
+            self._metrics.section_seconds.labels(name).observe(seconds)
         for text in section.texts:
             translated = str(bool(text.translation)).lower() if text.needs_translation else "not_needed"
             self._metrics.items.labels(name, text.reading_provenance.value, translated).inc()

@@ -118,6 +118,7 @@ class Pipeline:
             violation = FieldViolation("spec.model", f"not in the configured chain ({chain})")
             raise InvalidRequestError(f"Model {spec.model!r} is not served here.", violations=[violation])
         if len(self._running) >= self._flow.lessons_limit:
+            journal.told_full(self._metrics)
             raise OverloadedError(
                 "As many lessons are being made as this gateway takes.", retry_after_seconds=_COME_BACK_SECONDS
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -116,6 +116,8 @@ class _Section:
     revision: int
     mode: EnhancementMode
     items: tuple[Item, ...]
+    began: float
+    """Seconds into the run."""
     best: dict[str, EnhancedItem] = field(default_factory=dict)
     why: str = ""
     """Why it is not enhanced, as far as the last attempt told."""
@@ -188,6 +190,7 @@ class Run:
         self._all_fell_back = False
         self._last_stage1: Attempt | None = None
         self._stage1_seconds = 0.0
+        self._stage1_told = False
         self._stage2_began: float | None = None
         self._stage2_ended = 0.0
         self._around: contextvars.Context
@@ -251,6 +254,7 @@ class Run:
     async def _stage1(self) -> None:
         """Attempts until every section is there, or none can help; then what is missing is said."""
         if not self._stage1_models:
+            self._stage1_failed()
             raise stage1_retired([ending.told(self._now().date()) for ending in self._stage1_ended], self.lesson_id)
         turns = self._turns(self._flow.stage1_provider, self._stage1_models, self._stage1_budget, self._stage1_reserve)
         reasons: tuple[str, ...] = ()
@@ -380,7 +384,7 @@ class Run:
         if known is not None:
             self._withdraw(name, "a later answer replaced it")
         revision = self._revisions[name] = self._revisions.get(name, 0) + 1
-        section = _Section(name, value, revision, self._flow.mode, cut(name, value))
+        section = _Section(name, value, revision, self._flow.mode, cut(name, value), self._journal.elapsed)
         self._sections[name] = section
         self.told.put_nowait(SectionReady(name, revision, value))
         if self._stage2_began is None:
@@ -401,14 +405,20 @@ class Run:
                 content = content.with_section(name, self._sections[name].value)
         return content
 
-    def _stage1_judged(self) -> None:
-        missing = self._missing()
+    def _stage1_failed(self) -> bool:
+        """Whether there can be no lesson of what was written. Told once, unless money kept it from being tried."""
         # What the lesson could still become: all that was written, enhanced.
         at_best = [merge.enhanced_section(name, (), ()) for name in self._sections]
         failed = merge.outcome_of(at_best) is Outcome.FAILED
         last = self._last_stage1
-        if last is not None:
-            self._journal.stage1_ended(last.model, len(self._sections), failed)
+        if not self._stage1_told and (last or not self._refused_by):
+            self._stage1_told = True
+            model = last.model if last else self._stage1_chain()[0]
+            self._journal.stage1_ended(model, len(self._sections), failed)
+        return failed
+
+    def _stage1_judged(self) -> None:
+        missing, last, failed = self._missing(), self._last_stage1, self._stage1_failed()
         if failed and last is None and self._refused_by is not None:
             raise budget_exceeded(self._refused_by, self.lesson_id)
         if failed:
@@ -422,7 +432,6 @@ class Run:
 
     async def _enhance(self, section: _Section) -> None:
         """Attempts until every item stands, or none can help. Each answer can only better what there is."""
-        started = self._journal.elapsed
         number = 0
         reasons: tuple[str, ...] = ()
         if not (self._stage2_models and any(item.needs_model(self._flow.mode) for item in section.items)):
@@ -451,18 +460,23 @@ class Run:
         if scope := self._money(turns):
             section.why = "; ".join(part for part in (f"the {scope}'s cost limit leaves no model", section.why) if part)
             await self._analyser_alone(section)
-        self._section_done(section, self._journal.elapsed - started)
+        self._section_done(section)
 
     def _stage2_left(self) -> float:
         return self._left(self._flow.margin_seconds)
 
-    def _section_done(self, section: _Section, seconds: float) -> None:
+    def _section_done(self, section: _Section) -> None:
         section.done = True
         result = section.result()
         self._stage2_ended = self._journal.elapsed
         model = next((item.text.translation_model for item in section.best.values() if item.text.translation_model), "")
-        self._journal.section_ended(result, model or next(iter(self._stage2_models), ""), seconds)
+        self._journal.section_ended(result, model or self._first_stage2_model, self._journal.elapsed - section.began)
         self.told.put_nowait(SectionEnhanced(result))
+
+    @property
+    def _first_stage2_model(self) -> str:
+        """Under which a section is counted that no model answered for."""
+        return next(iter(self._flow.stage2_models), "")
 
     def _note_fallback(self, name: SectionName, step: Step) -> None:
         if step.model != self._stage2_models[0]:
@@ -585,6 +599,7 @@ class Run:
                     row.settle(row.untold, wasted=True)
 
     def _built(self, versions: Versions) -> Lesson:
+        self._stage1_failed()  # where the deadline came before it was judged
         sections = tuple(self._told_of(name) for name in SectionName)
         self._journal.stage2_ended(
             [section for section in sections if section.items],
@@ -595,6 +610,7 @@ class Run:
         outcome = merge.outcome_of(sections)
         if outcome is Outcome.FAILED:
             raise stage1_failure(self._last_stage1, self._missing(), self.lesson_id)
+        self._tell_cut_short(sections)
         lesson = Lesson(
             lesson_id=self.lesson_id,
             brief=self._brief,
@@ -613,6 +629,14 @@ class Run:
             stage2_seconds=self._stage2_seconds,
         )
         return noted(lesson)
+
+    def _tell_cut_short(self, sections: Iterable[EnhancedSection]) -> None:
+        """Sections that were not written, or not done when the deadline came, are counted as they stand."""
+        for result in sections:
+            section = self._sections.get(result.name)
+            if section is None or not section.done:
+                seconds = self._journal.elapsed - section.began if section else None
+                self._journal.section_ended(result, self._first_stage2_model, seconds)
 
     def _told_of(self, name: SectionName) -> EnhancedSection:
         section = self._sections.get(name)

@@ -22,6 +22,7 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 import uvloop
+from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -162,6 +163,8 @@ async def serving(service: Service) -> AsyncIterator[Ports]:
     metrics = RpcMetrics(service.registry)
     metrics.in_flight.labels(service.name)
     metrics.limit.labels(service.name).set(service.calls_limit)
+    metrics.shed.labels(service.name)
+    metrics.publish_zeros(_methods(service.grpc_names), grpc.StatusCode.__members__)
     checks = health.aio.HealthServicer()
     server = grpc.aio.server(
         interceptors=(
@@ -206,6 +209,12 @@ async def serving(service: Service) -> AsyncIterator[Ports]:
                 await close()
             if service.tracing:
                 await service.tracing.close()
+
+
+def _methods(services: Sequence[str]) -> list[tuple[str, str]]:
+    """Full name of the service and name of the method, for each that the services have."""
+    pool = descriptor_pool.Default()
+    return [(name, method) for name in services for method in pool.FindServiceByName(name).methods_by_name]
 
 
 def _bound(server: grpc.aio.Server, bind: str, port: int, tls: grpc.ServerCredentials | None = None) -> int:

@@ -11,13 +11,22 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
 from structlog.contextvars import bind_contextvars
 from structlog.tracebacks import ExceptionDictTransformer
 
@@ -49,19 +58,26 @@ _GEN_AI_SECONDS = (
 )
 _GEN_AI_TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 _RPC_SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 180, 240, 300)
+RUN_OUTCOMES = ("complete", "partial", "failed", "cancelled")
+"""How a run ends."""
+LESSON_OUTCOMES = (*RUN_OUTCOMES, "rejected")
+"""How a request for a lesson ends; `rejected`: no run began, for load or because the flag is off."""
 
 
 Registry = CollectorRegistry
 """A fresh one a process: metrics are never global."""
+# When a series was made interests nobody, and would double what is told of every counter and histogram.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class RpcMetrics:
-    """What every gRPC server here tells."""
+    """What every gRPC server here tells, and what the system says of its process."""
 
     def __init__(self, registry: Registry) -> None:
+        ProcessCollector(registry=registry)
         method = ("grpc_service", "grpc_method")
         self.handled = Counter(
-            "grpc_server_handled", "RPCs ended, by status code", (*method, "grpc_code"), registry=registry
+            "grpc_server_handled", "RPCs that ended, by status code", (*method, "grpc_code"), registry=registry
         )
         self.handling = Histogram(
             "grpc_server_handling_seconds", "Time an RPC took", method, buckets=_RPC_SECONDS, registry=registry
@@ -72,6 +88,12 @@ class RpcMetrics:
         self.loop_lag = Gauge(
             "nidan_event_loop_lag_seconds", "How late the event loop came to a timer", registry=registry
         )
+
+    def publish_zeros(self, methods: Iterable[tuple[str, str]], codes: Iterable[str]) -> None:
+        """Makes the children of every method, (service, name), exist before its first call."""
+        for method, code in product(tuple(methods), tuple(codes)):
+            self.handled.labels(*method, code)
+            self.handling.labels(*method)
 
 
 class ModelMetrics:
@@ -93,7 +115,11 @@ class ModelMetrics:
             buckets=_GEN_AI_TOKENS,
             registry=registry,
         )
-        self.pool_in_use = Gauge("nidan_model_pool_in_use", "Model calls that hold a connection", registry=registry)
+        self._pool_in_use = Gauge("nidan_model_pool_in_use", "Model calls under way", registry=registry)
+
+    def watch_pool(self, in_use: Callable[[], int]) -> None:
+        """`in_use` is asked at each scrape."""
+        self._pool_in_use.set_function(in_use)
 
     def observe(self, provider: str, model: str, seconds: float, error: str, tokens: tuple[int, int] | None) -> None:
         """One ended call: its time, its error class ("" when fine), and input and output tokens when told."""
@@ -116,66 +142,157 @@ class LessonMetrics:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(name, text, labels, registry=registry)
 
-        self.lessons = counter("nidan_lessons", "Lessons asked for, by how they ended", "outcome", "source")
-        self.lesson_seconds = histogram(
-            "nidan_lesson_duration_seconds", "Time a generated lesson took", _LESSON_SECONDS, "outcome"
+        self.lessons = counter(
+            "nidan_lessons",
+            "Lessons asked for, by how they ended; rejected: for load, or the flag is off",
+            "outcome",
+            "source",
         )
-        self.lesson_usd = histogram("nidan_lesson_cost_usd", "What a generated lesson cost", _LESSON_USD, "outcome")
+        self.lesson_seconds = histogram(
+            "nidan_lesson_duration_seconds", "Time a generated lesson took, once a run", _LESSON_SECONDS, "outcome"
+        )
+        self.lesson_usd = histogram(
+            "nidan_lesson_cost_usd",
+            "US dollars that a generated lesson cost, once a run",
+            _LESSON_USD,
+            "outcome",
+        )
         self.sections_enhanced = counter(
             "nidan_lesson_sections_enhanced", "Lessons by how many of five sections were enhanced", "count"
         )
-        self.stage1 = counter("nidan_stage1", "Stage 1 by how it finally ended", "outcome", "model")
-        self.stage1_seconds = histogram("nidan_stage1_duration_seconds", "Time Stage 1 took", _CALL_SECONDS, "model")
+        self.stage1 = counter(
+            "nidan_stage1",
+            "Stage 1 by how it finally ended; the model is the one asked last",
+            "outcome",
+            "model",
+        )
+        self.stage1_seconds = histogram(
+            "nidan_stage1_duration_seconds",
+            "From the run's start to the end of Stage 1",
+            _CALL_SECONDS,
+            "model",
+        )
         self.sections = counter(
-            "nidan_section_enhancements", "Sections by the state they ended in", "section", "state", "model"
+            "nidan_section_enhancements",
+            "Sections by the state in which they ended",
+            "section",
+            "state",
+            "model",
         )
         self.section_seconds = histogram(
             "nidan_section_duration_seconds", "Time the enhancement of a section took", _CALL_SECONDS, "section"
         )
         self.items = counter(
-            "nidan_items", "Items by who stands behind the reading", "section", "reading_provenance", "translated"
+            "nidan_items",
+            "Items by who stands behind the reading, and whether they are translated",
+            "section",
+            "reading_provenance",
+            "translated",
         )
-        self.attempts = counter("nidan_model_attempts", "Model calls", "stage", "model", "kind", "outcome")
-        self.cost = counter("nidan_model_cost_usd", "Dollars at list price", "stage", "model")
-        self.wasted = counter("nidan_wasted_cost_usd", "Dollars for answers that nobody got", "stage", "model")
+        self.attempts = counter(
+            "nidan_model_attempts",
+            "Model calls by kind and outcome",
+            "stage",
+            "model",
+            "kind",
+            "outcome",
+        )
+        self.cost = counter("nidan_model_cost_usd", "US dollars for model calls, at list price", "stage", "model")
+        self.wasted = counter("nidan_wasted_cost_usd", "US dollars for answers that nobody got", "stage", "model")
         self.unpriced = counter("nidan_unpriced_attempts", "Model calls whose price is not known", "model")
         self.breaker_open = gauge("nidan_breaker_open", "1 while calls to the model are held back", "model")
-        self.budget_refusals = counter("nidan_budget_refusals", "Attempts refused for money", "scope")
-        self.shutdown_at = gauge("nidan_model_shutdown_timestamp_seconds", "When the provider ends the model", "model")
+        self.budget_refusals = counter(
+            "nidan_budget_refusals",
+            "Times that a cost limit, a lesson's or the day's, left no model a turn",
+            "scope",
+        )
+        self.shutdown_at = gauge(
+            "nidan_model_shutdown_timestamp_seconds",
+            "When the provider ends the model (Unix time)",
+            "model",
+        )
         self.lessons_in_flight = gauge("nidan_lessons_in_flight", "Lessons being made")
         self.enabled = gauge("nidan_twostage_enabled", "1 when USE_TWOSTAGE_GENERATION is on")
 
     def publish_zeros(
         self,
-        stage1_models: Iterable[str],
-        stage2_models: Iterable[str],
-        outcomes: Iterable[str],
-        sections: Iterable[str],
-        states: Iterable[str],
+        *,
+        stage1_models: Sequence[str],
+        stage2_models: Sequence[str],
+        kinds: Sequence[str],
+        outcomes: Sequence[str],
+        sections: Sequence[str],
+        states: Sequence[str],
     ) -> None:
         """Makes the children of closed label sets exist before their first event."""
-        models = {"stage1": tuple(stage1_models), "stage2": tuple(stage2_models)}
-        for outcome, source in product(("complete", "partial", "failed", "cancelled", "rejected"), ("generated",)):
-            self.lessons.labels(outcome, source)
-        for count in range(6):
-            self.sections_enhanced.labels(str(count))
-        for outcome, model in product(("ok", "failed"), models["stage1"]):
-            self.stage1.labels(outcome, model)
-        for section, state, model in product(sections, states, models["stage2"]):
-            self.sections.labels(section, state, model)
-        for stage, names in models.items():
-            for model in names:
-                self._publish_model(stage, model, outcomes)
+        self._publish_lessons(stage1_models)
+        for section in sections:
+            self.section_seconds.labels(section)
+            # Without a model the analyser alone is counted, under no name.
+            for state, model in product(states, stage2_models or ("",)):
+                self.sections.labels(section, state, model)
+        for stage, models in (("stage1", stage1_models), ("stage2", stage2_models)):
+            for model, kind, outcome in product(models, kinds, outcomes):
+                self.attempts.labels(stage, model, kind, outcome)
+            for model in models:
+                self.cost.labels(stage, model)
+                self.wasted.labels(stage, model)
+                self.unpriced.labels(model)
+                self.breaker_open.labels(model)
         for scope in ("lesson", "day", "caller"):
             self.budget_refusals.labels(scope)
 
-    def _publish_model(self, stage: str, model: str, outcomes: Iterable[str]) -> None:
-        for outcome in outcomes:
-            self.attempts.labels(stage, model, "first", outcome)
-        self.cost.labels(stage, model)
-        self.wasted.labels(stage, model)
-        self.unpriced.labels(model)
-        self.breaker_open.labels(model)
+    def _publish_lessons(self, stage1_models: Sequence[str]) -> None:
+        for outcome in LESSON_OUTCOMES:
+            self.lessons.labels(outcome, "generated")
+        for outcome in RUN_OUTCOMES:
+            self.lesson_seconds.labels(outcome)
+            self.lesson_usd.labels(outcome)
+        for count in range(6):
+            self.sections_enhanced.labels(str(count))
+        for model in stage1_models:
+            self.stage1_seconds.labels(model)
+            for outcome in ("ok", "failed"):
+                self.stage1.labels(outcome, model)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A metric of the catalogue, as docs/metrics.md tells it."""
+
+    name: str
+    """As queries name it: a counter with its _total."""
+    kind: str
+    text: str
+    labels: tuple[str, ...]
+    buckets: tuple[float, ...]
+    """Upper edges of a histogram, +Inf left out; empty for any other kind."""
+    by: str
+    """Which services tell it."""
+
+
+def catalogue() -> tuple[Told, ...]:
+    """Every metric that exists, in the order of this module."""
+    parts = (
+        (LessonMetrics(Registry()), "gateway"),
+        (ModelMetrics(Registry()), "content, enhancer"),
+        (RpcMetrics(Registry()), "all"),
+    )
+    found = [_told(metric, by) for part, by in parts for metric in vars(part).values()]
+    system = [
+        Told(family.name + "_total" * (family.type == "counter"), family.type, family.documentation, (), (), "all")
+        for family in ProcessCollector(registry=None).collect()
+    ]
+    return (*found, *system)
+
+
+def _told(metric: Counter | Gauge | Histogram, by: str) -> Told:
+    (family,) = metric.describe()
+    name = family.name + "_total" * (family.type == "counter")
+    # The library has no public word for either.
+    labels = tuple(metric._labelnames)  # noqa: SLF001
+    edges = tuple(metric._upper_bounds[:-1]) if isinstance(metric, Histogram) else ()  # noqa: SLF001
+    return Told(name, family.type, family.documentation, labels, edges, by)
 
 
 @contextmanager

@@ -140,6 +140,8 @@ class ModelClient:
     ) -> None:
         """`observe` hears of every ended call. `now` is the day whose list price counts."""
         self.provider = provider
+        self.in_use = 0
+        """Calls under way, each of which has a connection or waits for one."""
         self._observe = observe
         self._now = now
         self._key = api_key
@@ -170,6 +172,7 @@ class ModelClient:
     async def complete(self, request: ModelRequest) -> Reply:
         """The whole answer in one reply."""
         call = _Call(request, self._now, self._key)
+        self.in_use += 1
         if self._too_dear(call):
             self._settle(call)
             return call.reply
@@ -270,6 +273,7 @@ class ModelClient:
         task.add_done_callback(self._leaving.discard)
 
     def _settle(self, call: _Call) -> None:
+        self.in_use -= 1
         reply = call.ended()
         if reply.usage is not None and not self._can_be(call.request, reply.usage):
             reply.usage = None
@@ -295,6 +299,7 @@ class ModelStream:
 
     async def __aenter__(self) -> Self:
         await self._stack.__aenter__()
+        self._client.in_use += 1
         return self
 
     async def __aexit__(

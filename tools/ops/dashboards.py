@@ -1,0 +1,480 @@
+"""Makes the Grafana dashboards (`make ops-rules`), or with --check says whether the committed ones are fresh.
+
+Runs in .venv-ops-alerts, with Grafana's own SDK. Every panel says what it shows and in which unit; each query names its
+source by the variable `datasource`, and every rate is over $__rate_interval.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grafana_foundation_sdk.builders import common as common_builder
+from grafana_foundation_sdk.builders import dashboard as board_builder
+from grafana_foundation_sdk.builders import prometheus, stat, timeseries
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import common, dashboard
+
+FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "grafana" / "dashboards"
+COLUMNS = 24
+_SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
+_EACH = "sum by (%s) (rate(%s[$__rate_interval]))"
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked, and how its lines are called."""
+
+    expr: str
+    legend: str
+    target: bool = False
+    """A line to be held against: drawn dashed."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel; where it stands follows from its width and those before it."""
+
+    title: str
+    text: str
+    unit: str
+    queries: tuple[Query, ...]
+    width: int = 8
+    height: int = 8
+    kind: str = "lines"
+    """lines, stacked or number"""
+    highest: float | None = None
+    lowest: float | None = 0
+
+
+def _share(title: str, text: str, slo: str, legend: str, objectives: str) -> Panel:
+    return Panel(
+        title,
+        text,
+        "percentunit",
+        (
+            Query(f'1 - slo:sli_error:ratio_rate1h{{sloth_slo="{slo}"}}', f"{legend}, 1 h"),
+            Query(f'1 - slo:sli_error:ratio_rate5m{{sloth_slo="{slo}"}}', f"{legend}, 5 min"),
+            Query(f'slo:objective:ratio{{sloth_slo=~"{objectives}"}}', "target", target=True),
+        ),
+        highest=1,
+    )
+
+
+def _quantile(share: float, histogram: str, by: str = "", select: str = "") -> str:
+    labels = f"le, {by}" if by else "le"
+    return f"histogram_quantile({share}, sum by ({labels}) (rate({histogram}_bucket{select}[$__rate_interval])))"
+
+
+def _per_hour(by: str, counter: str) -> str:
+    return f"3600 * {_EACH % (by, counter)}"
+
+
+_MADE = '{outcome=~"complete|partial"}'
+_NIDAN = '{job=~"nidan-.+"}'
+
+LESSONS = (
+    Panel(
+        "Alerts firing",
+        "Alerts that fire now, by name; the watchdog, which always does, is left out.",
+        "short",
+        (
+            Query(
+                'count by (alertname) (ALERTS{alertstate="firing",alertname=~"Nidan.+",alertname!="NidanWatchdog"})',
+                "{{alertname}}",
+            ),
+        ),
+        width=11,
+        kind="stacked",
+    ),
+    Panel(
+        "Two-stage generation is on",
+        "1 when USE_TWOSTAGE_GENERATION is on in every gateway; 0: lessons are refused.",
+        "bool_on_off",
+        (Query("min(nidan_twostage_enabled)", "on"),),
+        width=4,
+        kind="number",
+    ),
+    Panel(
+        "Lessons being made",
+        "Lessons under way in all gateways.",
+        "short",
+        (Query("sum(nidan_lessons_in_flight)", "lessons"),),
+        width=3,
+        kind="number",
+    ),
+    Panel(
+        "Error budget left",
+        "What is left of the misses that 30 days allow for, by promise; below 0 the promise is broken.",
+        "percentunit",
+        (Query("min by (sloth_slo) (slo:period_error_budget_remaining:ratio)", "{{sloth_slo}}"),),
+        width=6,
+        highest=1,
+        lowest=None,
+    ),
+    _share(
+        "Success against 90 % and 99 %",
+        "Lessons that were made, whole or in part, of all asked for. Those that a caller gave up are not counted.",
+        "success",
+        "made",
+        "success|success-99",
+    ),
+    _share(
+        "Stage 1 success against 95 %",
+        "Runs whose Stage 1, after every attempt, gave a lesson that can be finished.",
+        "stage1",
+        "ok",
+        "stage1",
+    ),
+    _share(
+        "Sections enhanced against 90 %",
+        "Sections in which every item has all it needs, by section; those that were never written count as missed.",
+        "section",
+        "{{section}}",
+        "section",
+    ),
+    Panel(
+        "Time a lesson takes",
+        "From request to the last event, of lessons that were made. Target: 95 % within 180 s; a warning above 240 s.",
+        "s",
+        (
+            Query(_quantile(0.5, "nidan_lesson_duration_seconds", select=_MADE), "median"),
+            Query(_quantile(0.95, "nidan_lesson_duration_seconds", select=_MADE), "95 %"),
+            Query("nidan:lesson_duration_seconds:mean1h", "mean, 1 h"),
+            Query("vector(180)", "target", target=True),
+            Query("vector(240)", "warning", target=True),
+        ),
+    ),
+    Panel(
+        "Time of Stage 1",
+        "95 % of runs had their Stage 1 done within this time, by the model asked last.",
+        "s",
+        (Query(_quantile(0.95, "nidan_stage1_duration_seconds", "model"), "{{model}}"),),
+    ),
+    Panel(
+        "Time of sections",
+        "95 % of sections were done within this time from their release by Stage 1, by section.",
+        "s",
+        (Query(_quantile(0.95, "nidan_section_duration_seconds", "section"), "{{section}}"),),
+    ),
+    Panel(
+        "Cost of a lesson",
+        "At list price, of lessons that were made. Target: 95 % at most $0.05.",
+        "currencyUSD",
+        (
+            Query(_quantile(0.95, "nidan_lesson_cost_usd", select=_MADE), "95 %"),
+            Query("nidan:lesson_cost_usd:mean5m", "mean, 5 min"),
+            Query("nidan:lesson_cost_usd:mean1h", "mean, 1 h"),
+            Query("vector(0.05)", "target", target=True),
+        ),
+    ),
+    Panel(
+        "Cost by stage and model",
+        "Dollars an hour at list price; failed calls that may have been billed are among them.",
+        "currencyUSD",
+        (Query(_per_hour("stage, model", "nidan_model_cost_usd_total"), "{{stage}} {{model}}"),),
+        kind="stacked",
+    ),
+    Panel(
+        "Share of money wasted",
+        "Of what model calls cost, the share for answers of which nothing was used; a warning above 25 % of an hour.",
+        "percentunit",
+        (
+            Query(
+                "sum(rate(nidan_wasted_cost_usd_total[$__rate_interval]))"
+                " / (sum(rate(nidan_model_cost_usd_total[$__rate_interval])) > 0)",
+                "wasted",
+            ),
+            Query("vector(0.25)", "warning", target=True),
+        ),
+        highest=1,
+    ),
+    Panel(
+        "Lessons by outcome",
+        "Lessons an hour by how they ended. rejected: no run began, for load or because the flag is off.",
+        "short",
+        (Query(_per_hour("outcome", "nidan_lessons_total"), "{{outcome}}"),),
+        kind="stacked",
+    ),
+    Panel(
+        "Sections by state",
+        "Sections an hour by the state in which they ended: enhanced, degraded, plain (no translation), missing.",
+        "short",
+        (Query(_per_hour("state", "nidan_section_enhancements_total"), "{{state}}"),),
+        kind="stacked",
+    ),
+    Panel(
+        "Sections enhanced a lesson",
+        "Lessons an hour by how many of reading, dialogue, grammar, culture and practice were enhanced.",
+        "short",
+        (Query(_per_hour("count", "nidan_lesson_sections_enhanced_total"), "{{count}} of 5"),),
+        kind="stacked",
+    ),
+    Panel(
+        "Who stands behind the readings",
+        "Japanese items an hour by the provenance of their reading: override, frame, model, repaired, analyser, none.",
+        "short",
+        (Query(_per_hour("reading_provenance", "nidan_items_total"), "{{reading_provenance}}"),),
+        kind="stacked",
+    ),
+    Panel(
+        "Sections by model",
+        "Sections an hour by the model that translated them, or that was to.",
+        "short",
+        (Query(_per_hour("model", 'nidan_section_enhancements_total{section!="lesson_plan"}'), "{{model}}"),),
+        kind="stacked",
+    ),
+    Panel(
+        "Items by translation",
+        "Japanese items an hour: translated (true), without the translation that they need (false), not_needed.",
+        "short",
+        (Query(_per_hour("translated", "nidan_items_total"), "{{translated}}"),),
+        kind="stacked",
+    ),
+    Panel(
+        "Model calls by kind",
+        "Calls an hour by stage and why they were made: first, retry, reask, fallback, probe.",
+        "short",
+        (Query(_per_hour("stage, kind", "nidan_model_attempts_total") + " > 0", "{{stage}} {{kind}}"),),
+        kind="stacked",
+    ),
+    Panel(
+        "Model calls that failed",
+        "Calls an hour that did not end well, by model and outcome.",
+        "short",
+        (
+            Query(
+                _per_hour("model, outcome", 'nidan_model_attempts_total{outcome!="ok"}') + " > 0",
+                "{{model}} {{outcome}}",
+            ),
+        ),
+        kind="stacked",
+    ),
+    Panel(
+        "Refusals for money",
+        "Times an hour that a cost limit left no model a turn; scope: a lesson's limit or the day's.",
+        "short",
+        (Query(_per_hour("scope", "nidan_budget_refusals_total"), "{{scope}}"),),
+        width=4,
+    ),
+    Panel(
+        "Calls without a price",
+        "Calls an hour of models whose price nobody knows: they count as nothing against every limit.",
+        "short",
+        (Query(_per_hour("model", "nidan_unpriced_attempts_total"), "{{model}}"),),
+        width=4,
+    ),
+)
+
+SERVICES = (
+    Panel(
+        "Targets up",
+        "Services whose metrics Prometheus can read: 1, else 0.",
+        "short",
+        (Query(f"min by (job) (up{_NIDAN})", "{{job}}"),),
+        highest=1,
+    ),
+    Panel(
+        "In flight against the limit",
+        "RPCs being served, of those that the service takes at once; above 65 % more replicas are wanted.",
+        "percentunit",
+        (
+            Query("sum by (job) (nidan_rpcs_in_flight) / sum by (job) (nidan_rpc_limit)", "{{job}}"),
+            Query("vector(0.65)", "scale out", target=True),
+        ),
+    ),
+    Panel(
+        "Requests shed",
+        "Requests an hour refused for load, each before any work.",
+        "short",
+        (Query(_per_hour("job", "nidan_shed_total"), "{{job}}"),),
+    ),
+    Panel(
+        "RPCs by method",
+        "RPCs a second that ended, whatever the code.",
+        "reqps",
+        (Query(_EACH % ("grpc_method", "grpc_server_handled_total"), "{{grpc_method}}"),),
+    ),
+    Panel(
+        "RPCs that failed",
+        "RPCs a second that ended in another code than OK.",
+        "reqps",
+        (
+            Query(
+                _EACH % ("grpc_method, grpc_code", 'grpc_server_handled_total{grpc_code!="OK"}') + " > 0",
+                "{{grpc_method}} {{grpc_code}}",
+            ),
+        ),
+    ),
+    Panel(
+        "Time of RPCs",
+        "95 % of the method's RPCs ended within this time.",
+        "s",
+        (Query(_quantile(0.95, "grpc_server_handling_seconds", "grpc_method"), "{{grpc_method}}"),),
+    ),
+    Panel(
+        "Event loop lag",
+        "How late the event loop came to a timer last time; above 50 ms something blocks it.",
+        "s",
+        (
+            Query("max by (job) (nidan_event_loop_lag_seconds)", "{{job}}"),
+            Query("vector(0.05)", "too late", target=True),
+        ),
+    ),
+    Panel(
+        "Memory",
+        "Resident memory of each process.",
+        "bytes",
+        (Query(f"max by (job, instance) (process_resident_memory_bytes{_NIDAN})", "{{job}} {{instance}}"),),
+    ),
+    Panel(
+        "CPU",
+        "Cores that each process uses.",
+        "short",
+        (
+            Query(
+                f"sum by (job, instance) (rate(process_cpu_seconds_total{_NIDAN}[$__rate_interval]))",
+                "{{job}} {{instance}}",
+            ),
+        ),
+    ),
+    Panel(
+        "Model calls under way",
+        "Calls to the model server that have a connection of the pool or wait for one.",
+        "short",
+        (Query("sum by (job) (nidan_model_pool_in_use)", "{{job}}"),),
+    ),
+    Panel(
+        "Time of model calls",
+        "95 % of the model's calls ended within this time.",
+        "s",
+        (
+            Query(
+                _quantile(0.95, "gen_ai_client_operation_duration_seconds", "gen_ai_request_model"),
+                "{{gen_ai_request_model}}",
+            ),
+        ),
+    ),
+    Panel(
+        "Tokens",
+        "Billable tokens an hour, by model and type.",
+        "short",
+        (
+            Query(
+                _per_hour("gen_ai_request_model, gen_ai_token_type", "gen_ai_client_token_usage_sum"),
+                "{{gen_ai_request_model}} {{gen_ai_token_type}}",
+            ),
+        ),
+        kind="stacked",
+    ),
+    Panel(
+        "Breakers",
+        "1 while calls to the model are held back.",
+        "short",
+        (Query("max by (model) (nidan_breaker_open)", "{{model}}"),),
+        width=12,
+        highest=1,
+    ),
+    Panel(
+        "Days until a model ends",
+        "Days until the provider ends the model; a warning below 60, a page below 7. Only models with an end date.",
+        "d",
+        (
+            Query(
+                "(min by (model) (nidan_model_shutdown_timestamp_seconds) - time()) / 86400",
+                "{{model}}",
+            ),
+            Query("vector(60)", "warning", target=True),
+            Query("vector(7)", "page", target=True),
+        ),
+        width=12,
+    ),
+)
+
+
+def _built(panel: Panel, number: int, x: int, y: int) -> Any:
+    built: Any = stat.Panel() if panel.kind == "number" else _lines(panel)
+    built = (
+        built.id(number)
+        .title(panel.title)
+        .description(panel.text)
+        .unit(panel.unit)
+        .datasource(_SOURCE)
+        .grid_pos(dashboard.GridPos(x=x, y=y, w=panel.width, h=panel.height))
+    )
+    if panel.lowest is not None:
+        built = built.min(panel.lowest)
+    if panel.highest is not None:
+        built = built.max(panel.highest)
+    for letter, query in zip("ABCDEFG", panel.queries, strict=False):
+        asked = prometheus.Dataquery().ref_id(letter).expr(query.expr).legend_format(query.legend).datasource(_SOURCE)
+        built = built.with_target(asked)
+    return built
+
+
+def _lines(panel: Panel) -> Any:
+    lines = timeseries.Panel().line_width(1).show_points(common.VisibilityMode.NEVER)
+    if panel.kind == "stacked":
+        stacking = common_builder.StackingConfig().mode(common.StackingMode.NORMAL).group("A")
+        lines = lines.fill_opacity(40).stacking(stacking)
+    for query in panel.queries:
+        if query.target:
+            dashed = {"fill": "dash", "dash": [8, 6]}
+            properties = [
+                dashboard.DynamicConfigValue(id_val="custom.lineStyle", value=dashed),
+                dashboard.DynamicConfigValue(id_val="custom.fillOpacity", value=0),
+            ]
+            lines = lines.override_by_name(query.legend, properties)
+    legend = common_builder.VizLegendOptions().display_mode(common.LegendDisplayMode.LIST)
+    return lines.legend(legend.placement(common.LegendPlacement.BOTTOM).show_legend(True))
+
+
+def _board(title: str, uid: str, text: str, panels: Sequence[Panel]) -> str:
+    """The JSON of a dashboard: its panels from left to right, a new line where one does not fit."""
+    source = board_builder.DatasourceVariable("datasource").label("Prometheus").type("prometheus")
+    board = (
+        board_builder.Dashboard(title)
+        .uid(uid)
+        .description(text)
+        .tags(["nidan"])
+        .readonly()
+        .refresh("30s")
+        .time("now-6h", "now")
+        .timezone("browser")
+        .with_variable(source)
+    )
+    x = y = 0
+    for number, panel in enumerate(panels, start=1):
+        if x + panel.width > COLUMNS:
+            x, y = 0, y + panel.height
+        board = board.with_panel(_built(panel, number, x, y))
+        x += panel.width
+    made: str = JSONEncoder(sort_keys=True, indent=2).encode(board.build())
+    return made + "\n"
+
+
+def boards() -> dict[Path, str]:
+    """Every file with its text."""
+    about = "Whether lessons succeed, how long they take, what they cost."
+    lessons = _board("nidan: lessons", "nidan-lessons", about, LESSONS)
+    about = "How the three services and the models they ask are."
+    services = _board("nidan: services", "nidan-services", about, SERVICES)
+    return {FOLDER / "lessons.json": lessons, FOLDER / "services.json": services}
+
+
+def main(argv: Sequence[str]) -> int:
+    """0, or with --check 1 when a committed dashboard is not what would be made."""
+    stale = [path for path, text in boards().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        if "--check" in argv:
+            print(f"stale: {path.name}; run make ops-rules")
+        else:
+            path.write_text(boards()[path], encoding="utf-8")
+    return 1 if stale and "--check" in argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Puts one generation of Prometheus and Alertmanager into .nidan/tools: prometheus, promtool, prometheus-alertmanager
+# and amtool, in the versions that Debian trixie has.
+#
+#   tools/ops/prometheus.sh          fetches what is not there; ends 0 when all four are there in these versions, else 3
+#
+# A Debian machine fetches the packages from the mirror that its own apt sources name, checked by apt's signatures, and
+# unpacks the programs. Nothing is installed, and nothing else on the machine is changed. Elsewhere put the four programs
+# there yourself: Prometheus and promtool 2.53, Alertmanager and amtool 0.28. Alertmanager is started in a user and mount
+# namespace of its own (unshare), where it finds its templates.
+set -euo pipefail
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+TOOLS="$ROOT/.nidan/tools"
+RELEASE=trixie
+CANNOT=3
+# One generation: what the rules, their tests and the live proof were written against.
+declare -A VERSIONS=([prometheus]=2.53. [promtool]=2.53. [prometheus-alertmanager]=0.28. [amtool]=0.28.)
+
+cannot() {
+  echo "tools/ops/prometheus.sh: NOTHING CHECKED: $*" >&2
+  exit "$CANNOT"
+}
+
+lacking() { # prints the programs that are not there in their version
+  local name
+  for name in "${!VERSIONS[@]}"; do
+    [[ "$("$TOOLS/$name" --version 2>&1)" == *"version ${VERSIONS[$name]}"* ]] || echo "$name"
+  done
+}
+
+# The machine's own Debian source with another release in place of its own; empty when it has none. As in compose.sh.
+deb822_source() { # CODENAME FILE...
+  awk -v RS= -v own="$1" -v other="$RELEASE" '
+    $0 ~ "(^|\n)Suites:([^\n]* )?" own "( [^\n]*)?(\n|$)" {
+      gsub(/(^|\n)#[^\n]*/, ""); sub(/Suites:[^\n]*/, "Suites: " other); print; exit
+    }' "${@:2}"
+}
+
+one_line_source() { # CODENAME FILE...
+  awk -v own="$1" -v other="$RELEASE" '
+    $1 == "deb" { for (i = 2; i <= NF; i++) if ($i == own) { $i = other; print; exit } }' "${@:2}"
+}
+
+write_source() { # FOLDER
+  local codename files
+  codename="$(. /etc/os-release 2>/dev/null && [[ "${ID:-}" == debian ]] && echo "${VERSION_CODENAME:-}")" || true
+  [[ -n "$codename" ]] || cannot "only on Debian can this script fetch Prometheus and Alertmanager; see its head."
+  shopt -s nullglob
+  files=(/etc/apt/sources.list.d/*.sources)
+  if ((${#files[@]})); then deb822_source "$codename" "${files[@]}" >"$1/nidan.sources"; fi
+  files=(/etc/apt/sources.list /etc/apt/sources.list.d/*.list)
+  shopt -u nullglob
+  if [[ ! -s "$1/nidan.sources" ]]; then
+    rm -f "$1/nidan.sources"
+    one_line_source "$codename" "${files[@]}" >"$1/nidan.list" 2>/dev/null || true
+  fi
+  [[ -s "$1/nidan.sources" || -s "$1/nidan.list" ]] || cannot "this machine's apt sources name no mirror of its own release ($codename)."
+}
+
+fetch() {
+  local lab
+  command -v apt-get >/dev/null && command -v dpkg >/dev/null || cannot "there is no apt-get; see the head of this script."
+  mkdir -p "$TOOLS"
+  lab="$(mktemp -d "$TOOLS/fetch.XXXXXX")"
+  # shellcheck disable=SC2064 - the folder of now, not of then
+  trap "rm -rf '$lab'" EXIT
+  mkdir -p "$lab"/{parts,lists/partial,cache/archives/partial}
+  write_source "$lab/parts"
+  # Read after the machine's own settings, so that its proxies stay and its hooks, which touch the host, do not run.
+  cat >"$lab/apt.conf" <<CONF
+Dir::Etc::SourceList "/dev/null";
+Dir::Etc::SourceParts "$lab/parts";
+Dir::State::Lists "$lab/lists";
+Dir::Cache "$lab/cache";
+APT::Sandbox::User "";
+Acquire::Languages "none";
+Acquire::Retries "2";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+CONF
+  echo "tools/ops/prometheus.sh: fetching Prometheus and Alertmanager of Debian $RELEASE into .nidan/tools (once)" >&2
+  (
+    cd "$lab"
+    timeout 180 apt-get -c "$lab/apt.conf" -qq update &&
+      timeout 300 apt-get -c "$lab/apt.conf" -qq download prometheus promtool prometheus-alertmanager
+    for package in *.deb; do dpkg -x "$package" root; done
+  ) >&2 || cannot "the packages could not be fetched from Debian $RELEASE (see above)."
+  rm -rf "$TOOLS/alertmanager"
+  mkdir -p "$TOOLS/alertmanager/share/prometheus"
+  mv -f "$lab"/root/usr/bin/{prometheus,promtool,amtool} "$TOOLS/"
+  mv -f "$lab/root/usr/bin/prometheus-alertmanager" "$TOOLS/alertmanager/"
+  mv -f "$lab/root/usr/share/prometheus/alertmanager" "$TOOLS/alertmanager/share/prometheus/"
+  # Debian's Alertmanager looks for its templates under /usr/share and nowhere else: it is shown them there, and only it.
+  cat >"$TOOLS/prometheus-alertmanager" <<'RUN'
+#!/bin/sh
+here="$(cd "$(dirname "$0")" && pwd)/alertmanager"
+exec unshare --user --map-root-user --mount sh -c '
+  mount -t overlay overlay -o "lowerdir=$0/share:/usr/share" /usr/share && exec "$0/prometheus-alertmanager" "$@"' "$here" "$@"
+RUN
+  chmod +x "$TOOLS/prometheus-alertmanager"
+  rm -rf "$lab"
+}
+
+[[ -z "$(lacking)" ]] || fetch
+left="$(lacking)"
+[[ -z "$left" ]] || cannot "not in the wanted version: $left"
