@@ -73,7 +73,7 @@ bench: setup ## a lesson beside its own Stage 1 stream, on a paced model server 
 bench-smoke: setup ## the same, once and at 1/100 of the time: for CI
 	@$(BIN)/python -m benchmarks.latency --smoke
 
-bench-reader: setup ## what reading a stream costs beside its floor: at most 1.3 times (20 s)
+bench-reader: setup ## what reading a stream costs beside its floor: at most 1.3 times (3 min)
 	@$(BIN)/python -m benchmarks.reader
 
 faults: setup ## every fault of a model at every place, one lesson each, against what is wanted; writes docs/reliability.md (3 min)
