@@ -89,7 +89,7 @@ bench: setup ## a lesson beside its own Stage 1 stream, on a paced model server 
 bench-smoke: setup ## the same, once and at 1/100 of the time: for CI
 	@$(BIN)/python -m benchmarks.latency --smoke
 
-bench-reader: setup ## what reading a stream costs beside its floor: at most 1.3 times (20 s)
+bench-reader: setup ## what reading a stream costs beside its floor: at most 1.3 times (3 min)
 	@$(BIN)/python -m benchmarks.reader
 
 bench-traces: setup ## what traces cost a lesson, off and on: at most 0.1 ms when off (2 min)

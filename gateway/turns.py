@@ -44,16 +44,22 @@ class Turn:
     step: Step
     reserved_usd: float | None
     """None: nobody prices the model."""
-    floor_seconds: float
-    """What its provider still asks to wait: never less."""
+    _waits: Waits
     _held: Reservation
     _breakers: Breakers
     _done: bool = field(default=False)
 
     async def pause(self) -> None:
         """Waits as long as the provider asked, or a random part of the pause: never less than the one."""
-        drawn = random.uniform(0.0, self.step.pause_seconds)  # noqa: S311 - full jitter
-        await asyncio.sleep(max(self.floor_seconds, drawn))
+        pause = max(self.floor_seconds, random.uniform(0.0, self.step.pause_seconds))  # noqa: S311 - full jitter
+        while pause:
+            await asyncio.sleep(pause)
+            pause = self.floor_seconds  # another call of the lesson may have been told so meanwhile
+
+    @property
+    def floor_seconds(self) -> float:
+        """What its provider still asks to wait: never less."""
+        return self._waits.left(self.step.model)
 
     def ended(self, attempt: Attempt) -> None:
         """The attempt as the ledger counted it."""
@@ -108,7 +114,7 @@ class Turns:
             return None
         if self._breakers.begins(step.model):
             step = replace(step, kind=AttemptKind.PROBE)
-        return Turn(step, prices[step.model], self._waits.left(step.model), held, self._breakers)
+        return Turn(step, prices[step.model], self._waits, held, self._breakers)
 
     def _spends_the_next_models(self, step: Step, prices: Mapping[str, float | None]) -> bool:
         """Whether asking the same model again would leave no money for any that was not asked yet."""

@@ -12,7 +12,17 @@ from enhancer_service.translation import translation_problems
 from gateway.attempts import MAX_ATTEMPTS
 from gateway.settings import RUN_MARGIN_SECONDS
 from lesson.items import cut
-from lesson.models import Attempt, Content, Lesson, Outcome, ReadingProvenance, SectionName, SectionState, Stage
+from lesson.models import (
+    Attempt,
+    AttemptOutcome,
+    Content,
+    Lesson,
+    Outcome,
+    ReadingProvenance,
+    SectionName,
+    SectionState,
+    Stage,
+)
 from lesson.script import has_japanese
 
 _LATE_SECONDS = 1.0
@@ -48,7 +58,10 @@ def _order(seen: Seen) -> Iterator[str]:
         due = [model for model in chain if model in kept or model not in told_to_wait]
         if seen.cell.position != ALL and list(kept) != due[: len(kept)]:
             yield f"a model is left out, {what}: {models}"
-    for before, after in pairwise(sorted(seen.calls, key=lambda call: (call.key, call.model, call.begun))):
+    # Whoever withdrew a call does not hear what it was told.
+    withdrawn = {row.id for row in seen.rows if row.attempt and row.attempt.outcome is AttemptOutcome.CANCELLED}
+    heard = [call for call in seen.calls if call.attempt_id not in withdrawn]
+    for before, after in pairwise(sorted(heard, key=lambda call: (call.key, call.model, call.begun))):
         same = (before.key, before.model) == (after.key, after.model)
         if same and before.not_before is not None and after.begun < before.not_before - _EARLY_SECONDS:
             yield f"{after.key} asked {after.model} {before.not_before - after.begun:.2f} s before Retry-After"

@@ -293,7 +293,8 @@ async def test_what_one_section_is_told_to_wait_holds_for_the_others_of_its_less
 
 
 async def test_a_pause_is_never_shorter_than_the_provider_asked() -> None:
-    these = turns(None, CHEAP)
+    waits = Waits(asyncio.get_running_loop().time)
+    these = Turns(CHAIN, Clock().breakers(), waits, Budget("lesson", None), lambda _: 0.1)
     these.next(100.0)
     these.ended(attempt("a", AttemptOutcome.RATE_LIMITED, retry_after=0.05), ())
     turn = these.next(100.0)
