@@ -35,8 +35,9 @@ def broken(seen: Seen, plain: Content) -> list[str]:
 
 
 def _order(seen: Seen) -> Iterator[str]:
-    """The chain, first to last: no model left out but by a breaker, none come back to but for another version of the
-    section; none asked before its time."""
+    """The chain, first to last: no model left out but by a breaker, or while its provider asks to wait; none come back
+    to, but for another version of the section; none asked before its time."""
+    told_to_wait = {call.model for call in seen.calls if call.not_before is not None}
     for what, attempts in _units(seen):
         models = [attempt.model for attempt in attempts]
         chain = CHAINS[attempts[0].stage.value]
@@ -44,7 +45,8 @@ def _order(seen: Seen) -> Iterator[str]:
         if sum(before > after for before, after in pairwise(places)) >= _versions(seen, what):
             yield f"order of the chain, {what}: {models}"
         kept = tuple(dict.fromkeys(models))
-        if seen.cell.position != ALL and kept != chain[: len(kept)]:
+        due = [model for model in chain if model in kept or model not in told_to_wait]
+        if seen.cell.position != ALL and list(kept) != due[: len(kept)]:
             yield f"a model is left out, {what}: {models}"
     for before, after in pairwise(sorted(seen.calls, key=lambda call: (call.key, call.model, call.begun))):
         same = (before.key, before.model) == (after.key, after.model)
