@@ -48,7 +48,7 @@ def test_the_library_is_imported_only_when_traces_are_on(
     }.items():
         monkeypatch.setenv(name, value)
     command = [sys.executable, "-c", BUILD, *([] if endpoint else ["all three"])]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert run.stdout.splitlines()[-1:] == [imported], run.stderr
 
 
@@ -81,7 +81,7 @@ async def test_lessons_do_not_wait_for_a_collector_that_is_slow(
 ) -> None:
     taken.ready.clear()
     async with trio(monkeypatch, model) as running:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not taken.waiting:  # until at least one service is in the middle of an export
                 lesson, _ = await running.generate()
         lesson, _ = await running.generate()
@@ -101,7 +101,7 @@ async def test_a_collector_that_never_answers_does_not_hold_up_the_end() -> None
         began = time.monotonic()
         await tracer.close()
         took = time.monotonic() - began
-    assert 2 < took < 7
+    assert 2 < took < 20  # the library itself would wait for 30
 
 
 async def test_a_failing_collector_is_told_once_until_it_is_well_again(
@@ -113,7 +113,7 @@ async def test_a_failing_collector_is_told_once_until_it_is_well_again(
         before = taken.exports
         for _ in range(32):  # a whole batch is sent at once
             tracer.begin("lesson", "internal", {}, {}).end()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while taken.exports == before:  # noqa: ASYNC110 - a real collector is asked
                 await asyncio.sleep(0.01)
     await tracer.close()
