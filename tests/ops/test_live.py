@@ -52,8 +52,10 @@ INHIBITED = {"NidanSectionFails", "NidanLessonsPartial", "NidanFewSectionsEnhanc
 """They fire in Prometheus; NidanStage2Fails says more."""
 ENDING = {"pager": {"NidanTwostageOff", "NidanTargetDown"}, "tickets": {"NidanBreakerOpen"}}
 """Whose end can be seen at once: the others look back 10 minutes or more."""
-ALLOWED = {"NidanSuccess99BurnsFast", "NidanStage1BurnsFast", "NidanSuccess99BurnsSlowly", "NidanSectionBurnsSlowly"}
-"""May fire beside them, for the handful of lessons here is all that the long windows know of."""
+ALLOWED = {
+    f"Nidan{slo}Burns{speed}" for slo in ("Success", "Success99", "Stage1", "Section") for speed in ("Fast", "Slowly")
+} - PAGED
+"""May fire beside them: the lessons of these two minutes are all that the windows of days know of."""
 MAY_BE_EMPTY: dict[str, str] = {}
 """Panels that may show nothing here, each with the reason."""
 

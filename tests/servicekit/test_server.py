@@ -15,7 +15,8 @@ from lesson.v1 import lesson_service_pb2 as pb
 from lesson.v1 import lesson_service_pb2_grpc
 from servicekit.errors import UpstreamError, read_error
 from servicekit.probe import serves
-from servicekit.server import server_options, serving
+from servicekit.server import _MetricsInterceptor, server_options, serving
+from servicekit.telemetry import Registry, RpcMetrics
 from tests.servicekit.test_errors import served, service
 
 OK = pb.GenerateLessonResponse(master_json="{}")
@@ -173,3 +174,13 @@ async def test_metrics_are_served_and_a_call_is_counted_by_its_code() -> None:
     assert f'grpc_server_handled_total{{grpc_code="OK",{line}' in text
     assert 'nidan_rpcs_in_flight{service="test"} 0.0' in text
     assert "nidan_event_loop_lag_seconds" in text
+
+
+async def test_a_stream_that_its_caller_reads_no_further_counts_as_cancelled_and_not_as_a_failure() -> None:
+    registry = Registry()
+    around = _MetricsInterceptor("test", RpcMetrics(registry)).around("/lesson.v1.ContentService/GenerateContent", None)
+    with pytest.raises(GeneratorExit):
+        async with around:
+            raise GeneratorExit
+    labels = {"grpc_service": "lesson.v1.ContentService", "grpc_method": "GenerateContent", "grpc_code": "CANCELLED"}
+    assert registry.get_sample_value("grpc_server_handled_total", labels) == 1

@@ -300,11 +300,11 @@ SERVICES = (
     ),
     Panel(
         "RPCs that failed",
-        "RPCs a second that ended in another code than OK.",
+        "RPCs a second that ended in another code than OK; those that their caller gave up are left out.",
         "reqps",
         (
             Query(
-                _EACH % ("grpc_method, grpc_code", 'grpc_server_handled_total{grpc_code!="OK"}') + " > 0",
+                _EACH % ("grpc_method, grpc_code", 'grpc_server_handled_total{grpc_code!~"OK|CANCELLED"}') + " > 0",
                 "{{grpc_method}} {{grpc_code}}",
             ),
         ),

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-COLUMN_INCHES, ROW_INCHES = 0.72, 0.40
-_LEGEND_LINES = 7
+COLUMN_INCHES, ROW_INCHES, HEAD_INCHES = 0.72, 0.40, 0.6
+_LONGEST_STEP_SECONDS = 5.0
 _BACK, _TEXT, _GRID = "#f4f5f7", "#24292e", "#d8dbe0"
 _TARGETS = {"target": "#2e7d32", "scale out": "#b26a00", "warning": "#b26a00", "too late": "#b26a00", "page": "#c62828"}
 
@@ -33,13 +34,15 @@ def _bytes(value: float, _at: object = None) -> str:
 
 
 def _short(value: float, _at: object = None) -> str:
+    if abs(value) >= 1_000_000:
+        return f"{value / 1_000_000:.3g}M"
     if abs(value) >= 1000:
         return f"{value / 1000:.3g}k"
     return f"{value:.3g}"
 
 
 UNITS: dict[str, Callable[..., str]] = {
-    "percentunit": lambda value, _at=None: f"{100 * value:.3g} %",
+    "percentunit": lambda value, _at=None: f"{100 * value:.0f} %" if abs(value) >= 1 else f"{100 * value:.3g} %",
     "s": lambda value, _at=None: f"{value:.3g} s" if abs(value) >= 1 or value == 0 else f"{1000 * value:.3g} ms",
     "currencyUSD": lambda value, _at=None: f"${value:.3g}",
     "bytes": _bytes,
@@ -53,53 +56,50 @@ UNITS: dict[str, Callable[..., str]] = {
 def draw(board: Mapping[str, Any], results: Mapping[str, Sequence[Series]], out: Path) -> None:
     """Writes the picture."""
     panels = board["panels"]
-    rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
-    ends = [float(at) for series in results.values() for one in series for at, _ in one["values"]]
-    start = min(ends)
-    figure = plt.figure(figsize=(24 * COLUMN_INCHES, rows * ROW_INCHES + 0.6), facecolor=_BACK)
-    figure.text(
-        0.012, 1 - 0.3 / (rows * ROW_INCHES + 0.6), board["title"], size=15, weight="bold", color=_TEXT, va="center"
-    )
-    head = 0.6 / (rows * ROW_INCHES + 0.6)
+    height = ROW_INCHES * max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels) + HEAD_INCHES
+    figure = plt.figure(figsize=(24 * COLUMN_INCHES, height), facecolor=_BACK)
+    figure.text(0.012, 1 - HEAD_INCHES / 2 / height, board["title"], size=15, weight="bold", color=_TEXT, va="center")
+    times = [float(at) for series in results.values() for one in series for at, _ in one["values"]]
     for panel in panels:
         at = panel["gridPos"]
-        low = (1 - head) * (1 - (at["y"] + at["h"]) / rows)
-        box = (at["x"] / 24, low, at["w"] / 24, (1 - head) * at["h"] / rows)
-        _panel(figure, box, panel, results[str(panel["id"])], start)
+        low = height - HEAD_INCHES - ROW_INCHES * (at["y"] + at["h"])
+        box = Box(COLUMN_INCHES * at["x"], low, COLUMN_INCHES * at["w"], ROW_INCHES * at["h"], figure)
+        _panel(box, panel, results[str(panel["id"])], (min(times), max(times)))
     figure.savefig(out, dpi=88)
 
 
-def _panel(
-    figure: Any, box: tuple[float, float, float, float], panel: Mapping[str, Any], series: Any, start: float
-) -> None:
-    x, y, width, height = box
-    gap_x, gap_y = 0.0035, 0.0035 * 24 * COLUMN_INCHES / figure.get_size_inches()[1]
-    card = plt.Rectangle(
-        (x + gap_x, y + gap_y), width - 2 * gap_x, height - 2 * gap_y, color="white", lw=0.8, zorder=-1
-    )
-    card.set_edgecolor(_GRID)
-    card.set_transform(figure.transFigure)
-    figure.patches.append(card)
-    inch = 1 / figure.get_size_inches()[1]
-    figure.text(
-        x + gap_x + 0.006,
-        y + height - gap_y - 0.17 * inch,
-        panel["title"],
-        size=9.5,
-        weight="bold",
-        color=_TEXT,
-        va="center",
-    )
+@dataclass(frozen=True)
+class Box:
+    """A panel's place on the page, in inches from its lower left corner."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    figure: Any
+
+    def within(self, left: float, right: float, bottom: float, top: float) -> tuple[float, float, float, float]:
+        """What is left of it with such margins, as matplotlib wants it: shares of the page."""
+        width, height = self.figure.get_size_inches()
+        across, up = self.width - left - right, self.height - bottom - top
+        return (self.x + left) / width, (self.y + bottom) / height, across / width, up / height
+
+
+def _panel(box: Box, panel: Mapping[str, Any], series: Sequence[Series], times: tuple[float, float]) -> None:
+    x, y, width, height = box.within(0.06, 0.06, 0.06, 0.06)
+    card = plt.Rectangle((x, y), width, height, facecolor="white", edgecolor=_GRID, lw=0.8, zorder=-1)
+    card.set_transform(box.figure.transFigure)
+    box.figure.patches.append(card)
+    left, bottom, _, up = box.within(0.16, 0, 0, 0.24)
+    box.figure.text(left, bottom + up, panel["title"], size=9.5, weight="bold", color=_TEXT, va="center")
     unit = UNITS[panel["fieldConfig"]["defaults"]["unit"]]
     if panel["type"] == "stat":
         last = float(series[0]["values"][-1][1]) if series else math.nan
-        figure.text(x + width / 2, y + height / 2, unit(last), size=30, color="#1f60c4", ha="center", va="center")
+        middle = {"ha": "center", "va": "center", "color": "#1f60c4"}
+        box.figure.text(x + width / 2, y + height / 2, unit(last), size=30, **middle)
         return
-    left, bottom = 0.62 / (24 * COLUMN_INCHES), 0.95 * inch
-    axes = figure.add_axes(
-        (x + left + gap_x, y + bottom + gap_y, width - left - 5 * gap_x, height - bottom - 0.48 * inch)
-    )
-    _lines(axes, panel, series, start)
+    axes = box.figure.add_axes(box.within(0.66, 0.22, 0.98, 0.42))
+    _lines(axes, panel, series, times)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(FuncFormatter(unit))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _at: f"{value:.0f} s"))
@@ -107,27 +107,36 @@ def _panel(
     axes.grid(color=_GRID, lw=0.6)
     for side in axes.spines.values():
         side.set_visible(False)
-    _legend(axes, series)
+    _legend(axes, box)
 
 
-def _lines(axes: Any, panel: Mapping[str, Any], series: Sequence[Series], start: float) -> None:
-    custom = panel["fieldConfig"]["defaults"]["custom"]
-    stacked = custom.get("stacking", {}).get("mode") == "normal"
-    dashed = {one["matcher"]["options"] for one in panel["fieldConfig"]["overrides"]}
-    if stacked:
-        _stack(axes, series, start)
-    colours = plt.get_cmap("tab10")
-    for number, one in enumerate([] if stacked else series):
-        points = [(float(at) - start, float(value)) for at, value in one["values"]]
-        if one["legend"] in dashed:
-            colour = _TARGETS.get(one["legend"], "#2e7d32")
-            axes.plot(*zip(*points, strict=True), color=colour, ls=(0, (5, 4)), lw=1.2, label=one["legend"])
-        else:
-            axes.plot(*zip(*points, strict=True), color=colours(number % 10), lw=1.4, label=one["legend"])
+def _lines(axes: Any, panel: Mapping[str, Any], series: Sequence[Series], times: tuple[float, float]) -> None:
     defaults = panel["fieldConfig"]["defaults"]
+    dashed = {one["matcher"]["options"] for one in panel["fieldConfig"]["overrides"]}
+    if defaults["custom"].get("stacking", {}).get("mode") == "normal":
+        _stack(axes, series, times[0])
+    else:
+        colours = iter(range(1000))
+        for one in series:
+            points = list(_points(one, times[0]))
+            if one["legend"] in dashed:
+                look = {"color": _TARGETS[one["legend"]], "ls": (0, (5, 4)), "lw": 1.2}
+            else:
+                look = {"color": plt.get_cmap("tab10")(next(colours) % 10), "lw": 1.4}
+            axes.plot(*zip(*points, strict=True), label=one["legend"], **look)
     low, high = axes.get_ylim()
     axes.set_ylim(defaults.get("min", low), 1.04 * defaults["max"] if "max" in defaults else max(high, 1e-9))
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, times[1] - times[0])
+
+
+def _points(series: Series, start: float) -> Iterator[tuple[float, float]]:
+    """Seconds and values; where there was nothing for a while the line breaks."""
+    before = math.inf
+    for at, value in series["values"]:
+        if float(at) - before > _LONGEST_STEP_SECONDS:
+            yield float(at) - start, math.nan
+        before = float(at)
+        yield before - start, float(value)
 
 
 def _stack(axes: Any, series: Sequence[Series], start: float) -> None:
@@ -136,36 +145,31 @@ def _stack(axes: Any, series: Sequence[Series], start: float) -> None:
     kept = [one for one in series if any(float(value) > 0 for _, value in one["values"])] or list(series[:1])
     layers = []
     for one in kept:
-        values = {float(at): float(value) for at, value in one["values"]}
-        layers.append([0.0 if math.isnan(values.get(at, 0.0)) else values.get(at, 0.0) for at in times])
-    colours = [plt.get_cmap("tab20")(number % 20) for number in range(len(kept))]
+        values = {float(at): float(value) for at, value in one["values"] if value != "NaN"}
+        layers.append([values.get(at, 0.0) for at in times])
+    colours = [plt.get_cmap("tab20")((2 * number + number // 10) % 20) for number in range(len(kept))]
     labels = [one["legend"] for one in kept]
-    if layers:
-        axes.stackplot([at - start for at in times], *layers, labels=labels, colors=colours, alpha=0.75, lw=0)
+    axes.stackplot([at - start for at in times], *layers, labels=labels, colors=colours, alpha=0.8, lw=0)
 
 
-def _legend(axes: Any, series: Sequence[Series]) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    if not series or not handles:
-        return
-    more = len(handles) - _LEGEND_LINES
-    if more > 0:
-        handles, labels = (
-            handles[:_LEGEND_LINES],
-            [*labels[: _LEGEND_LINES - 1], f"{labels[_LEGEND_LINES - 1]}  (+{more})"],
-        )
-    columns = 2 if max(map(len, labels)) > 18 else 3
+def _legend(axes: Any, box: Box) -> None:
+    """Each name once, below the axis from the card's left edge; what has no room is counted."""
+    named = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    columns = max(1, int((box.width - 0.3) / (0.45 + 0.072 * max(map(len, named)))))
+    kept = list(named)[: 4 * columns]
+    words = [*kept[:-1], kept[-1] + f"  (+{len(named) - len(kept)})" * (len(named) > len(kept))]
+    width, height = box.width - 0.66 - 0.22, box.height - 0.98 - 0.42
     axes.legend(
-        handles,
-        labels,
+        [named[label] for label in kept],
+        words,
         loc="upper left",
-        bbox_to_anchor=(-0.1, -0.13),
+        bbox_to_anchor=(-0.5 / width, -0.27 / height),
         ncol=columns,
         fontsize=7,
         frameon=False,
         handlelength=1.2,
         columnspacing=1.0,
-        labelspacing=0.25,
+        labelspacing=0.2,
         borderaxespad=0,
     )
 
