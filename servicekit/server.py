@@ -328,11 +328,7 @@ class _MetricsInterceptor(_Interceptor):
         code = "OK"
         try:
             yield
-<<<<<<< ours
         except (asyncio.CancelledError, GeneratorExit):  # the latter for a stream that is merely no longer read
-=======
-        except (asyncio.CancelledError, GeneratorExit):  # the latter: the caller read no further
->>>>>>> theirs
             code = "CANCELLED"
             raise
         except BaseException:

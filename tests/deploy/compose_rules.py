@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from offline_model.__main__ import DRAIN_SECONDS
-from tests.deploy.shipped import MODULES, UNMERGED, Compose, defaults, health_check, interpolated, seconds
+from tests.deploy.shipped import MODULES, Compose, defaults, health_check, interpolated, seconds
 
 Rule = Callable[[Compose], Iterator[str]]
 
@@ -42,7 +42,7 @@ def runs_real_modules(compose: Compose) -> Iterator[str]:
 
 def sets_only_what_is_read(compose: Compose) -> Iterator[str]:
     for name, service in compose.services.items():
-        read = defaults(MODULES[name]).keys() | (UNMERGED.keys() if name == "gateway" else set())
+        read = defaults(MODULES[name]).keys()
         for variable in sorted(service["environment"].keys() - read):
             yield f"{name} is given {variable}, which it does not read"
 

@@ -142,9 +142,6 @@ def seconds(duration: str) -> float:
 COMPOSES_OWN = {"COMPOSE_PROFILES": "offline", "GRAFANA_ADMIN_PASSWORD": ""}
 """Variables of .env that no service of ours reads, as the example sets them."""
 
-UNMERGED = {"GATEWAY_ALLOW_ANONYMOUS": "false", "GATEWAY_KEYS_FILE": ""}
-"""Settings that docker-compose.yml passes already and the gateway does not read yet, with their defaults."""
-
 
 # --- .env.example ---------------------------------------------------------------------------------------------
 

@@ -14,7 +14,6 @@ from tests.deploy.shipped import (
     COMPOSES_OWN,
     ENV_EXAMPLE,
     MODULES,
-    UNMERGED,
     Compose,
     assignments,
     defaults,
@@ -112,7 +111,7 @@ def test_every_rule_has_been_seen_to_catch_something() -> None:
 
 
 def test_every_line_of_the_example_is_a_setting_that_reaches_every_service_that_reads_it() -> None:
-    for name in (assignments(EXAMPLE) | commented(EXAMPLE)).keys() - COMPOSES_OWN.keys() - UNMERGED.keys():
+    for name in (assignments(EXAMPLE) | commented(EXAMPLE)).keys() - COMPOSES_OWN.keys():
         readers = [service for service, module in MODULES.items() if name in defaults(module)]
         assert readers, f"{name} is read by no service"
         for service in readers:
@@ -121,7 +120,7 @@ def test_every_line_of_the_example_is_a_setting_that_reaches_every_service_that_
 
 
 def test_every_variable_that_compose_takes_is_in_the_example() -> None:
-    every = {name: "as told" for module in MODULES.values() for name in defaults(module) | UNMERGED}
+    every = {name: "as told" for module in MODULES.values() for name in defaults(module)}
     taken = {
         name for service in MODULES for name, value in SHIPPED.environment(service, every).items() if value == "as told"
     }

@@ -31,22 +31,6 @@ KEYS = {"OPENAI_API_KEY", "GEMINI_API_KEY", "LLAMACPP_API_KEY", "VLLM_API_KEY"}
 EXIT_SECONDS = 10
 """From the end of the last call to the end of the process, with some to spare."""
 
-COMING = {
-    "gateway": {
-        "GATEWAY_ALLOW_ANONYMOUS",
-        "GATEWAY_KEYS_FILE",
-        "GATEWAY_TLS_CERT_FILE",
-        "GATEWAY_TLS_KEY_FILE",
-        "TLS_CERT_FILE",
-        "TLS_KEY_FILE",
-        "TLS_CA_FILE",
-    },
-    "content": {"TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CA_FILE", "TLS_CLIENT_NAME"},
-    "enhancer": {"TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CA_FILE", "TLS_CLIENT_NAME"},
-    "offline-model": set[str](),
-}
-"""Settings that the manifests may use before the code reads them; a test takes each off this list once it does."""
-
 
 def effective(manifests: Manifests, name: str, variable: str) -> str:
     """What the process goes by: the ConfigMap's value, else the code's default."""
@@ -126,7 +110,7 @@ def runs_real_modules(manifests: Manifests) -> Iterator[str]:
 def sets_only_what_is_read(manifests: Manifests) -> Iterator[str]:
     for name, container in manifests.containers.items():
         given = {*manifests.settings(name), *(one["name"] for one in container.get("env", []))}
-        for variable in sorted(given - defaults(MODULES[name]).keys() - COMING[name]):
+        for variable in sorted(given - defaults(MODULES[name]).keys()):
             yield f"{name} is given {variable}, which it does not read"
 
 

@@ -22,7 +22,7 @@ from lesson.v1 import lesson_service_pb2 as pb
 from servicekit.settings import SettingsError, load
 from tests.deploy.shipped import MODULES, defaults, settings_class, written
 from tests.ops import kube_rules
-from tests.ops.kube_rules import CALLS_LIMIT, COMING, RULES, TRIO, Rule, effective
+from tests.ops.kube_rules import CALLS_LIMIT, RULES, TRIO, Rule, effective
 from tests.ops.manifests import K8S, OVERLAYS, ROOT, Manifests, Object, overlay_text, rendered
 from tests.services.test_processes import Process, start
 
@@ -410,11 +410,6 @@ def test_the_overlays_differ_where_they_should() -> None:
     assert "GATEWAY_KEYS_FILE" in prod.settings("gateway")
     assert all("TLS_CERT_FILE" in prod.settings(name) for name in TRIO)
     assert dev.settings("gateway")["GATEWAY_ALLOW_ANONYMOUS"] == "true"
-
-
-def test_no_setting_is_called_coming_that_the_code_reads() -> None:
-    read = {name for names, module in MODULES.items() for name in COMING[names] & defaults(module).keys()}
-    assert not read, "the code reads these now: take them off COMING in tests/ops/kube_rules.py"
 
 
 def test_the_examples_lead_to_what_is_there() -> None:
