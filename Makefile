@@ -136,7 +136,7 @@ ops-kube: setup ## deploy/k8s rendered by kubectl, against schemas, its own rule
 	@$(BIN)/python tools/ops/prometheus_rule.py --check
 	@$(BIN)/pytest -m ops tests/ops/test_kube.py
 
-ops-alerts: setup $(OPS_ALERTS)/.ready ## every alert by promtool, then faults through a real Prometheus and Alertmanager to who is told (4 min)
+ops-alerts: setup $(OPS_ALERTS)/.ready ## every alert by promtool, then faults through a real Prometheus and Alertmanager to who is told (2 min)
 	@tools/ops/prometheus.sh
 	@$(BIN)/pytest -m ops -n 2 tests/ops/test_promtool.py
 	@$(BIN)/pytest -m ops tests/ops/test_live.py
