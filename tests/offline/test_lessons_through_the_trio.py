@@ -7,16 +7,17 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from enhancer_service.japanese.furigana import to_brackets
-from lesson.models import Content, Lesson, Outcome, ReadingProvenance, SectionState, TranslationProvenance
+from lesson.models import AttemptKind, Content, Lesson, Outcome, ReadingProvenance, SectionState, TranslationProvenance
 from offline_model.bank import SECTION_KEYS, Bank, BankLesson, load_bank
 from offline_model.server import make_app
-from tests.trio import Trio, trio
+from tests.trio import DAY, Trio, trio
 
 BANK = load_bank()
 WORK_A1 = (Path(__file__).resolve().parents[2] / "offline_model/bank/work-a1.yaml").read_text(encoding="utf-8")
@@ -33,17 +34,27 @@ class Serving:
 
 
 @asynccontextmanager
-async def offline(patch: pytest.MonkeyPatch, bank: Bank) -> AsyncIterator[Trio]:
+async def offline(patch: pytest.MonkeyPatch, bank: Bank, at: datetime = DAY) -> AsyncIterator[Trio]:
     runner = web.AppRunner(make_app(bank))
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         providers = dict.fromkeys(("CANDO_AI_STAGE1_PROVIDER", "CANDO_AI_STAGE2_PROVIDER"), "offline")
-        async with trio(patch, Serving(url), providers | {"OFFLINE_MODEL_URL": url}) as running:  # type: ignore[arg-type]  # it asks only what Serving has
+        async with trio(patch, Serving(url), providers | {"OFFLINE_MODEL_URL": url}, lambda: at) as running:  # type: ignore[arg-type]  # it asks only what Serving has
             yield running
     finally:
         await runner.cleanup()
+
+
+async def test_a_year_later_when_every_paid_model_may_have_ended_the_embedded_one_still_makes_lessons(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with offline(monkeypatch, BANK, DAY + timedelta(days=365)) as running:
+        made, _ = await running.generate()
+
+    assert (made.outcome, made.notes) == (Outcome.COMPLETE, ())
+    assert {attempt.kind for attempt in made.attempts} == {AttemptKind.FIRST}
 
 
 @pytest.mark.parametrize("lesson", BANK.lessons, ids=lambda lesson: lesson.can_do_id)
