@@ -15,7 +15,7 @@ import re
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
@@ -290,6 +290,24 @@ def _well_formed(value: str | bytes | None) -> str:
     return value if isinstance(value, str) and _SAFE_ID.fullmatch(value) else ""
 
 
+@dataclass
+class _End:
+    """The status that a call ends with, by its name."""
+
+    code: str = "OK"
+
+    @contextlib.contextmanager
+    def seen(self, context: Any) -> Iterator[None]:
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit):  # the latter for a stream that is merely no longer read
+            self.code = "CANCELLED"
+            raise
+        except BaseException:
+            self.code = _code_name(context)
+            raise
+
+
 class _TraceInterceptor(_Interceptor):
     """The span of every call; the log lines of one that is sampled name its trace. Not there when traces are off."""
 
@@ -300,17 +318,12 @@ class _TraceInterceptor(_Interceptor):
     async def around(self, method: str, context: Any) -> AsyncIterator[None]:
         call = self._tracing.served(method, dict(context.invocation_metadata() or ()))
         bind_log_context(trace_id=call.trace_id)
-        code = "OK"
+        end = _End()
         try:
-            yield
-        except (asyncio.CancelledError, GeneratorExit):  # the latter for a stream that is merely no longer read
-            code = "CANCELLED"
-            raise
-        except BaseException:
-            code = _code_name(context)
-            raise
+            with end.seen(context):
+                yield
         finally:
-            call.ended(code)
+            call.ended(end.code)
 
 
 class _MetricsInterceptor(_Interceptor):
@@ -325,18 +338,13 @@ class _MetricsInterceptor(_Interceptor):
         _, service, name = method.split("/", 2)
         started = time.monotonic()
         self._in_flight.inc()
-        code = "OK"
+        end = _End()
         try:
-            yield
-        except (asyncio.CancelledError, GeneratorExit):  # the latter for a stream that is merely no longer read
-            code = "CANCELLED"
-            raise
-        except BaseException:
-            code = _code_name(context)
-            raise
+            with end.seen(context):
+                yield
         finally:
             self._in_flight.dec()
-            self._metrics.handled.labels(service, name, code).inc()
+            self._metrics.handled.labels(service, name, end.code).inc()
             self._metrics.handling.labels(service, name).observe(time.monotonic() - started)
 
 

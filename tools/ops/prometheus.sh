@@ -14,6 +14,7 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 TOOLS="$ROOT/.nidan/tools"
 RELEASE=trixie
 CANNOT=3
+. "$ROOT/tools/debian.sh"
 # One generation: what the rules, their tests and the live proof were written against.
 declare -A VERSIONS=([prometheus]=2.53. [promtool]=2.53. [prometheus-alertmanager]=0.28. [amtool]=0.28.)
 
@@ -29,57 +30,15 @@ lacking() { # prints the programs that are not there in their version
   done
 }
 
-# The machine's own Debian source with another release in place of its own; empty when it has none. As in compose.sh.
-deb822_source() { # CODENAME FILE...
-  awk -v RS= -v own="$1" -v other="$RELEASE" '
-    $0 ~ "(^|\n)Suites:([^\n]* )?" own "( [^\n]*)?(\n|$)" {
-      gsub(/(^|\n)#[^\n]*/, ""); sub(/Suites:[^\n]*/, "Suites: " other); print; exit
-    }' "${@:2}"
-}
-
-one_line_source() { # CODENAME FILE...
-  awk -v own="$1" -v other="$RELEASE" '
-    $1 == "deb" { for (i = 2; i <= NF; i++) if ($i == own) { $i = other; print; exit } }' "${@:2}"
-}
-
-write_source() { # FOLDER
-  local codename files
-  codename="$(. /etc/os-release 2>/dev/null && [[ "${ID:-}" == debian ]] && echo "${VERSION_CODENAME:-}")" || true
-  [[ -n "$codename" ]] || cannot "only on Debian can this script fetch Prometheus and Alertmanager; see its head."
-  shopt -s nullglob
-  files=(/etc/apt/sources.list.d/*.sources)
-  if ((${#files[@]})); then deb822_source "$codename" "${files[@]}" >"$1/nidan.sources"; fi
-  files=(/etc/apt/sources.list /etc/apt/sources.list.d/*.list)
-  shopt -u nullglob
-  if [[ ! -s "$1/nidan.sources" ]]; then
-    rm -f "$1/nidan.sources"
-    one_line_source "$codename" "${files[@]}" >"$1/nidan.list" 2>/dev/null || true
-  fi
-  [[ -s "$1/nidan.sources" || -s "$1/nidan.list" ]] || cannot "this machine's apt sources name no mirror of its own release ($codename)."
-}
-
 fetch() {
-  local lab
+  local lab why
   command -v apt-get >/dev/null && command -v dpkg >/dev/null || cannot "there is no apt-get; see the head of this script."
   mkdir -p "$TOOLS"
   lab="$(mktemp -d "$TOOLS/fetch.XXXXXX")"
   # shellcheck disable=SC2064 - the folder of now, not of then
   trap "rm -rf '$lab'" EXIT
-  mkdir -p "$lab"/{parts,lists/partial,cache/archives/partial}
-  write_source "$lab/parts"
-  # Read after the machine's own settings, so that its proxies stay and its hooks, which touch the host, do not run.
-  cat >"$lab/apt.conf" <<CONF
-Dir::Etc::SourceList "/dev/null";
-Dir::Etc::SourceParts "$lab/parts";
-Dir::State::Lists "$lab/lists";
-Dir::Cache "$lab/cache";
-APT::Sandbox::User "";
-Acquire::Languages "none";
-Acquire::Retries "2";
-#clear APT::Update::Pre-Invoke;
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-CONF
+  private_apt "$lab"
+  why="$(debian_source "$lab/parts" "$RELEASE")" || cannot "$why; see the head of this script."
   echo "tools/ops/prometheus.sh: fetching Prometheus and Alertmanager of Debian $RELEASE into .nidan/tools (once)" >&2
   (
     cd "$lab"
