@@ -115,14 +115,6 @@ async def test_an_rpc_without_a_row_is_refused_also_for_a_key_with_every_scope(r
             assert read_error(refused.value).reason == "RPC_NOT_OPEN"
 
 
-async def test_a_request_larger_than_any_that_makes_sense_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with gateway_with(monkeypatch, {}) as (_, channel):
-        call: Any = channel.unary_unary("/lesson.v1.LessonService/GenerateLesson")
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await call(b"x" * 70_000, timeout=3)
-    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-
-
 @pytest.mark.parametrize("hidden", ["\u202e", "\u2066", "\u2028", "\U000e0041", "\x1b", "\ue000"])
 async def test_characters_that_nobody_sees_are_refused(monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
     async with gateway_with(monkeypatch, {}) as (_, channel):
