@@ -14,7 +14,7 @@ from typing import Final
 
 from lesson.models import AttemptOutcome
 
-FAILURES_TO_OPEN: Final = 10
+FAILURES_TO_OPEN: Final = 12
 """In a row; more than the sections of one lesson, which fail together."""
 OPEN_SECONDS: Final = 30.0
 """The first time; twice as long after each probe that fails."""

@@ -50,6 +50,8 @@ two tries, so that three replicas need more than three."""
 
 _STATUS_SECONDS = 1.0
 """From a stream's last message to its status, which has to come but is worth nothing to a lesson."""
+_NOT_THERE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_LOOK_AGAIN_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -209,14 +211,22 @@ class Upstream:
         await asyncio.gather(self._content.close(), self._enhancer.close())
 
     async def ready(self, stage: Stage, seconds: float) -> bool:
-        """Waits until a stage can be reached, as after a restart of it; False when it could not in that time."""
-        line = self._content if stage is Stage.STAGE1 else self._enhancer
-        try:
-            async with asyncio.timeout(seconds), line.held() as held:
-                await held.channel.channel_ready()
-        except TimeoutError:
-            return False
-        return True
+        """Waits until a stage answers, as after a restart of it; False when it did not in that time.
+
+        A call asks, not the channel's state: that stays READY for a moment after the process behind it has died.
+        """
+        describe = self._describe_content if stage is Stage.STAGE1 else self._describe_enhancer
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            try:
+                await describe(left, wait=True)
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in _NOT_THERE:
+                    return True
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            else:
+                return True
+        return False
 
     async def describe(self, timeout_seconds: float) -> Described:
         """What the stages say of themselves; empty where one does not answer, which is no reason to make no lesson."""
@@ -235,15 +245,19 @@ class Upstream:
         )
         return Described(versions, _ends(content.model_ends), _ends(enhancer.model_ends))
 
-    async def _describe_content(self, timeout_seconds: float) -> content_service_pb2.ContentServiceDescribeResponse:
+    async def _describe_content(
+        self, timeout_seconds: float, *, wait: bool = False
+    ) -> content_service_pb2.ContentServiceDescribeResponse:
         request = content_service_pb2.ContentServiceDescribeRequest()
         async with self._content.held() as held:
-            return await held.stub.Describe(request, timeout=timeout_seconds, metadata=_metadata())
+            return await held.stub.Describe(request, timeout=timeout_seconds, metadata=_metadata(), wait_for_ready=wait)
 
-    async def _describe_enhancer(self, timeout_seconds: float) -> enhancer_service_pb2.EnhancerServiceDescribeResponse:
+    async def _describe_enhancer(
+        self, timeout_seconds: float, *, wait: bool = False
+    ) -> enhancer_service_pb2.EnhancerServiceDescribeResponse:
         request = enhancer_service_pb2.EnhancerServiceDescribeRequest()
         async with self._enhancer.held() as held:
-            return await held.stub.Describe(request, timeout=timeout_seconds, metadata=_metadata())
+            return await held.stub.Describe(request, timeout=timeout_seconds, metadata=_metadata(), wait_for_ready=wait)
 
     async def generate(self, call: ContentCall) -> AsyncGenerator[SectionReleased | ContentResult, None]:
         """Sections as they come, then always one ContentResult. A broken RPC keeps the sections that came."""
