@@ -27,6 +27,8 @@ from tests.servicekit.test_server import quick, scraped
 from tests.trio import DAY, trio
 
 SERVED = dict(methods(LESSONS, HEALTH, REFLECTION))
+DEAR = {"CANDO_AI_STAGE2_MODEL": "gpt-4.1", "CANDO_AI_STAGE2_FALLBACK_MODELS": "gpt-4o-mini,gpt-6-luna"}
+"""A chain whose lesson takes enough of ten cents that a second one does not fit."""
 OPEN = {"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"}
 SPEC = pb.LessonSpec(can_do_id="JF:349")
 
@@ -253,7 +255,7 @@ async def test_a_caller_whose_day_is_used_up_is_refused_until_the_next_and_the_o
     rich = ring.add("rich", Scope.GENERATE)
     today = [DAY]
     request = pb.GenerateLessonRequest(spec=SPEC)
-    env = {"GATEWAY_KEYS_FILE": str(ring.file)}
+    env = {"GATEWAY_KEYS_FILE": str(ring.file)} | DEAR
     async with trio(monkeypatch, model, env, now=lambda: today[0]) as running:
 
         def lesson(token: str) -> Any:
@@ -286,7 +288,7 @@ async def test_callers_share_the_days_budget_above_their_own(
 ) -> None:
     ring = Ring(tmp_path / "keys.toml")
     one, two = ring.add("one", Scope.GENERATE), ring.add("two", Scope.GENERATE)
-    env = {"GATEWAY_KEYS_FILE": str(ring.file), "DAILY_COST_LIMIT_USD": "0.1"}
+    env = {"GATEWAY_KEYS_FILE": str(ring.file), "DAILY_COST_LIMIT_USD": "0.1"} | DEAR
     request = pb.GenerateLessonRequest(spec=SPEC)
     async with trio(monkeypatch, model, env) as running:
         first = await running.stub.GenerateLesson(request, metadata=bearer(one), timeout=20)
