@@ -551,7 +551,11 @@ _BY_STATUS = {
     409: CallOutcome.SERVER_ERROR,
     429: CallOutcome.RATE_LIMITED,
 }
-_BY_CODE = {"insufficient_quota": CallOutcome.QUOTA, "model_not_found": CallOutcome.UNKNOWN_MODEL}
+_BY_CODE = {
+    "insufficient_quota": CallOutcome.QUOTA,
+    "model_not_found": CallOutcome.UNKNOWN_MODEL,
+    "content_filter": CallOutcome.CONTENT_FILTER,
+}
 
 
 def _classify(error: Exception, text_came: bool, request: ModelRequest, took: float) -> tuple[CallOutcome, str]:

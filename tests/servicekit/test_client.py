@@ -149,6 +149,7 @@ async def test_nothing_is_believed_before_how_it_ended(
     ("status", "error", "outcome"),
     [
         (400, {"message": "bad"}, CallOutcome.BAD_REQUEST),
+        (400, {"message": "filtered", "code": "content_filter"}, CallOutcome.CONTENT_FILTER),
         (401, {"message": "key"}, CallOutcome.AUTH),
         (403, {"message": "no"}, CallOutcome.AUTH),
         (404, {"message": "?", "code": "model_not_found"}, CallOutcome.UNKNOWN_MODEL),
