@@ -51,10 +51,9 @@ class Turn:
 
     async def pause(self) -> None:
         """Waits as long as the provider asked, or a random part of the pause: never less than the one."""
-        pause = max(self.floor_seconds, random.uniform(0.0, self.step.pause_seconds))  # noqa: S311 - full jitter
-        while pause:
-            await asyncio.sleep(pause)
-            pause = self.floor_seconds  # another call of the lesson may have been told so meanwhile
+        drawn = random.uniform(0.0, self.step.pause_seconds)  # noqa: S311 - full jitter
+        # What another call is told meanwhile is for the next turn: an hour must not hold this one to the deadline.
+        await asyncio.sleep(max(self.floor_seconds, drawn))
 
     @property
     def floor_seconds(self) -> float:
