@@ -34,7 +34,7 @@ from enhancer_service.japanese.script import hiragana, is_kana, is_ruby, plain_k
 from enhancer_service.japanese.token import Token
 from lesson.models import FuriganaSegment
 
-_MEASURED = ("enhancer_service/japanese", "lesson/models.py", "tests/japanese/*.tsv", "benchmarks/accuracy.py")
+_MEASURED = ("enhancer_service/japanese", "lesson/models", "tests/japanese/*.tsv", "benchmarks/accuracy.py")
 DOCUMENT = where.ROOT / "docs" / "accuracy.md"
 _SETS = ("furigana", "gold_ordinary", "gold_traps", "gold_everyday", "gold_public")
 SETS = tuple(where.ROOT / "tests" / "japanese" / f"{name}.tsv" for name in _SETS)

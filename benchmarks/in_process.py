@@ -22,7 +22,7 @@ import gateway.__main__ as gateway_main
 from content_service.settings import ContentSettings
 from enhancer_service.japanese.reading import Analyser
 from enhancer_service.settings import EnhancerSettings
-from gateway.ledger import MemoryLedger, Row
+from gateway.attempts.ledger import MemoryLedger, Row
 from gateway.settings import GatewaySettings
 from lesson.v1 import lesson_service_pb2_grpc
 from servicekit.server import Ports, serving

@@ -43,7 +43,7 @@ from nidan.client import (
     SectionReady,
     SectionReplaced,
 )
-from nidan.processes import StartError, raise_on_signals
+from nidan.services.supervisor import StartError, raise_on_signals
 
 CAN_DO = "JF:349"
 RATIO_BOUND = 1.05

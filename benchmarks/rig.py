@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.paced_model import HOST, STAGE1, Call
-from nidan.processes import Plan, Providers, Service, Trio, free_ports, private_plan, running
+from nidan.services.supervisor import Plan, Providers, Service, Trio, free_ports, private_plan, running
 
 ROOT = Path(__file__).resolve().parent.parent
 # A setting of this machine must not reach what is measured: the trio runs on its defaults.
@@ -46,7 +46,7 @@ class Rig:
 
 @contextlib.contextmanager
 def rig(scale: float, logs: Path) -> Iterator[Rig]:
-    """All four, serving. Their logs go to `logs`. Raises nidan.processes.StartError."""
+    """All four, serving. Their logs go to `logs`. Raises nidan.services.supervisor.StartError."""
     model_port = free_ports(1)[0]
     plan = _plan(os.environ, model_port, scale)
     with running(Trio(plan, logs, print)) as trio:

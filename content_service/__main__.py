@@ -5,10 +5,10 @@ from __future__ import annotations
 from content_service.servicer import FULL_NAME, ContentServicer
 from content_service.settings import ContentSettings
 from content_service.stage import ContentStage
-from servicekit.doors import NamedCaller
-from servicekit.llm.ends import ListedEnds
+from servicekit.auth import NamedCaller
 from servicekit.llm.observe import observe_calls
 from servicekit.llm.settings import model_client
+from servicekit.llm.shutdown_dates import ListedEnds
 from servicekit.server import Service, start
 from servicekit.telemetry import ModelMetrics, Registry
 from servicekit.tls import identity

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from lesson.grammar import NOT_ALLOWED
-from lesson.levels import LEVEL_TABLE, WORD_LEVELS, LevelRow
+from lesson.japanese.grammar import NOT_ALLOWED
+from lesson.japanese.levels import LEVEL_TABLE, WORD_LEVELS, LevelRow
 from lesson.models import SECTION_TYPES, Brief, Content, Level, SectionName
 from servicekit.llm.data_block import data_block
 from servicekit.llm.schema import outline, strict_schema

@@ -16,7 +16,7 @@ from lesson.v1 import content_service_pb2 as pb
 from lesson.v1 import content_service_pb2_grpc, lesson_pb2
 from servicekit.errors import FieldViolation, InvalidRequestError
 from servicekit.llm.capabilities import Provider
-from servicekit.llm.ends import ListedEnds
+from servicekit.llm.shutdown_dates import ListedEnds
 
 FULL_NAME = "lesson.v1.ContentService"
 # What an answer needs on its way back once the model is done.

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from content_service import prompts
-from lesson.intake import SectionRead, derive_frame, read_section
-from lesson.levels import soft_notes
+from lesson.japanese.levels import soft_notes
+from lesson.japanese.style import style_faults, worth_asking_again
 from lesson.models import (
     Attempt,
     AttemptOutcome,
@@ -18,7 +18,7 @@ from lesson.models import (
     Stage,
     attempt_reported,
 )
-from lesson.style import style_faults, worth_asking_again
+from lesson.parsing import SectionRead, derive_frame, read_section
 from servicekit.llm.capabilities import Provider, capabilities
 from servicekit.llm.client import CallOutcome, JsonSchema, ModelClient, ModelRequest, Reply
 from servicekit.llm.extraction import ExtractError, Section, SectionStream

@@ -10,10 +10,10 @@ from enhancer_service.japanese.reading import Analyser
 from enhancer_service.servicer import FULL_NAME, EnhancerServicer
 from enhancer_service.settings import EnhancerSettings
 from enhancer_service.stage import EnhancerStage
-from servicekit.doors import NamedCaller
-from servicekit.llm.ends import ListedEnds
+from servicekit.auth import NamedCaller
 from servicekit.llm.observe import observe_calls
 from servicekit.llm.settings import model_client
+from servicekit.llm.shutdown_dates import ListedEnds
 from servicekit.server import Service, start
 from servicekit.settings import SettingsError
 from servicekit.telemetry import ModelMetrics, Registry

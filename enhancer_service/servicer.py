@@ -14,7 +14,7 @@ from lesson.v1 import enhancer_service_pb2 as pb
 from lesson.v1 import enhancer_service_pb2_grpc, lesson_pb2
 from servicekit.errors import FieldViolation, InvalidRequestError, UnsupportedError
 from servicekit.llm.capabilities import Provider
-from servicekit.llm.ends import ListedEnds
+from servicekit.llm.shutdown_dates import ListedEnds
 
 FULL_NAME = "lesson.v1.EnhancerService"
 _REPLY_SECONDS = 0.5

@@ -29,7 +29,7 @@ from lesson.models import (
     TranslationProvenance,
     attempt_reported,
 )
-from lesson.room import room
+from lesson.token_budget import room
 from servicekit.llm.capabilities import capabilities
 from servicekit.llm.client import CallOutcome, JsonSchema, ModelClient, ModelRequest, Reply
 from servicekit.llm.extraction import ExtractError, extract

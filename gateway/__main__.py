@@ -9,18 +9,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway import admin
-from gateway.budget import DayBudget
-from gateway.catalogue import Catalogue
-from gateway.costs import check_limit, sections_usd
-from gateway.doors import GatewayDoor, Limits
-from gateway.imported import CatalogueFileError, LiveCatalogue
-from gateway.keys import KeysFileError, LiveKeys, Scope
-from gateway.ledger import MemoryLedger
+from gateway.access.auth import GatewayDoor, Limits
+from gateway.access.keys import KeysFileError, LiveKeys, Scope
+from gateway.api.servicer import FULL_NAME, LessonServicer
+from gateway.attempts.budget import DayBudget
+from gateway.attempts.costs import check_limit, sections_usd
+from gateway.attempts.ledger import MemoryLedger
+from gateway.catalogue.entries import Catalogue
+from gateway.catalogue.local_file import CatalogueFileError, LiveCatalogue
 from gateway.pipeline import Pipeline
-from gateway.run import Flow
-from gateway.servicer import FULL_NAME, LessonServicer
+from gateway.runs.run import Flow
+from gateway.runs.stage_clients import Upstream
 from gateway.settings import RUN_MARGIN_SECONDS, GatewaySettings
-from gateway.upstream import Upstream
 from lesson.models import AttemptKind, AttemptOutcome, SectionName, SectionState
 from servicekit.server import Service, start
 from servicekit.settings import SettingsError, load

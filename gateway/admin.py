@@ -19,12 +19,13 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from gateway import importing, keys
-from gateway.catalogue import CanDo, Catalogue, normalised
-from gateway.imported import CatalogueFileError, locked, read, write
-from gateway.importing import CanDoList, ListError, Merged
-from gateway.keys import Key, KeysFileError, Scope
-from gateway.search import search
+from gateway.access import keys
+from gateway.access.keys import Key, KeysFileError, Scope
+from gateway.catalogue import list_import as importing
+from gateway.catalogue.entries import CanDo, Catalogue, normalised
+from gateway.catalogue.list_import import CanDoList, ListError, Merged
+from gateway.catalogue.local_file import CatalogueFileError, locked, read, write
+from gateway.catalogue.search import search
 from lesson.models import Level
 from servicekit import files
 from servicekit.settings import SettingsError

@@ -1,4 +1,4 @@
-"""The flow: request, Can-do, a run, its events. One path serves both RPCs; `gateway.run` is what happens inside."""
+"""The flow: request, Can-do, run, events. Both RPCs take this one path; `gateway.runs.run` is what happens inside."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from gateway import journal
-from gateway.breaker import Breakers
-from gateway.budget import DayBudget, seconds_to_midnight
-from gateway.catalogue import Catalogue
+from gateway.attempts.breaker import Breakers
+from gateway.attempts.budget import DayBudget, seconds_to_midnight
+from gateway.attempts.ledger import MemoryLedger
+from gateway.attempts.retirement import Retirement
+from gateway.catalogue.entries import Catalogue
+from gateway.catalogue.local_file import LiveCatalogue
 from gateway.events import Event, LessonSpec
-from gateway.failures import FeatureDisabledError, UnknownCanDoError, until_tomorrow
-from gateway.imported import LiveCatalogue
-from gateway.ledger import MemoryLedger
-from gateway.retirement import Retirement
-from gateway.run import Flow, Run, Stages
-from gateway.upstream import Upstream
+from gateway.runs import recorder as journal
+from gateway.runs.errors import FeatureDisabledError, UnknownCanDoError, until_tomorrow
+from gateway.runs.run import Flow, Run, Stages
+from gateway.runs.stage_clients import Upstream
 from lesson.models import Brief
 from servicekit.errors import FieldViolation, InvalidRequestError, OverloadedError, QuotaError, ServiceError
 from servicekit.llm.capabilities import Provider

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
 
-from lesson.hints import bare, fields, without_none
+from lesson.fields import bare, fields, without_none
 from lesson.models import Item, Japanese, SectionName, SectionValue, validate_section
 from lesson.script import has_japanese
 

@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from pydantic import BaseModel, ValidationError
 
 from lesson import models
-from lesson.hints import bare, fields, is_kind, is_union, without_none
+from lesson.fields import bare, fields, is_kind, is_union, without_none
 from lesson.v1 import enhancer_service_pb2, lesson_pb2
 
 M = TypeVar("M", bound=BaseModel)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nidan import catalogue, keys
-from nidan.access import Access, AccessError
+from nidan.commands import catalogue, keys
+from nidan.credentials import Access, AccessError
 
 if TYPE_CHECKING:
-    from nidan.generate import Asked
+    from nidan.commands.generate import Asked
 
 app = typer.Typer(
     name="nidan",
@@ -218,8 +218,8 @@ def generate(
     ] = False,
 ) -> None:
     """Makes one lesson and prints it, laid out to be read; with --teacher also plan and answers."""
-    from nidan.generate import Asked
-    from nidan.generate import generate as make
+    from nidan.commands.generate import Asked
+    from nidan.commands.generate import generate as make
 
     asked = Asked(
         can_do_id=can_do_id,
@@ -278,8 +278,8 @@ def batch(
     ] = False,
 ) -> None:
     """Makes the lessons of a file, each into a file of its own; the same command again goes on."""
-    from nidan.batch import Asked
-    from nidan.batch import batch as make
+    from nidan.commands.batch import Asked
+    from nidan.commands.batch import batch as make
 
     access = _access(address, offline, key_file, tls, ca_file)
     asked = Asked(file, out, concurrency, offline, address, access, limit_usd, again, as_json)
@@ -316,8 +316,8 @@ def annotate(
     ] = "",
 ) -> None:
     """Gives Japanese sentences furigana and romaji, by the analyser alone: no model, no key, no cost."""
-    from nidan.annotate import Asked
-    from nidan.annotate import annotate as give
+    from nidan.commands.annotate import Asked
+    from nidan.commands.annotate import annotate as give
 
     named = address or os.environ.get("NIDAN_ENHANCER_ADDRESS", "")
     _check_address("--address" if address else "NIDAN_ENHANCER_ADDRESS", named, 50052)
@@ -335,7 +335,7 @@ def up(
     ] = None,
 ) -> None:
     """Starts gateway, content and enhancer service in the foreground; Ctrl-C stops them."""
-    from nidan.up import up as serve
+    from nidan.commands.up import up as serve
 
     raise typer.Exit(serve(offline, log_dir, os.environ))
 
@@ -348,7 +348,7 @@ def doctor(
     ] = None,
 ) -> None:
     """Checks settings, ports, dictionary, key and the end dates of models; says what to do. Needs no network."""
-    from nidan.doctor import doctor as examine
+    from nidan.commands.doctor import doctor as examine
 
     day = today.date() if today else date.today()  # noqa: DTZ011 - the day on the wall is meant
     raise typer.Exit(examine(day, os.environ, as_json))
@@ -362,7 +362,7 @@ def models(
     ] = None,
 ) -> None:
     """Shows the models of both stages in order, their prices, their end dates, and what to set in time."""
-    from nidan.models import models as show
+    from nidan.commands.models import models as show
 
     day = today.date() if today else date.today()  # noqa: DTZ011 - the day on the wall is meant
     raise typer.Exit(show(day, os.environ, as_json))
@@ -442,7 +442,7 @@ def _check_address(name: str, address: str, example: int = 50050) -> None:
 
 def main() -> None:
     """The console script. Ends with the command's status; SIGTERM and SIGHUP end what it started first."""
-    from nidan.processes import raise_on_signals
+    from nidan.services.supervisor import raise_on_signals
 
     raise_on_signals()
     app()

@@ -18,7 +18,7 @@ from lesson import wire
 from lesson.models import Brief, EnhancedSection, EnhancementMode, Item, JapaneseText, Lesson, Level, SectionName
 from lesson.v1 import enhancer_service_pb2, enhancer_service_pb2_grpc, lesson_pb2, lesson_service_pb2_grpc
 from lesson.v1 import lesson_service_pb2 as pb
-from nidan.access import Access, is_local
+from nidan.credentials import Access, is_local
 from servicekit.errors import RemoteError, read_error
 
 ANYBODY = Access()

@@ -26,7 +26,7 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from servicekit.doors import Door, Knock
+from servicekit.auth import Door, Knock
 from servicekit.errors import InvalidRequestError, OverloadedError, ServiceError, to_rpc_status
 from servicekit.settings import ServiceSettings, SettingsError, is_loopback, load, refuse
 from servicekit.telemetry import (

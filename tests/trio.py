@@ -23,7 +23,7 @@ import gateway.__main__ as gateway_main
 from content_service.settings import ContentSettings
 from enhancer_service.japanese.reading import Analyser
 from enhancer_service.settings import EnhancerSettings
-from gateway.ledger import MemoryLedger
+from gateway.attempts.ledger import MemoryLedger
 from gateway.settings import GatewaySettings
 from lesson import wire
 from lesson.items import cut

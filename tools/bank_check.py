@@ -36,9 +36,10 @@ from enhancer_service.japanese.annotator import JapaneseAnnotator
 from enhancer_service.japanese.furigana import to_brackets
 from enhancer_service.stage import EnhanceRequest, EnhancerStage
 from gateway import merge
-from gateway.readability import grammar_notes, readability
 from lesson.items import cut, sentences
-from lesson.levels import LEVEL_TABLE, WORD_LEVELS, soft_notes
+from lesson.japanese.levels import LEVEL_TABLE, WORD_LEVELS, soft_notes
+from lesson.japanese.readability import grammar_notes, readability
+from lesson.japanese.style import style_faults
 from lesson.models import (
     Brief,
     Comprehension,
@@ -54,7 +55,6 @@ from lesson.models import (
     Versions,
     Word,
 )
-from lesson.style import style_faults
 from offline_model.bank import Bank, BankError, BankLesson, load_bank
 
 TOPICS: Final = ("食生活", "旅行と交通", "仕事と職業", "自由時間と娯楽")

@@ -16,7 +16,7 @@ from benchmarks.faults.kinds import END, REFUSED, stage1_fault, stage2_fault
 from benchmarks.faults.server import STAGE1, Call, Fault, FaultServer
 from benchmarks.in_process import CHAINS, InProcess, KeptLedger, in_process
 from enhancer_service.japanese.reading import Analyser
-from gateway.ledger import Row
+from gateway.attempts.ledger import Row
 from lesson import wire
 from lesson.models import Attempt, AttemptKind, AttemptOutcome, Lesson, SectionName, Stage
 from lesson.v1 import lesson_service_pb2 as pb

@@ -9,7 +9,7 @@ from math import isclose
 from benchmarks.faults.cells import ALL, DEADLINE_SECONDS, Seen
 from benchmarks.in_process import CHAINS
 from enhancer_service.translation import translation_problems
-from gateway.attempts import MAX_ATTEMPTS
+from gateway.attempts.policy import MAX_ATTEMPTS
 from gateway.settings import RUN_MARGIN_SECONDS
 from lesson.items import cut
 from lesson.models import (

@@ -26,9 +26,9 @@ import openai
 from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
 
 from servicekit.llm.capabilities import Provider, capabilities
-from servicekit.llm.patience import Patience
 from servicekit.llm.prices import TokenUsage, cost_usd
 from servicekit.llm.redaction import without_key
+from servicekit.llm.wait_timer import Patience
 
 ATTEMPT_HEADER = "X-Client-Request-Id"
 MAX_ANSWER_BYTES = 2 * 1024 * 1024

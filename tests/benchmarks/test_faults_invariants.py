@@ -11,7 +11,7 @@ import pytest
 from benchmarks.faults.cells import DEADLINE_SECONDS, Cell, Seen, run, use_bank, wanted
 from benchmarks.faults.invariants import broken
 from benchmarks.faults.report import judged, page
-from gateway.ledger import Row
+from gateway.attempts.ledger import Row
 from lesson.models import Attempt, AttemptKind, Lesson, Outcome, SectionName, Stage
 from tests.model_server import bank
 from tests.trio import analyser

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from gateway.catalogue import Catalogue
-from gateway.imported import read
-from gateway.search import search
+from gateway.catalogue.entries import Catalogue
+from gateway.catalogue.local_file import read
+from gateway.catalogue.search import search
 from tests.catalogue.lists import Kept, row, rows, table, write_list
 from tests.nidan.conftest import environment, services_of
 

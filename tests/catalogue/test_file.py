@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.catalogue import CanDo, Catalogue
-from gateway.imported import CatalogueFileError, locked, read, write
-from gateway.importing import read_list
+from gateway.catalogue.entries import CanDo, Catalogue
+from gateway.catalogue.list_import import read_list
+from gateway.catalogue.local_file import CatalogueFileError, locked, read, write
 from tests.catalogue.lists import Kept, row, rows, table, write_list
 from tests.nidan.conftest import environment
 

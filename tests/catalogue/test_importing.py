@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.catalogue import CanDo, text_hash
-from gateway.importing import (
+from gateway.catalogue.entries import CanDo, text_hash
+from gateway.catalogue.list_import import (
     COLUMNS,
     MOST_BYTES,
     CanDoList,

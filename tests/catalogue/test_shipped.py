@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from gateway.catalogue import Catalogue, normalised
+from gateway.catalogue.entries import Catalogue, normalised
 from lesson.models import Level
 from lesson.script import has_japanese
 from offline_model.bank import load_bank

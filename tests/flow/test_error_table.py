@@ -1,4 +1,5 @@
-"""The table of ends (`gateway.attempts.ENDS`, docs/errors.md): whole, told to users as it is, and made to happen.
+"""The table of outcomes (`gateway.attempts.policy.ENDS`, docs/errors.md): whole, shown to users as it is,
+and every row made to happen.
 
 Each row happens at the first model of both chains in one lesson: for Stage 1, and for the dialogue's Stage 2.
 """
@@ -20,11 +21,11 @@ from typing import Any
 import grpc
 import pytest
 
-from gateway.attempts import ENDS, Remedy
-from gateway.breaker import FAILURES_TO_OPEN, Breakers
-from gateway.budget import Budget
-from gateway.failures import stage1_failure
-from gateway.turns import Turn, Turns, Waits
+from gateway.attempts.breaker import FAILURES_TO_OPEN, Breakers
+from gateway.attempts.budget import Budget
+from gateway.attempts.policy import ENDS, Remedy
+from gateway.attempts.scheduler import Turn, Turns, Waits
+from gateway.runs.errors import stage1_failure
 from lesson.models import (
     Attempt,
     AttemptKind,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import grpc
 import pytest
 
-from gateway.breaker import FAILURES_TO_OPEN
+from gateway.attempts.breaker import FAILURES_TO_OPEN
 from lesson.models import AttemptKind, AttemptOutcome, Outcome, ReadingProvenance, SectionName, SectionState, Stage
 from tests.model_server import Answer, ModelServer
 from tests.trio import trio

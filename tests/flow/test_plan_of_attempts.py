@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.attempts import MAX_ATTEMPTS, Attempts, Remedy, remedy_for
-from gateway.ledger import MemoryLedger, Row
+from gateway.attempts.ledger import MemoryLedger, Row
+from gateway.attempts.policy import MAX_ATTEMPTS, Attempts, Remedy, remedy_for
 from lesson.models import Attempt, AttemptKind, AttemptOutcome, Stage, Usage
 
 CHAIN = ("a", "b", "c")

@@ -25,9 +25,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from gateway.attempts import MAX_ATTEMPTS, Attempts, Remedy, remedy_for
+from gateway.attempts.policy import MAX_ATTEMPTS, Attempts, Remedy, remedy_for
 from lesson import wire
-from lesson.intake import read_section
 from lesson.models import (
     REQUIRED_SECTIONS,
     Attempt,
@@ -40,6 +39,7 @@ from lesson.models import (
     SectionState,
     Stage,
 )
+from lesson.parsing import read_section
 from lesson.v1 import lesson_service_pb2 as pb
 from servicekit.errors import RemoteError, read_error
 from tests.model_server import Answer, Call, ModelServer, bank, model_server
@@ -415,7 +415,7 @@ def check_account(made: Made, lesson: Lesson) -> None:
 
 
 def check_attempts(made: Made, lesson: Lesson) -> None:
-    """The attempts at Stage 1 and at each revision of each section follow the rules of `gateway.attempts`."""
+    """The attempts at Stage 1 and at each revision of each section follow the rules of `gateway.attempts.policy`."""
     stage1 = [attempt for attempt in lesson.attempts if attempt.stage is Stage.STAGE1]
     missing = any(section.state is SectionState.MISSING for section in lesson.sections)
     check_series(made, STAGE1, stage1, done=not missing)

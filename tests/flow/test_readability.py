@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from gateway import merge
-from gateway.master import MasterLesson, VocabularyEntry
-from gateway.readability import noted, readability
-from gateway.render import master_lesson
+from gateway.master.lesson import master_lesson
+from gateway.master.schema import MasterLesson, VocabularyEntry
 from lesson.items import cut
+from lesson.japanese.readability import noted, readability
 from lesson.models import (
     Brief,
     Content,

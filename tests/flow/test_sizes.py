@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from lesson.intake import MAX_ITEMS, MAX_JAPANESE
 from lesson.items import cut
 from lesson.models import Outcome, SectionName
+from lesson.parsing import MAX_ITEMS, MAX_JAPANESE
 from lesson.v1 import lesson_service_pb2 as pb
 from servicekit.server import MAX_MESSAGE_BYTES
 from tests.model_server import Answer, ModelServer

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.breaker import FAILURES_TO_OPEN, LONGEST_OPEN_SECONDS, OPEN_SECONDS, Breakers
-from gateway.budget import Budget, DayBudget
-from gateway.costs import check_limit, most_usd, sections_usd, stage1_usd
-from gateway.retirement import Ending, Retirement
+from gateway.attempts.breaker import FAILURES_TO_OPEN, LONGEST_OPEN_SECONDS, OPEN_SECONDS, Breakers
+from gateway.attempts.budget import Budget, DayBudget
+from gateway.attempts.costs import check_limit, most_usd, sections_usd, stage1_usd
+from gateway.attempts.retirement import Ending, Retirement
+from gateway.attempts.scheduler import Turn, Turns, Waits
 from gateway.settings import GatewaySettings
-from gateway.turns import Turn, Turns, Waits
 from lesson.models import Attempt, AttemptKind, AttemptOutcome, Stage, unanswered_attempt
-from lesson.room import Room
+from lesson.token_budget import Room
 from servicekit.llm.capabilities import OFFLINE_MODEL, Provider
 from servicekit.settings import SettingsError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.master import MasterLesson
+from gateway.master.schema import MasterLesson
 from tests.model_server import model_server
 from tests.trio import trio
 

@@ -6,7 +6,7 @@ import pytest
 
 from enhancer_service.japanese.annotate import annotate
 from enhancer_service.japanese.reading import Analyser
-from lesson.grammar import NOT_ALLOWED, b1_notes, not_yet
+from lesson.japanese.grammar import NOT_ALLOWED, b1_notes, not_yet
 from lesson.models import Level
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from lesson.answers import choice_form
-from lesson.hints import bare, fields, is_kind, is_union, without_none
+from lesson.fields import bare, fields, is_kind, is_union, without_none
 from lesson.models import (
     SECTION_TYPES,
     ChoicePractice,

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lesson.intake import MAX_FAULTS, MAX_ITEMS, MAX_JAPANESE, MAX_WRITTEN, derive_frame, read_section
 from lesson.models import (
     Brief,
     Content,
@@ -24,6 +23,7 @@ from lesson.models import (
     Role,
     SectionName,
 )
+from lesson.parsing import MAX_FAULTS, MAX_ITEMS, MAX_JAPANESE, MAX_WRITTEN, derive_frame, read_section
 from tests.lesson import strategies
 
 BRIEF = Brief(

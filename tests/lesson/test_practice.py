@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lesson.intake import SectionRead, read_section
-from lesson.levels import soft_notes
+from lesson.japanese.levels import soft_notes
 from lesson.models import Brief, Content, Gap, Level, SectionName
+from lesson.parsing import SectionRead, read_section
 from offline_model.bank import SECTION_KEYS, load_bank
 
 BRIEF = Brief(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from lesson.japanese.style import repeated, style_faults, worth_asking_again
 from lesson.models import Content, Level
-from lesson.style import repeated, style_faults, worth_asking_again
 from offline_model.bank import SECTION_KEYS, load_bank
 
 BANK = load_bank()

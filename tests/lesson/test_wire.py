@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from lesson import models, wire
-from lesson.hints import fields
+from lesson.fields import fields
 from lesson.models import Brief, Character, Content, Lesson, Level, SectionName
 from lesson.v1 import content_service_pb2, enhancer_service_pb2, lesson_pb2, lesson_service_pb2
 from tests.lesson import strategies

@@ -38,10 +38,10 @@ from lesson.models import (
 )
 from lesson.v1 import enhancer_service_pb2 as pb
 from lesson.v1 import enhancer_service_pb2_grpc
-from nidan.annotate import BATCH_LINES, MOST_BYTES, batches
-from nidan.asking import GivenUpError
 from nidan.client import AnnotateError, EnhancerClient
-from nidan.processes import ENHANCER, Plan, Service, Trio, enhancer_plan, free_ports, running
+from nidan.commands.annotate import BATCH_LINES, MOST_BYTES, batches
+from nidan.services.own import GivenUpError
+from nidan.services.supervisor import ENHANCER, Plan, Service, Trio, enhancer_plan, free_ports, running
 from servicekit.errors import OverloadedError, to_rpc_status
 from tests.nidan.conftest import environment, nidan, services_of
 

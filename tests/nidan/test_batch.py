@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-import gateway.servicer
-from nidan.batch_report import Outcome, Report, Result, exit_code, money
-from nidan.batch_rows import MOST_CHARACTERS, Row, RowsError, read_rows
-from nidan.output import OutputError
-from nidan.processes import Trio
+import gateway.api.servicer
+from nidan.batch.report import Outcome, Report, Result, exit_code, money
+from nidan.batch.rows import MOST_CHARACTERS, Row, RowsError, read_rows
+from nidan.services.supervisor import Trio
+from nidan.terminal.output import OutputError
 from tests.model_server import GOOD, Answer, ModelServer
 from tests.nidan.conftest import environment, nidan, services_of
 from tests.trio import Trio as OwnTrio
@@ -117,7 +117,7 @@ def test_a_file_in_another_encoding_or_none_at_all_says_what_to_do(tmp_path: Pat
 def test_the_limits_of_a_cell_are_the_gateways_own() -> None:
     names = {"can_do_id": "can_do_id", "topic": "topic", "text": "can_do_text", "language": "learner_language"}
     names |= {"model": "model"}
-    assert {names[name]: most for name, most in MOST_CHARACTERS.items()} == gateway.servicer._LIMITS
+    assert {names[name]: most for name, most in MOST_CHARACTERS.items()} == gateway.api.servicer._LIMITS
 
 
 def test_file_names_are_fit_for_any_file_system() -> None:

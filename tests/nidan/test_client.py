@@ -28,7 +28,7 @@ from nidan.client import (
     SectionReplaced,
     is_serving,
 )
-from nidan.processes import Trio
+from nidan.services.supervisor import Trio
 from servicekit.errors import FieldViolation, InvalidRequestError, to_rpc_status
 
 _SERVICE = lesson_service_pb2.DESCRIPTOR.services_by_name["LessonService"]

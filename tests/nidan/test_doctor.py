@@ -8,8 +8,8 @@ from datetime import date, timedelta
 
 import pytest
 
-from nidan.doctor import Finding, chain_findings, key_findings, port_finding, python_version
-from nidan.processes import CONTENT, GATEWAY, Service, Trio, free_ports
+from nidan.commands.doctor import Finding, chain_findings, key_findings, port_finding, python_version
+from nidan.services.supervisor import CONTENT, GATEWAY, Service, Trio, free_ports
 from servicekit.llm.capabilities import Provider, capabilities
 from tests.nidan.conftest import nidan
 

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from lesson.models import AttemptOutcome
-from nidan.failure import of_gateway
+from nidan.errors import of_gateway
 from servicekit.errors import RemoteError
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from nidan.processes import Trio
+from nidan.services.supervisor import Trio
 from tests.nidan.conftest import environment, nidan, services_of
 from tests.trio import port_of_its_own
 
@@ -231,7 +231,7 @@ def test_sigterm_while_the_services_start_ends_them_too() -> None:
 _SIGNAL_BEHIND_THE_FORK = """
 import os, signal, sys
 from pathlib import Path
-from nidan.processes import Providers, Terminated, Trio, private_plan, raise_on_signals, running
+from nidan.services.supervisor import Providers, Terminated, Trio, private_plan, raise_on_signals, running
 from tests.nidan.conftest import services_of
 
 forks = []

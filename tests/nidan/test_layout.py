@@ -31,12 +31,12 @@ from lesson.models import (
     SectionState,
     Stage,
 )
-from nidan.annotated import View
-from nidan.exercises import mixed, shuffled
-from nidan.japanese import broken, letter
-from nidan.layout import SAMPLE_LABEL, cost, page, provenance
-from nidan.plain import clean
-from nidan.ruby import Row, Ruby, bracketed, phrases, plain_units
+from nidan.terminal.annotated import View
+from nidan.terminal.exercises import mixed, shuffled
+from nidan.terminal.layout import SAMPLE_LABEL, cost, page, provenance
+from nidan.terminal.lines import broken, letter
+from nidan.terminal.ruby import Row, Ruby, bracketed, phrases, plain_units
+from nidan.terminal.sanitize import clean
 from tests.nidan.texts import japanese
 
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from lesson.models import Lesson, Word
-from nidan.annotated import View
-from nidan.japanese import Lines, broken, side_by_side, unbroken
-from nidan.layout import page
-from nidan.ruby import Piece, Row, Ruby, Unit, blanked, bracketed, led, phrases, plain_units
+from nidan.terminal.annotated import View
+from nidan.terminal.layout import page
+from nidan.terminal.lines import Lines, broken, side_by_side, unbroken
+from nidan.terminal.ruby import Piece, Row, Ruby, Unit, blanked, bracketed, led, phrases, plain_units
 from tests.nidan.texts import japanese
 
 SENTENCE = japanese(("食", "た"), ("べ", None), ("物", "もの"), ("は、", None), ("魚", "さかな"), ("が", None))

@@ -18,7 +18,7 @@ from content_service.settings import ContentSettings
 from enhancer_service.settings import EnhancerSettings
 from gateway.settings import GatewaySettings
 from nidan.client import is_serving
-from nidan.processes import (
+from nidan.services.supervisor import (
     CONTENT,
     ENHANCER,
     GATEWAY,

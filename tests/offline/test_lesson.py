@@ -11,7 +11,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from lesson import models
-from lesson.hints import fields
+from lesson.fields import fields
 from lesson.items import cut
 from lesson.script import KANJI
 from offline_model import brackets

@@ -13,7 +13,7 @@ import content_service.__main__ as content_main
 import enhancer_service.__main__ as enhancer_main
 from content_service.settings import ContentSettings
 from enhancer_service.settings import EnhancerSettings
-from gateway.upstream import ContentCall, ContentResult, EnhanceCall, EnhanceResult, SectionReleased, Upstream
+from gateway.runs.stage_clients import ContentCall, ContentResult, EnhanceCall, EnhanceResult, SectionReleased, Upstream
 from lesson.models import Brief, EnhancementMode, Item, ItemKind, Level, SectionName
 from servicekit.server import serving
 from servicekit.settings import load

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gateway.upstream import EnhanceResult
+from gateway.runs.stage_clients import EnhanceResult
 from lesson.models import AttemptOutcome, Content, EnhancementMode, ReadingProvenance, SectionName
 from servicekit.llm.extraction import ExtractError, extract
 from tests.model_server import Answer, ModelServer

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from servicekit.llm.patience import Patience
+from servicekit.llm.wait_timer import Patience
 
 Limit = Callable[[float], AbstractAsyncContextManager[None]]
 

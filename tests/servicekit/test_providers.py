@@ -15,9 +15,9 @@ from aiohttp import web
 
 from servicekit.llm.capabilities import Provider, capabilities, key_variable, preset
 from servicekit.llm.client import LEAST_OUTPUT_TOKENS, CallOutcome, ModelClient, ModelRequest, retry_after_seconds
-from servicekit.llm.ends import EVERY_SECONDS, ListedEnds, day_of
 from servicekit.llm.prices import TokenUsage, cost_usd
 from servicekit.llm.settings import ModelServerSettings, model_client
+from servicekit.llm.shutdown_dates import EVERY_SECONDS, ListedEnds, day_of
 from servicekit.settings import SettingsError, load
 from tests.trio import until
 

@@ -9,8 +9,8 @@ import pytest
 from content_service import prompts as stage1
 from enhancer_service import prompts as stage2
 from enhancer_service.japanese.annotate import annotate
-from lesson.grammar import NOT_ALLOWED, not_yet
-from lesson.levels import LEVEL_TABLE
+from lesson.japanese.grammar import NOT_ALLOWED, not_yet
+from lesson.japanese.levels import LEVEL_TABLE
 from lesson.models import EnhancementMode, Level, SectionName
 from tests.trio import analyser
 

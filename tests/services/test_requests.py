@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from gateway.catalogue import Catalogue
+from gateway.catalogue.entries import Catalogue
 from lesson.models import Level, Outcome
 from lesson.v1 import content_service_pb2 as content_pb
 from lesson.v1 import content_service_pb2_grpc, enhancer_service_pb2_grpc, lesson_pb2

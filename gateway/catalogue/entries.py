@@ -1,0 +1,205 @@
+"""Which Can-do an id means. Ids are compared without width, case and spaces; an unknown one is never guessed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from bisect import bisect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from itertools import takewhile
+
+import yaml
+
+from lesson.models import Level
+
+_OWN_WORDING = "nidan's own wording, Apache-2.0"
+_NEAREST = 5
+_SAME_START = 3
+"""Characters that an id must share with another one to be called near."""
+_LIST_ID = re.compile(r"([^\W\d_][^:]*):(\d{1,9})")
+_LIST_KINDS = ("jf", "cefr")
+"""How the kinds of published lists begin, as ids are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class CanDo:
+    """An entry, wherever it came from: what names it, its wording, and what it is about."""
+
+    ids: tuple[str, ...]
+    """Every id that names it; the first is its own."""
+    level: Level
+    text_ja: str
+    text_en: str = ""
+    topics: tuple[str, ...] = ()
+    topic_en: str = ""
+    """The first topic in English, where we have a word for it."""
+    activity: str = ""
+    """reception, production, interaction, or empty."""
+    category: str = ""
+    source: str = "nidan"
+    edition: str = ""
+    kind: str = ""
+    """As its list abbreviates it (JF, JFまるごと, CEFR); empty for our own."""
+    number: int | None = None
+    """Its row in that list. A list is ordered anew from edition to edition."""
+    type: str = ""
+    """種類: 活動 and the like, as the list has it."""
+    licence_note: str = ""
+    offline: bool = False
+    """Whether the embedded offline model has a lesson for it."""
+    text_sha256: str = ""
+    """Of the text as it was imported; tells two editions apart without showing either."""
+
+    @property
+    def topic(self) -> str:
+        """What a lesson on it is about: a row without a topic still has its category, or at least its text."""
+        return next(filter(None, (*self.topics, self.category)), self.text_ja[:200])
+
+    def text_in(self, language: str) -> str:
+        """The wording a learner of that language reads; English serves where there is no other."""
+        japanese = language.split("-", maxsplit=1)[0].lower() == "ja"
+        return self.text_ja if japanese or not self.text_en else self.text_en
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """An id that names nothing here, with others that do: pairs of an id and its entry."""
+
+    can_do_id: str
+    known_form: bool
+    """It looks like a row of a published list, which may be imported."""
+    near: bool
+    """Whether the others are like it, or only examples."""
+    others: tuple[tuple[str, CanDo], ...]
+
+    @property
+    def message(self) -> str:
+        """What is wrong and what to do; one paragraph."""
+        named = ", ".join(f"{can_do_id} ({entry.topic[:40]}, {entry.level})" for can_do_id, entry in self.others)
+        if self.known_form:
+            told = (
+                f"{self.can_do_id!r} has a known form, but is not in your catalogue: import the list it is from "
+                "(nidan catalogue import FILE), or give topic and level beside it."
+            )
+        else:
+            told = f"No Can-do {self.can_do_id!r} in the catalogue. Give topic and level beside it, or an id from it."
+        return f"{told} {'Nearest' if self.near else 'For example'}: {named}." if named else told
+
+
+class Catalogue:
+    """Entries by id. Raises ValueError when two entries claim one id."""
+
+    def __init__(self, entries: Iterable[CanDo]) -> None:
+        self.entries = tuple(entries)
+        self._by_id: dict[str, CanDo] = {}
+        self._spelt: dict[str, str] = {}
+        for entry in self.entries:
+            for can_do_id in entry.ids:
+                compared = normalised(can_do_id)
+                if self._by_id.setdefault(compared, entry) is not entry:
+                    raise ValueError(f"catalogue: two entries claim {can_do_id}")
+                self._spelt.setdefault(compared, can_do_id)
+        self._sorted = sorted(self._by_id)
+        self._numbers = _numbers(self._by_id)
+
+    @classmethod
+    def shipped(cls) -> Catalogue:
+        """The catalogue that comes with the package."""
+        text = resources.files("gateway.catalogue").joinpath("catalogue.yaml").read_text(encoding="utf-8")
+        return cls(_entry(raw) for raw in yaml.safe_load(text))
+
+    def under(self, imported: Iterable[CanDo]) -> Catalogue:
+        """These entries and the imported ones. An id that several claim is the last one's; nobody else has it then.
+
+        An entry that has no id left is out. An imported one learns what only we know: whether it is `offline`, because
+        it takes the id of one that is, and its topic in English.
+        """
+        english = {entry.topic: entry.topic_en for entry in self.entries}
+        every = [*self.entries, *(self._known_here(entry, english) for entry in imported)]
+        owner = {normalised(can_do_id): place for place, entry in enumerate(every) for can_do_id in entry.ids}
+        left = (
+            replace(entry, ids=tuple(name for name in entry.ids if owner[normalised(name)] == place))
+            for place, entry in enumerate(every)
+        )
+        return Catalogue(entry for entry in left if entry.ids)
+
+    def _known_here(self, imported: CanDo, english: Mapping[str, str]) -> CanDo:
+        ours = self.find(imported.ids[0])
+        offline = ours is not None and ours.offline and ours.level is imported.level  # the bank knows ids, not wordings
+        return replace(imported, offline=offline, topic_en=english.get(imported.topic, ""))
+
+    def find(self, can_do_id: str) -> CanDo | None:
+        return self._by_id.get(normalised(can_do_id))
+
+    def unknown(self, can_do_id: str) -> Unknown:
+        """What to say of an id that `find` does not find."""
+        compared = normalised(can_do_id)
+        form = _LIST_ID.fullmatch(compared)
+        kind = form[1] if form else ""
+        near = self._by_number(kind, int(form[2])) if form and kind in self._numbers else self._by_start(compared)
+        names = near or [normalised(entry.ids[0]) for entry in self.entries[:_NEAREST]]
+        others = tuple((self._spelt[name], self._by_id[name]) for name in names)
+        return Unknown(can_do_id, kind.startswith(_LIST_KINDS) or kind in self._numbers, bool(near), others)
+
+    def _by_number(self, kind: str, number: int) -> list[str]:
+        """Rows of the same kind, the nearest number first."""
+        numbers = self._numbers[kind]
+        place = bisect(numbers, (number, ""))
+        around = numbers[max(0, place - _NEAREST) : place + _NEAREST]
+        return [name for _, name in sorted(around, key=lambda row: abs(row[0] - number))[:_NEAREST]]
+
+    def _by_start(self, compared: str) -> list[str]:
+        """Ids that begin as this one does, the longest start first; none where that is no more than chance."""
+        place = bisect(self._sorted, compared)
+        around = self._sorted[max(0, place - _NEAREST) : place + _NEAREST]
+        shared = {name: _same_start(name, compared) for name in around}
+        near = [name for name in around if shared[name] >= _SAME_START]
+        return sorted(near, key=lambda name: -shared[name])[:_NEAREST]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The own id of each entry."""
+        return tuple(entry.ids[0] for entry in self.entries)
+
+
+def normalised(can_do_id: str) -> str:
+    """The id as it is compared: full-width forms folded, case and spaces dropped (ｊｆ： 349 is JF:349)."""
+    return "".join(unicodedata.normalize("NFKC", can_do_id).casefold().split())
+
+
+def _same_start(one: str, other: str) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def text_hash(text_ja: str, text_en: str) -> str:
+    """SHA-256 of both wordings."""
+    return hashlib.sha256(f"{text_ja}\n{text_en}".encode()).hexdigest()
+
+
+def _numbers(ids: Iterable[str]) -> dict[str, list[tuple[int, str]]]:
+    """Kind -> number and id of each of its rows, in order."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for name in ids:
+        if form := _LIST_ID.fullmatch(name):
+            found.setdefault(form[1], []).append((int(form[2]), name))
+    return {kind: sorted(rows) for kind, rows in found.items()}
+
+
+def _entry(raw: Mapping[str, object]) -> CanDo:
+    ids = raw["ids"]
+    if not isinstance(ids, list):
+        raise TypeError(f"catalogue: ids of {raw} are no list")
+    return CanDo(
+        ids=tuple(str(name) for name in ids),
+        level=Level(str(raw["level"])),
+        text_ja=str(raw["text_ja"]),
+        text_en=str(raw["text_en"]),
+        topics=(str(raw["topic"]),),
+        topic_en=str(raw["topic_en"]),
+        activity=str(raw["activity"]),
+        licence_note=_OWN_WORDING,
+        offline=raw["offline"] is True,
+    )

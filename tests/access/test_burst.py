@@ -1,0 +1,71 @@
+"""6,000 calls at once at the gateway's own door, with TLS and keys: each gets an answer that says what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from gateway.access.keys import Scope
+from lesson.v1 import lesson_service_pb2 as pb
+from lesson.v1 import lesson_service_pb2_grpc
+from servicekit.errors import read_error
+from tests.access.callers import Ring, bearer
+from tests.access.certificates import Authority, Identity
+from tests.model_server import ModelServer
+from tests.trio import trio
+
+CALLS = 6000
+LESSONS = 3
+
+
+async def test_of_6000_calls_at_once_none_is_lost_and_each_is_told_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: ModelServer
+) -> None:
+    authority = Authority()
+    own = Identity(tmp_path / "own", "gateway", authority)
+    ring = Ring(tmp_path / "keys.toml")
+    callers = {
+        "good": bearer(ring.add("good", Scope.GENERATE, lessons_per_minute=LESSONS)),
+        "narrow": bearer(ring.add("narrow", Scope.REVIEW)),
+        "wrong": bearer(Ring(tmp_path / "other.toml").add("wrong", Scope.GENERATE)),
+        "none": (),
+    }
+    env = {
+        "GATEWAY_KEYS_FILE": str(ring.file),
+        "GATEWAY_TLS_CERT_FILE": str(own.folder / "tls.crt"),
+        "GATEWAY_TLS_KEY_FILE": str(own.folder / "tls.key"),
+    }
+    request = pb.GenerateLessonRequest(spec=pb.LessonSpec(can_do_id="JF:349"))
+    told: Counter[tuple[str, str, str]] = Counter()
+
+    async def call(stub: Any, caller: str) -> None:
+        try:
+            await stub.GenerateLesson(request, metadata=callers[caller], timeout=90)
+            told[caller, "OK", ""] += 1
+        except grpc.aio.AioRpcError as error:
+            told[caller, error.code().name, read_error(error).reason] += 1
+
+    async with (
+        trio(monkeypatch, model, env) as running,
+        grpc.aio.secure_channel(
+            f"127.0.0.1:{running.gateway.grpc}", grpc.ssl_channel_credentials(authority.pem)
+        ) as channel,
+    ):
+        stub = lesson_service_pb2_grpc.LessonServiceStub(channel)
+        each = CALLS // len(callers)
+        await asyncio.gather(*(call(stub, caller) for caller in callers for _ in range(each)))
+
+    lessons = told["good", "OK", ""]
+    assert LESSONS <= lessons <= LESSONS + 4  # the burst itself takes seconds, and a minute has three
+    assert told == {
+        ("good", "OK", ""): lessons,
+        ("good", "RESOURCE_EXHAUSTED", "CALLER_RATE"): each - lessons,
+        ("narrow", "PERMISSION_DENIED", "SCOPE_MISSING"): each,
+        ("wrong", "UNAUTHENTICATED", "KEY_UNKNOWN"): each,
+        ("none", "UNAUTHENTICATED", "KEY_MISSING"): each,
+    }
