@@ -321,7 +321,7 @@ async def serve(port: int, scale: float) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0 after a signal. PACED_MODEL_PORT and PACED_MODEL_SCALE replace the options where a supervisor gives none."""
+    """Returns 0 after a signal. PACED_MODEL_PORT and PACED_MODEL_SCALE replace the options under a supervisor."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.paced_model", description="A paced model server.")
     parser.add_argument("--port", type=int, default=os.environ.get("PACED_MODEL_PORT", "0"), help="0: a free one")
     parser.add_argument(
