@@ -12,7 +12,6 @@ from enhancer_service.annotator import Annotation, Correction, Said
 from enhancer_service.japanese import furigana
 from enhancer_service.japanese.align import align
 from enhancer_service.japanese.annotate import annotation, tokens_of
-from enhancer_service.japanese.check import Readings, judge
 from enhancer_service.japanese.furigana import Segments, merge_plain, parse_brackets, to_brackets
 from enhancer_service.japanese.hepburn import Style
 from enhancer_service.japanese.lexicon import Lexicon
@@ -20,6 +19,7 @@ from enhancer_service.japanese.overrides import PACKAGED, Overrides, load_overri
 from enhancer_service.japanese.reading import Analyser
 from enhancer_service.japanese.script import BASE, has_kanji, hiragana, is_ruby, plain_kana
 from enhancer_service.japanese.token import Token
+from enhancer_service.japanese.validation import Readings, judge
 from lesson.models import FuriganaSegment, ReadingProvenance
 
 _RULES_VERSION = "rules-3"

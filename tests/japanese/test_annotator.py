@@ -9,11 +9,11 @@ import pytest
 from enhancer_service.annotator import Correction, Said
 from enhancer_service.japanese.annotate import tokens_of
 from enhancer_service.japanese.annotator import JapaneseAnnotator
-from enhancer_service.japanese.check import Readings, judge
 from enhancer_service.japanese.furigana import segments, to_brackets
 from enhancer_service.japanese.lexicon import Lexicon
 from enhancer_service.japanese.overrides import Override, Overrides, OverridesError, load_overrides
 from enhancer_service.japanese.reading import Analyser
+from enhancer_service.japanese.validation import Readings, judge
 from lesson.models import FuriganaSegment, ReadingProvenance
 
 

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from enhancer_service.japanese import furigana
 from enhancer_service.japanese.annotate import tokens_of
-from enhancer_service.japanese.check import Readings, Verdict, judge
 from enhancer_service.japanese.furigana import Segments, parse_brackets, to_brackets
 from enhancer_service.japanese.lexicon import Lexicon
 from enhancer_service.japanese.reading import Analyser
 from enhancer_service.japanese.script import hiragana
 from enhancer_service.japanese.token import Token
+from enhancer_service.japanese.validation import Readings, Verdict, judge
 from lesson.models import FuriganaSegment
 
 
