@@ -202,12 +202,12 @@ def _end_of(normal: str, source: str, place: int) -> int | None:
 # --- A model's furigana over the analyser's words -----------------------------------------------------------------
 
 
-def blocks(tokens: Sequence[Token], said: Segments) -> Iterator[tuple[list[Token], list[FuriganaSegment]]]:
+def blocks(tokens: Sequence[Token], proposed: Segments) -> Iterator[tuple[list[Token], list[FuriganaSegment]]]:
     """The shortest runs of tokens that no ruby reaches out of, each with its part of the furigana.
 
     Both join to the same text; the tokens may be some out of the middle of a longer one's.
     """
-    parts = _Parts(said)
+    parts = _Parts(proposed)
     first = tokens[0].start if tokens else 0
     block: list[Token] = []
     for token in tokens:
@@ -220,12 +220,12 @@ def blocks(tokens: Sequence[Token], said: Segments) -> Iterator[tuple[list[Token
 class _Parts:
     """Hands out segments from the left; plain ones can be cut anywhere, ruby never."""
 
-    def __init__(self, said: Segments) -> None:
-        self._waiting = list(reversed(said))
+    def __init__(self, proposed: Segments) -> None:
+        self._waiting = list(reversed(proposed))
         self._place = 0
         self._inside: set[int] = set()
         place = 0
-        for segment in said:
+        for segment in proposed:
             end = place + len(segment.text)
             if segment.ruby is not None:
                 self._inside.update(range(place + 1, end))

@@ -39,8 +39,8 @@ class Overrides:
 
     @property
     def version(self) -> str:
-        told = "\n".join(f"{entry.surface}\t{entry.context}\t{entry.reading}" for entry in self.entries)
-        return f"overrides-{hashlib.sha256(told.encode()).hexdigest()[:8]}" if self.entries else "overrides-none"
+        lines = "\n".join(f"{entry.surface}\t{entry.context}\t{entry.reading}" for entry in self.entries)
+        return f"overrides-{hashlib.sha256(lines.encode()).hexdigest()[:8]}" if self.entries else "overrides-none"
 
     def for_text(self, text: str) -> Mapping[str, str]:
         """Surface -> reading of those that apply to this text; a correction with a context beats one without."""

@@ -83,3 +83,8 @@ def plain_kana(text: str) -> str:
     """Kana as it is usually written: half-width made whole, separate voicing marks joined."""
     wide = _HALF_WIDTH.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
     return unicodedata.normalize("NFC", wide)
+
+
+def folded(text: str) -> str:
+    """The text with all kana as full-width hiragana, for comparing readings."""
+    return hiragana(plain_kana(text))

@@ -70,8 +70,8 @@ def _lemma_reading(token: Token) -> str:
         return reading
     pairs = zip(surface, lemma, strict=False)
     stem = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-    said = align(surface[:stem], reading[: len(reading) - len(surface) + stem]) if stem else ()
-    return hiragana("".join(ruby or text for text, ruby in said) + lemma[stem:])
+    pieces = align(surface[:stem], reading[: len(reading) - len(surface) + stem]) if stem else ()
+    return hiragana("".join(ruby or text for text, ruby in pieces) + lemma[stem:])
 
 
 def part_of_speech(token: Token) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from enhancer_service.annotator import Annotation, Said
+from enhancer_service.annotator import Annotation, ProposedReading
 from enhancer_service.japanese.annotate import annotate
 from enhancer_service.japanese.annotator import JapaneseAnnotator
 from enhancer_service.japanese.furigana import to_brackets
@@ -26,7 +26,7 @@ def annotated(analyser: Analyser) -> list[tuple[dict[str, str], Annotation]]:
 
 
 def _right(column: str, right: Iterator[bool]) -> int:
-    """How many are, said aloud: `pytest -s` shows the score of every column."""
+    """Counts and prints; `pytest -s` shows the score of every column."""
     score = sum(right)
     print(f"\n{column}: {score} of {_WHOLE}")
     return score
@@ -61,7 +61,7 @@ def test_romaji_of_the_sample_is_spaced_right(annotated: list[tuple[dict[str, st
 
 def test_right_furigana_stands_as_it_is_and_gives_the_right_letters(annotator: JapaneseAnnotator) -> None:
     for row in _ROWS:
-        ours = annotator.annotate(row["sentence"], {}, Said(furigana=row["furigana"]))
+        ours = annotator.annotate(row["sentence"], {}, ProposedReading(furigana=row["furigana"]))
         assert to_brackets(ours.segments) == row["furigana"]
         assert (ours.notes, ours.faults) == ((), ())
         assert hiragana(ours.reading) == row["reading"]
