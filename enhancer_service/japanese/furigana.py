@@ -17,6 +17,7 @@ Segments = tuple[FuriganaSegment, ...]
 
 _BASES = re.compile(BASE)
 _RUN_END = re.compile(rf"{BASE}(?=[\[［])")
+_SEPARATOR_END = re.compile(rf"(?<=[{DIGIT}])[,，.．:：](?=\[\]|［］)")
 _GROUP = re.compile(r"[\[［](?P<ruby>[^\[\]［］]*)[\]］]")
 _CHAIN = re.compile(r"(?:[\[［][^\[\]［］]*[\]］])+")
 _BARE_NUMBER = re.compile(rf"[{DIGIT},，.．]+")
@@ -151,8 +152,13 @@ def _segments(bracketed: str, groups: tuple[re.Match[str], ...]) -> Iterator[Fur
 
 
 def _ruby_group(bracketed: str, place: int, since: int) -> re.Match[str] | None:
-    """The brackets opening here when they can be ruby: kana or nothing, right after a run that has none yet."""
-    if bracketed[place] not in _OPENING or place == since or not _RUN_END.match(bracketed, place - 1):
+    """The brackets that open here if they can be ruby: kana or nothing, right after a run that has none yet.
+
+    Only an empty pair may follow a number's separator, where it ends the run: 3:[]3月[さんがつ].
+    """
+    if bracketed[place] not in _OPENING or place == since:
+        return None
+    if not (_RUN_END.match(bracketed, place - 1) or _SEPARATOR_END.match(bracketed, place - 1)):
         return None
     group = _GROUP.match(bracketed, place)
     return group if group and (not group["ruby"] or is_ruby(group["ruby"])) else None
