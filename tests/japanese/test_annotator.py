@@ -1,4 +1,4 @@
-"""The Japanese annotator as the stage knows it: what a model says of a reading, and what becomes of it."""
+"""The Japanese annotator through the stage's interface: proposed readings, accepted, repaired or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole-sentence exactness on the shared sample (46 learner sentences, design/lesson-content.md says what is right)."""
+"""Whole-sentence exactness on the sample of 46 learner sentences; docs/lesson-content.md has the policy."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _letters(text: str) -> str:
     return re.sub(r"[^a-zāīūēō]", "", text)
 
 
-# The floors are what the rules reach without a model, every sentence right. A change that loses one must say which.
+# The floors are the rules' own scores without a model: every sentence right. A change that loses one must name it.
 def test_every_sentence_of_the_sample_gets_its_furigana(annotated: list[tuple[dict[str, str], Annotation]]) -> None:
     assert _right("segments", (to_brackets(ours.segments) == row["furigana"] for row, ours in annotated)) == _WHOLE
 

@@ -1,4 +1,4 @@
-"""What stands of a model's furigana, measured on every sentence whose right answer is known."""
+"""Validation of proposed furigana, measured on every sentence with a known right answer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Validate = Callable[[str], Verdict]
 
 @pytest.fixture(scope="module")
 def validated(analyser: Analyser, readings: Readings) -> Validate:
-    """Judges a sentence given in brackets, by the analyser alone."""
+    """Validates a sentence in brackets against the analyser."""
 
     def validated(bracketed: str) -> Verdict:
         source = re.sub(r"\[[^\]]*\]", "", bracketed)
@@ -285,7 +285,7 @@ def test_a_repair_names_both_readings_and_the_reason(validated: Validate) -> Non
     assert validated("食[た]べ物[ぶつ]").repairs == ("食べ物: たべぶつ -> たべもの (it has no such reading)",)
 
 
-# --- What stands beside the analyser ------------------------------------------------------------------------------
+# --- Differences from the analyser --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_a_bound_name_stands_and_a_slip_in_it_is_repaired(analyser: Analyser, re
     )
 
 
-# --- How it is laid out -------------------------------------------------------------------------------------------
+# --- Layout -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
