@@ -11,7 +11,7 @@ from benchmarks.in_process import CHAINS
 from enhancer_service.translation import translation_problems
 from gateway.attempts.policy import MAX_ATTEMPTS
 from gateway.settings import RUN_MARGIN_SECONDS
-from lesson.items import cut
+from lesson.items import extract_items
 from lesson.models import (
     Attempt,
     AttemptOutcome,
@@ -142,7 +142,7 @@ def faulty_items(lesson: Lesson) -> Iterator[str]:
     """Items whose text differs from Stage 1's, that lack furigana or romaji, or whose translation is a placeholder."""
     for section in lesson.sections:
         value = lesson.content.section(section.name)
-        items = cut(section.name, value) if value is not None else ()
+        items = extract_items(section.name, value) if value is not None else ()
         if [item.id for item in items] != [text.id for text in section.texts]:
             yield f"{section.name.value}: other items than Stage 1's"
             continue
