@@ -478,8 +478,8 @@ def speed_lines(speed: Speed) -> list[str]:
     return [
         f"- {rates} of {_SPEED_PASSES} passes over {speed.sentences:,} sentences",
         f"- load average (1 min) {speed.load_before:.2f} before, {speed.load_after:.2f} after",
-        f"- resident memory grown by loading: {mb(speed.resident_loaded)}; "
-        f"after all passes: {mb(speed.resident_after)}",
+        f"- resident memory grown by loading: {mb(speed.resident_loaded)}",
+        f"- resident memory grown after all passes: {mb(speed.resident_after)}",
     ]
 
 

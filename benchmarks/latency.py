@@ -198,8 +198,8 @@ def table(result: Report) -> str:
     lines = [
         f"- command: `{result.command}`",
         f"- commit: {result.commit}",
-        f"- machine: {result.machine}; load average (1 min) {result.load_before:.2f} before, "
-        f"{result.load_after:.2f} after",
+        f"- machine: {result.machine}",
+        f"- load average (1 min): {result.load_before:.2f} before, {result.load_after:.2f} after",
         f"- scale 1/{result.scale:g}: seconds are as measured; times {result.scale:g} is the paced model's time",
         "",
         "| run | total s | stream s | ratio | added ms (before + after) | 1st section | reading | translated | load |",
