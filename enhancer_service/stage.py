@@ -29,7 +29,7 @@ from lesson.models import (
     TranslationProvenance,
     attempt_reported,
 )
-from lesson.token_budget import room
+from lesson.token_budget import token_budget
 from servicekit.llm.capabilities import capabilities
 from servicekit.llm.client import CallOutcome, JsonSchema, ModelClient, ModelRequest, Reply
 from servicekit.llm.extraction import ExtractError, extract
@@ -117,6 +117,7 @@ class EnhancerStage:
         self, request: EnhanceRequest, asked: list[Item], shown: Mapping[str, str], client: ModelClient
     ) -> ModelRequest:
         able = capabilities(client.provider, request.model)
+        budget = token_budget(request.items, asked, request.mode)
         return ModelRequest(
             model=request.model,
             system=prompts.system_prompt(request.mode, with_shape=able.structured != "json_schema"),
@@ -131,7 +132,7 @@ class EnhancerStage:
                 reask_reasons=request.reask_reasons,
             ),
             attempt_id=request.attempt_id,
-            max_output_tokens=room(request.items, asked, request.mode).of(able.reasoning_effort).output_tokens,
+            max_output_tokens=budget.with_reasoning(able.reasoning_effort).output_tokens,
             timeout_seconds=request.timeout_seconds,
             schema=JsonSchema("annotations", prompts.answer_schema(request.mode)),
             temperature=0.0,
