@@ -84,8 +84,8 @@ class Lexicon:
     def gloss(self, written: str, reading: str) -> str | None:
         """The meaning of a word: 空く, すく -> "to become less crowded, to thin out, to get empty; to be hungry".
 
-        Up to three senses, separated by "; ", of up to three glosses, separated by ", ". For a reading that the word does
-        not have (an inflected one): its only meaning, or None if its readings differ. None for unknown words.
+        Up to three senses, separated by "; ", of up to three glosses, separated by ", ". For a reading that the word
+        does not have (an inflected one): its only meaning, or None if its readings differ. None for unknown words.
         """
         words = self._words(written)
         word = words.get(hiragana(reading))
