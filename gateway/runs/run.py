@@ -26,6 +26,7 @@ from gateway.attempts.retirement import Retirement
 from gateway.attempts.scheduler import Turn, Turns, Waits
 from gateway.events import Accepted, Completed, Event, LessonSpec, SectionEnhanced, SectionReady, SectionReplaced
 from gateway.master.lesson import master_json
+from gateway.metrics import LessonMetrics
 from gateway.runs.errors import budget_exceeded, stage1_failure, stage1_retired
 from gateway.runs.recorder import Journal
 from gateway.runs.stage_clients import ContentCall, ContentResult, Described, EnhanceCall, EnhanceResult, Upstream
@@ -55,7 +56,6 @@ from lesson.token_budget import token_budget
 from servicekit import tracing
 from servicekit.errors import ServiceError
 from servicekit.llm.capabilities import Provider
-from servicekit.telemetry import LessonMetrics
 
 _DESCRIBE_SECONDS = 5.0
 _LEAST_ATTEMPT_SECONDS = 1.0
