@@ -183,7 +183,7 @@ def _read(text: str) -> BankLesson:
     )
 
 
-class _StrictLoader(yaml.SafeLoader):
+class _StrictLoader(yaml.CSafeLoader):
     """YAML without YAML's silent loss of the first of two equal keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
