@@ -25,12 +25,12 @@ from gateway.attempts.policy import Remedy, Step, remedy_for
 from gateway.attempts.retirement import Retirement
 from gateway.attempts.scheduler import Turn, Turns, Waits
 from gateway.events import Accepted, Completed, Event, LessonSpec, SectionEnhanced, SectionReady, SectionReplaced
-from gateway.master.lesson import master_json
+from gateway.master.lesson import render
 from gateway.runs.errors import budget_exceeded, stage1_failure, stage1_retired
 from gateway.runs.recorder import Journal
 from gateway.runs.stage_clients import ContentCall, ContentResult, Described, EnhanceCall, EnhanceResult, Upstream
 from lesson.items import extract_items
-from lesson.japanese.readability import with_notes
+from lesson.japanese.readability import measure, with_notes
 from lesson.models import (
     Attempt,
     AttemptKind,
@@ -51,6 +51,7 @@ from lesson.models import (
     Versions,
     unanswered_attempt,
 )
+from lesson.steps import run_in_slices
 from lesson.token_budget import token_budget
 from servicekit import tracing
 from servicekit.errors import ServiceError
@@ -210,8 +211,11 @@ class Run:
             self._notes.extend(f"{ending.told(self._now().date())}; it was not asked" for ending in gone)
             self.told.put_nowait(Accepted(self._brief, self._stage1_models, self._stage2_models))
             lesson = await self._lesson()
+            measured = await run_in_slices(measure(lesson))
+            lesson = with_notes(lesson, measured)
+            master = await run_in_slices(render(lesson, measured))
             ended = lesson.outcome.value
-            self.told.put_nowait(Completed(lesson, master_json(lesson)))
+            self.told.put_nowait(Completed(lesson, master))
         except ServiceError as error:
             ended = "failed"
             self._journal.failed(error)
@@ -613,7 +617,7 @@ class Run:
         if outcome is Outcome.FAILED:
             raise stage1_failure(self._last_stage1, self._missing(), self.lesson_id)
         self._tell_cut_short(sections)
-        lesson = Lesson(
+        return Lesson(
             lesson_id=self.lesson_id,
             brief=self._brief,
             learner_level=self._spec.learner_level,
@@ -630,7 +634,6 @@ class Run:
             stage1_seconds=self._stage1_seconds,
             stage2_seconds=self._stage2_seconds,
         )
-        return with_notes(lesson)
 
     def _tell_cut_short(self, sections: Iterable[EnhancedSection]) -> None:
         """Sections that were not written, or not done when the deadline came, are counted as they stand."""
