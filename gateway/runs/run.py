@@ -25,13 +25,14 @@ from gateway.attempts.policy import Remedy, Step, remedy_for
 from gateway.attempts.retirement import Retirement
 from gateway.attempts.scheduler import Turn, Turns, Waits
 from gateway.events import Accepted, Completed, Event, LessonSpec, SectionEnhanced, SectionReady, SectionReplaced
-from gateway.master.lesson import master_json
+from gateway.master.lesson import render
 from gateway.metrics import LessonMetrics
 from gateway.runs.errors import budget_exceeded, stage1_failure, stage1_retired
 from gateway.runs.recorder import Journal
 from gateway.runs.stage_clients import ContentCall, ContentResult, Described, EnhanceCall, EnhanceResult, Upstream
+from gateway.runs.watchers import EventLog
 from lesson.items import extract_items
-from lesson.japanese.readability import with_notes
+from lesson.japanese.readability import measure, with_notes
 from lesson.models import (
     Attempt,
     AttemptKind,
@@ -52,6 +53,7 @@ from lesson.models import (
     Versions,
     unanswered_attempt,
 )
+from lesson.steps import run_in_slices
 from lesson.token_budget import token_budget
 from servicekit import tracing
 from servicekit.errors import ServiceError
@@ -145,7 +147,7 @@ def _stands(item: EnhancedItem | None) -> bool:
 
 
 class Run:
-    """One lesson. `work()` makes it; `told` gives its events, and None when there are no more."""
+    """One lesson. `work()` makes it and logs `events`."""
 
     def __init__(
         self,
@@ -159,7 +161,7 @@ class Run:
         now: Callable[[], datetime],
     ) -> None:
         self.lesson_id = str(uuid.uuid4())
-        self.told: asyncio.Queue[Event | None] = asyncio.Queue()
+        self.events = EventLog[Event]()
         self._flow = flow
         self._stages = stages
         self._spec = spec
@@ -208,10 +210,13 @@ class Run:
             self._journal.started()
             gone = (*self._stage1_ended, *self._stage2_ended_models)
             self._notes.extend(f"{ending.told(self._now().date())}; it was not asked" for ending in gone)
-            self.told.put_nowait(Accepted(self._brief, self._stage1_models, self._stage2_models))
+            self.events.append(Accepted(self._brief, self._stage1_models, self._stage2_models))
             lesson = await self._lesson()
+            measured = await run_in_slices(measure(lesson))
+            lesson = with_notes(lesson, measured)
+            master = await run_in_slices(render(lesson, measured))
             ended = lesson.outcome.value
-            self.told.put_nowait(Completed(lesson, master_json(lesson)))
+            self.events.append(Completed(lesson, master))
         except ServiceError as error:
             ended = "failed"
             self._journal.failed(error)
@@ -221,7 +226,7 @@ class Run:
             self._journal.ended(
                 ended, [section.result() for section in self._sections.values()], self._stage1_seconds, stage2_seconds
             )
-            self.told.put_nowait(None)
+            self.events.close()
 
     async def _lesson(self) -> Lesson:
         versions = asyncio.create_task(self._stages.upstream.describe(_DESCRIBE_SECONDS))
@@ -386,7 +391,7 @@ class Run:
         revision = self._revisions[name] = self._revisions.get(name, 0) + 1
         section = _Section(name, value, revision, self._flow.mode, extract_items(name, value), self._journal.elapsed)
         self._sections[name] = section
-        self.told.put_nowait(SectionReady(name, revision, value))
+        self.events.append(SectionReady(name, revision, value))
         if self._stage2_began is None:
             self._stage2_began = self._journal.elapsed
         # Its spans are under the lesson, not under the attempt that happened to release it.
@@ -396,7 +401,7 @@ class Run:
     def _withdraw(self, name: SectionName, reason: str) -> None:
         section = self._sections.pop(name)
         section.task.cancel()
-        self.told.put_nowait(SectionReplaced(name, section.revision, reason))
+        self.events.append(SectionReplaced(name, section.revision, reason))
 
     def _content(self, without: tuple[SectionName, ...] = ()) -> Content:
         content = Content()
@@ -471,7 +476,7 @@ class Run:
         self._stage2_ended = self._journal.elapsed
         model = next((item.text.translation_model for item in section.best.values() if item.text.translation_model), "")
         self._journal.section_ended(result, model or self._first_stage2_model, self._journal.elapsed - section.began)
-        self.told.put_nowait(SectionEnhanced(result))
+        self.events.append(SectionEnhanced(result))
 
     @property
     def _first_stage2_model(self) -> str:
@@ -613,7 +618,7 @@ class Run:
         if outcome is Outcome.FAILED:
             raise stage1_failure(self._last_stage1, self._missing(), self.lesson_id)
         self._tell_cut_short(sections)
-        lesson = Lesson(
+        return Lesson(
             lesson_id=self.lesson_id,
             brief=self._brief,
             learner_level=self._spec.learner_level,
@@ -630,7 +635,6 @@ class Run:
             stage1_seconds=self._stage1_seconds,
             stage2_seconds=self._stage2_seconds,
         )
-        return with_notes(lesson)
 
     def _tell_cut_short(self, sections: Iterable[EnhancedSection]) -> None:
         """Sections that were not written, or not done when the deadline came, are counted as they stand."""
