@@ -42,7 +42,7 @@ MADE_ELSEWHERE: Final = {
 
 _PATH: Final = re.compile(
     r"(?<![\w/.:@{}$*<>~%-])(?P<path>(?:\.?[\w-][\w.-]*/)*[\w-][\w.-]*\."
-    r"(?:md|py|toml|yaml|yml|proto|sh|tsv|csv|json|mjs|lock|txt|sqlite|in))(?![\w/{}*-])"
+    r"(?:md|py|toml|yaml|yml|proto|sh|tsv|csv|jsonl|json|mjs|lock|txt|sqlite|in))(?![\w/{}*-])"
 )
 _TICKED: Final = re.compile(r"`([^`\s]+)`")
 _FOLDER: Final = re.compile(r"[\w.-]+(?:/[\w.-]+)*/?")
