@@ -38,7 +38,7 @@ from enhancer_service.stage import EnhanceRequest, EnhancerStage
 from gateway import merge
 from lesson.items import extract_items, sentences
 from lesson.japanese.levels import LEVEL_TABLE, WORD_LEVELS, soft_notes
-from lesson.japanese.readability import grammar_notes, readability
+from lesson.japanese.readability import readability
 from lesson.japanese.style import style_issues
 from lesson.models import (
     Brief,
@@ -176,7 +176,7 @@ def level_rules(lesson: Checked) -> Iterator[str]:
         if share < least:
             beyond = [word.lemma for word in measured.words if word.level not in up_to]
             yield f"{share:.0%} of the content words up to {reach}, wanted {least:.0%}; beyond: {', '.join(beyond)}"
-    yield from grammar_notes(lesson.as_lesson)
+    yield from measured.grammar_notes
     minutes = sum(step.minutes or 0 for step in lesson.content.lesson_plan)
     if minutes != MINUTES[lesson.level]:
         yield f"lesson_plan: {minutes} minutes, wanted {MINUTES[lesson.level]}"
@@ -205,7 +205,7 @@ def load_exceptions(path: Path) -> dict[str, str]:
 
 
 def load_cast(path: Path) -> dict[str, Person]:
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
     return {entry["id"]: _person(entry) for entry in raw}
 
 

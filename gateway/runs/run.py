@@ -25,14 +25,14 @@ from gateway.attempts.policy import NextAttempt, Remedy, remedy_for
 from gateway.attempts.retirement import Retirement
 from gateway.attempts.scheduler import AttemptPermit, AttemptScheduler, RetryAfter
 from gateway.events import Accepted, Completed, Event, LessonSpec, SectionEnhanced, SectionReady, SectionReplaced
-from gateway.master.lesson import master_json
+from gateway.master.lesson import render
 from gateway.metrics import LessonMetrics
 from gateway.runs.errors import budget_exceeded, stage1_failure, stage1_retired
 from gateway.runs.recorder import Journal
 from gateway.runs.stage_clients import ContentCall, ContentResult, Described, EnhanceCall, EnhanceResult, Upstream
 from gateway.runs.watchers import EventLog
 from lesson.items import extract_items
-from lesson.japanese.readability import with_notes
+from lesson.japanese.readability import measure, with_notes
 from lesson.models import (
     Attempt,
     AttemptKind,
@@ -53,6 +53,7 @@ from lesson.models import (
     Versions,
     unanswered_attempt,
 )
+from lesson.steps import run_in_slices
 from lesson.token_budget import token_budget
 from servicekit import tracing
 from servicekit.errors import ServiceError
@@ -211,8 +212,11 @@ class Run:
             self._notes.extend(f"{ending.describe(self._now().date())}; it was not asked" for ending in gone)
             self.events.append(Accepted(self._brief, self._stage1_models, self._stage2_models))
             lesson = await self._lesson()
+            measured = await run_in_slices(measure(lesson))
+            lesson = with_notes(lesson, measured)
+            master = await run_in_slices(render(lesson, measured))
             ended = lesson.outcome.value
-            self.events.append(Completed(lesson, master_json(lesson)))
+            self.events.append(Completed(lesson, master))
         except ServiceError as error:
             ended = "failed"
             self._journal.failed(error)
@@ -614,7 +618,7 @@ class Run:
         if outcome is Outcome.FAILED:
             raise stage1_failure(self._last_stage1, self._missing(), self.lesson_id)
         self._tell_cut_short(sections)
-        lesson = Lesson(
+        return Lesson(
             lesson_id=self.lesson_id,
             brief=self._brief,
             learner_level=self._spec.learner_level,
@@ -631,7 +635,6 @@ class Run:
             stage1_seconds=self._stage1_seconds,
             stage2_seconds=self._stage2_seconds,
         )
-        return with_notes(lesson)
 
     def _tell_cut_short(self, sections: Iterable[EnhancedSection]) -> None:
         """Sections that were not written, or not done when the deadline came, are counted as they stand."""
