@@ -37,7 +37,8 @@ from lesson.v1 import (
     lesson_pb2,
 )
 from servicekit.errors import OverloadedError, read_error
-from servicekit.server import LESSON_ID_KEY, REQUEST_ID_KEY, channel_options
+from servicekit.interceptors import LESSON_ID_KEY, REQUEST_ID_KEY
+from servicekit.server import channel_options
 from servicekit.telemetry import log_context
 from servicekit.tls import CertificateFiles, LiveCertificate, channel_credentials
 from servicekit.tracing import headers

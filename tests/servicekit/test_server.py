@@ -14,8 +14,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from lesson.v1 import lesson_service_pb2 as pb
 from lesson.v1 import lesson_service_pb2_grpc
 from servicekit.errors import UpstreamError, read_error
+from servicekit.interceptors import MetricsInterceptor
 from servicekit.probe import serves
-from servicekit.server import _MetricsInterceptor, server_options, serving
+from servicekit.server import server_options, serving
 from servicekit.telemetry import Registry, RpcMetrics
 from tests.servicekit.test_errors import served, service
 
@@ -178,7 +179,7 @@ async def test_metrics_are_served_and_a_call_is_counted_by_its_code() -> None:
 
 async def test_a_stream_that_its_caller_reads_no_further_counts_as_cancelled_and_not_as_a_failure() -> None:
     registry = Registry()
-    around = _MetricsInterceptor("test", RpcMetrics(registry)).around("/lesson.v1.ContentService/GenerateContent", None)
+    around = MetricsInterceptor("test", RpcMetrics(registry)).around("/lesson.v1.ContentService/GenerateContent", None)
     with pytest.raises(GeneratorExit):
         async with around:
             raise GeneratorExit
