@@ -28,6 +28,8 @@ from lesson.models import (
     Dialogue,
     Frame,
     GapPractice,
+    Issue,
+    IssueSeverity,
     MatchingPractice,
     OrderingPractice,
     PlanPhase,
@@ -37,6 +39,7 @@ from lesson.models import (
     Role,
     SectionName,
     SectionValue,
+    issue_at,
     validate_section,
 )
 
@@ -76,15 +79,15 @@ class SectionRead:
 
     name: SectionName
     value: SectionValue | None = None
-    notes: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
+    notes: list[Issue] = field(default_factory=list)
+    faults: list[Issue] = field(default_factory=list)
 
 
 def read_section(name: SectionName, raw: object, brief: Brief) -> SectionRead:
     """Reads one section's JSON value. Never raises: a section that cannot be used has faults instead of a value."""
     read = SectionRead(name)
     if not raw:
-        read.faults.append(f"{name.value}: empty")
+        read.faults.append(issue_at(name.value, "empty", IssueSeverity.FAULT))
         return read
     shaped = _SHAPERS[name](raw, brief, read.notes)
     fitted = _Fit(read.notes).fit(SECTION_TYPES[name], shaped, name.value)
@@ -100,7 +103,7 @@ def read_section(name: SectionName, raw: object, brief: Brief) -> SectionRead:
     return read
 
 
-def _too_long(name: SectionName, value: SectionValue) -> Iterator[str]:
+def _too_long(name: SectionName, value: SectionValue) -> Iterator[Issue]:
     items = extract_items(name, value)
     parts = value if isinstance(value, tuple) else (value,)
     sizes = (
@@ -110,13 +113,19 @@ def _too_long(name: SectionName, value: SectionValue) -> Iterator[str]:
     )
     for size, most, what in sizes:
         if size > most:
-            yield f"{name.value}: {size:,} {what}, at most {most:,} are wanted; write a shorter one"
+            yield issue_at(
+                name.value, f"{size:,} {what}, at most {most:,} are wanted; write a shorter one", IssueSeverity.FAULT
+            )
 
 
-def faults_of(name: SectionName, error: ValidationError) -> list[str]:
-    """At most MAX_FAULTS lines `path: message`, without the input, as a re-ask tells them."""
+def faults_of(name: SectionName, error: ValidationError) -> list[Issue]:
+    """At most MAX_FAULTS faults, without the input, as a re-ask tells them."""
     return [
-        f"{'.'.join([name.value, *(str(part) for part in entry['loc'])])}: {entry['msg'].removeprefix('Value error, ')}"
+        issue_at(
+            ".".join([name.value, *map(str, entry["loc"])]),
+            entry["msg"].removeprefix("Value error, "),
+            IssueSeverity.FAULT,
+        )
         for entry in error.errors(include_url=False, include_input=False)[:MAX_FAULTS]
     ]
 
@@ -146,7 +155,7 @@ def _speakers(dialogue: Dialogue) -> tuple[Character, ...]:
 
 # --- shapes: other spellings and the earlier system's, section by section ---------------------------------------
 
-Notes = list[str]
+Notes = list[Issue]
 
 
 def _unlist(raw: object, *keys: str) -> object:
@@ -164,7 +173,7 @@ def _renamed(raw: object, names: Mapping[str, str], path: str, notes: Notes) -> 
     for old, new in names.items():
         if old in out and new not in out:
             out[new] = out.pop(old)
-            notes.append(f"{path}.{new}: read from {old!r}")
+            notes.append(issue_at(f"{path}.{new}", f"read from {old!r}"))
     return out
 
 
@@ -180,7 +189,7 @@ def _frame(raw: object, brief: Brief, notes: Notes) -> object:
         snake = "can_do_text" if key == "canDoText" else key
         if brief.can_do_text and not out.get(key) and not out.get(snake):
             out[key] = brief.can_do_text
-            notes.append(f"frame.{snake}: taken from the brief")
+            notes.append(issue_at(f"frame.{snake}", "taken from the brief"))
     return out
 
 
@@ -204,7 +213,7 @@ def _with_comprehension(raw: object, path: str, notes: Notes) -> object:
 def _dialogue(raw: object, _brief: Brief, notes: Notes) -> object:
     if isinstance(raw, list):
         raw = {"turns": raw}
-        notes.append("dialogue: a bare list of turns")
+        notes.append(issue_at("dialogue", "a bare list of turns"))
     shaped = _renamed(raw, {"dialogue_turns": "turns", "dialogueTurns": "turns"}, "dialogue", notes)
     if not isinstance(shaped, Mapping):
         return shaped
@@ -252,10 +261,10 @@ def _one_practice(raw: object, path: str, notes: Notes) -> object:
     if kind == PracticeKind.ORDERING:
         out = _with_answers(out, path, notes)
     if kind not in set(PracticeKind):
-        notes.append(f"{path}.kind: {raw.get('kind')!r} is none of ours; read as free")
+        notes.append(issue_at(f"{path}.kind", f"{raw.get('kind')!r} is none of ours; read as free"))
         out["kind"] = PracticeKind.FREE.value
     if "content" in out and "task" not in out and _practice_class(out["kind"]) is not ProductionPractice:
-        notes.append(f"{path}: {kind} given as running text; read as free")
+        notes.append(issue_at(path, f"{kind} given as running text; read as free"))
         out["kind"] = PracticeKind.FREE.value
     return _renamed(out, {"content": "task"}, path, notes)
 
@@ -265,12 +274,12 @@ def _with_answers(raw: dict[str, Any], path: str, notes: Notes) -> dict[str, Any
     out = dict(raw)
     if "answer" in out and "answers" not in out:
         out["answers"] = out.pop("answer")
-        notes.append(f"{path}.answers: read from 'answer'")
+        notes.append(issue_at(f"{path}.answers", "read from 'answer'"))
     answers, pieces = out.get("answers"), out.get("pieces")
     if _are_texts(answers) and _are_texts(pieces) and sorted(answers) == sorted(pieces):
         answers = [answers]
     if isinstance(answers, list) and any(map(_are_texts, answers)):
-        notes.append(f"{path}.answers: given piece by piece, joined")
+        notes.append(issue_at(f"{path}.answers", "given piece by piece, joined"))
         out["answers"] = ["".join(answer) if _are_texts(answer) else answer for answer in answers]
     return out
 
@@ -283,9 +292,9 @@ def _gaps(raw: dict[str, Any], path: str, notes: Notes) -> object:
     """Gapped sentences: blanks in running text become spans, and spans that are off by some places are found again."""
     if isinstance(raw.get("items"), list) and "sentences" not in raw:
         raw["sentences"] = raw.pop("items")
-        notes.append(f"{path}.sentences: read from 'items'")
+        notes.append(issue_at(f"{path}.sentences", "read from 'items'"))
     if not isinstance(raw.get("sentences"), list):
-        notes.append(f"{path}: {raw['kind']} without sentences; read as free")
+        notes.append(issue_at(path, f"{raw['kind']} without sentences; read as free"))
         return _renamed({**raw, "kind": PracticeKind.FREE.value}, {"content": "task"}, path, notes)
     sentences = [_gapped(entry, f"{path}.sentences.{index}", notes) for index, entry in enumerate(raw["sentences"])]
     return {**raw, "sentences": sentences}
@@ -305,7 +314,7 @@ def _filled(prompt: str, answer: str, choices: object, path: str, notes: Notes) 
     blanks = list(_BLANK.finditer(prompt))
     if len(blanks) != 1:
         return {"text": prompt, "gaps": []}  # a fault: nobody can tell where the answer goes
-    notes.append(f"{path}: the blank in the prompt was filled")
+    notes.append(issue_at(path, "the blank in the prompt was filled"))
     start = blanks[0].start()
     text = prompt[:start] + answer + prompt[blanks[0].end() :]
     return {"text": text, "gaps": [{"start": start, "length": len(answer), "accepted": [answer], "choices": choices}]}
@@ -321,7 +330,7 @@ def _placed(gap: object, text: str, path: str, notes: Notes) -> object:
     found = [word for word in gap["accepted"] if isinstance(word, str) and word and text.count(word) == 1]
     if len(found) != 1:
         return gap
-    notes.append(f"{path}: the span was off; found by its words")
+    notes.append(issue_at(path, "the span was off; found by its words"))
     return {**gap, "start": text.index(found[0]), "length": len(found[0])}
 
 
@@ -338,7 +347,7 @@ def _step(raw: object, path: str, notes: Notes) -> object:
     title = out.pop("step", None) or out.pop("title", None)
     if title and "phase" not in out:
         out["phase"] = _phase_of(str(title))
-        notes.append(f"{path}.phase: told from its heading {str(title)!r}")
+        notes.append(issue_at(f"{path}.phase", f"told from its heading {str(title)!r}"))
         kept = out.get("teacherNotes") or out.get("teacher_notes")
         out["teacherNotes"] = f"{title}: {kept}" if kept else str(title)
     return _renamed(out, {"contentJP": "studentTask", "teacherNotes": "studentTask"}, path, notes)
@@ -396,23 +405,23 @@ class _Fit:
             given = value.get(alias, value.get(name))
             if given is None and _absence(hint) is not _REQUIRED:
                 if alias not in value and name not in value:
-                    self._notes.append(f"{path}.{name}: not given")
+                    self._notes.append(issue_at(f"{path}.{name}", "not given"))
                 fitted[alias] = _absence(hint)
             elif alias in value or name in value:
                 fitted[alias] = self.fit(hint, given, f"{path}.{name}")
         known = {spelling for field in fields(kind) for spelling in (field.wire_name, field.json_name)}
-        self._notes.extend(f"{path}.{key}: not a field, ignored" for key in value if key not in known)
+        self._notes.extend(issue_at(f"{path}.{key}", "not a field, ignored") for key in value if key not in known)
         return fitted
 
     def _list(self, hint: Any, value: object, path: str) -> object:
         if isinstance(value, str | Mapping):
-            self._notes.append(f"{path}: one value where a list belongs")
+            self._notes.append(issue_at(path, "one value where a list belongs"))
             value = [value]
         if not isinstance(value, list | tuple):
             return value
         kept = [member for member in value if member is not None and member != ""]
         if len(kept) < len(value):
-            self._notes.append(f"{path}: {len(value) - len(kept)} empty entries left out")
+            self._notes.append(issue_at(path, f"{len(value) - len(kept)} empty entries left out"))
         return [self.fit(hint, member, f"{path}.{index}") for index, member in enumerate(kept)]
 
     def _enum(self, kind: type[enum.Enum], value: object, optional: bool, path: str) -> object:
@@ -421,7 +430,9 @@ class _Fit:
         if member is not None:
             return member.value
         fallback = None if optional else _ENUM_FALLBACK.get(kind)
-        self._notes.append(f"{path}: {value!r} is none of {kind.__name__}; read as {fallback and fallback.value}")
+        self._notes.append(
+            issue_at(path, f"{value!r} is none of {kind.__name__}; read as {fallback and fallback.value}")
+        )
         return fallback.value if fallback else (None if optional else value)
 
     def _text(self, value: object) -> object:
@@ -464,7 +475,7 @@ def _mend_answer(raw: dict[str, Any], path: str, notes: Notes) -> None:
         return
     spelt = next((choice for choice in choices if choice_form(choice) == choice_form(answer)), None)
     if spelt is not None:
-        notes.append(f"{path}.answer: spelt as its choice")
+        notes.append(issue_at(f"{path}.answer", "spelt as its choice"))
         raw["answer"] = spelt
 
 
@@ -475,7 +486,7 @@ def _mend_gap(gap: dict[str, Any], path: str, notes: Notes) -> None:
     for index, choice in enumerate(choices):
         right = spelt.get(choice_form(choice), choice)
         if right != choice and choice not in gap["accepted"]:
-            notes.append(f"{path}.choices.{index}: spelt as the accepted answer")
+            notes.append(issue_at(f"{path}.choices.{index}", "spelt as the accepted answer"))
             choices[index] = right
 
 
@@ -483,7 +494,7 @@ def _mend_orders(raw: dict[str, Any], path: str, notes: Notes) -> None:
     """Answers that the pieces cannot make are left out while there is one that they make."""
     made = [answer for answer in raw["answers"] if order_of(raw["pieces"], answer) is not None]
     if made and len(made) < len(raw["answers"]):
-        notes.append(f"{path}.answers: {len(raw['answers']) - len(made)} not made of the pieces, left out")
+        notes.append(issue_at(f"{path}.answers", f"{len(raw['answers']) - len(made)} not made of the pieces, left out"))
         raw["answers"] = made
 
 
@@ -492,7 +503,7 @@ def _each_once(members: list[Any], form: Callable[[Any], object], path: str, not
     for member in members:
         kept.setdefault(form(member), member)
     if len(kept) < len(members):
-        notes.append(f"{path}: {len(members) - len(kept)} given twice, left out")
+        notes.append(issue_at(path, f"{len(members) - len(kept)} given twice, left out"))
     return list(kept.values())
 
 

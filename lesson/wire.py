@@ -16,9 +16,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from google.protobuf.message import Message
 from pydantic import BaseModel, ValidationError
 
-from lesson import models
+from lesson import calls, models
 from lesson.fields import bare, fields, is_kind, is_union, without_none
-from lesson.v1 import enhancer_service_pb2, lesson_pb2
+from lesson.v1 import content_service_pb2, enhancer_service_pb2, lesson_pb2
 
 M = TypeVar("M", bound=BaseModel)
 E = TypeVar("E", bound=enum.Enum)
@@ -136,7 +136,16 @@ def _element_codec(hint: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any
         return _oneof_codec(get_args(hint))
     if is_kind(hint, BaseModel):
         return to_message, lambda message: from_message(hint, message)
+    if is_kind(hint, enum.Enum):
+        return enum_to_number, lambda number: _known(hint, number)
     return (lambda value: value), (lambda value: value)
+
+
+def _known(kind: type[E], number: int) -> E:
+    member = enum_from_number(kind, number)
+    if member is None:
+        raise WireError(f"{kind.__name__}: {number} is none of its values")
+    return member
 
 
 def _oneof_codec(kinds: tuple[type[BaseModel], ...]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
@@ -159,12 +168,19 @@ def _oneof_codec(kinds: tuple[type[BaseModel], ...]) -> tuple[Callable[[Any], An
     return pack, unpack
 
 
-_MODULES = (lesson_pb2, enhancer_service_pb2)
+_MODULES = (lesson_pb2, content_service_pb2, enhancer_service_pb2)
+# An RPC's own messages carry its name, as the linter of the contract wants it.
+_MESSAGES = {
+    calls.ContentCall: "GenerateContentRequest",
+    calls.EnhanceCall: "EnhanceSectionRequest",
+    calls.EnhanceResult: "EnhanceSectionResponse",
+}
 
 
 @cache
 def _message_type(kind: type[BaseModel]) -> Any:
-    return next(getattr(module, kind.__name__) for module in _MODULES if hasattr(module, kind.__name__))
+    name = _MESSAGES.get(kind, kind.__name__)
+    return next(getattr(module, name) for module in _MODULES if hasattr(module, name))
 
 
 @cache
@@ -182,8 +198,10 @@ def _prefix(kind: type[enum.Enum]) -> str:
 
 
 MODELS: tuple[type[BaseModel], ...] = tuple(
-    kind
-    for kind in vars(models).values()
-    if isinstance(kind, type) and issubclass(kind, models.Model) and kind is not models.Model
+    dict.fromkeys(
+        kind
+        for kind in (*vars(models).values(), *vars(calls).values())
+        if isinstance(kind, type) and issubclass(kind, models.Model) and kind is not models.Model
+    )
 )
 """Every model that travels."""

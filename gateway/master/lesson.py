@@ -111,7 +111,7 @@ def _metadata(lesson: Lesson, minutes: int) -> schema.Metadata:
         ),
         attempts=tuple(_attempt_row(attempt) for attempt in lesson.attempts),
         versions=lesson.versions.model_dump(by_alias=True),
-        notes=lesson.notes,
+        notes=tuple(map(str, lesson.notes)),
         attributions=_attributions(texts),
     )
 

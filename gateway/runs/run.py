@@ -29,8 +29,9 @@ from gateway.master.lesson import render
 from gateway.metrics import LessonMetrics
 from gateway.runs.errors import budget_exceeded, stage1_failure, stage1_retired
 from gateway.runs.recorder import Journal
-from gateway.runs.stage_clients import ContentCall, ContentResult, Described, EnhanceCall, EnhanceResult, Upstream
+from gateway.runs.stage_clients import Described, Upstream
 from gateway.runs.watchers import EventLog
+from lesson.calls import ContentCall, ContentResult, EnhanceCall, EnhanceResult
 from lesson.items import extract_items
 from lesson.japanese.readability import measure, with_notes
 from lesson.models import (
@@ -43,6 +44,7 @@ from lesson.models import (
     EnhancedSection,
     EnhancementMode,
     Frame,
+    Issue,
     Item,
     Lesson,
     Outcome,
@@ -51,6 +53,7 @@ from lesson.models import (
     SectionValue,
     Stage,
     Versions,
+    general_issue,
     unanswered_attempt,
 )
 from lesson.steps import run_in_slices
@@ -143,7 +146,7 @@ class _Section:
 
 
 def _stands(item: EnhancedItem | None) -> bool:
-    return item is not None and item.text.complete and not item.faults
+    return item is not None and item.text.complete and not item.issues
 
 
 class Run:
@@ -180,9 +183,9 @@ class Run:
         self._stage2_models, self._stage2_ended_models = stages.retirement.parted(
             flow.stage2_provider, flow.stage2_models, now().date()
         )
-        self._notes: list[str] = []
+        self._notes: list[Issue] = []
         self._missing_because: dict[SectionName, str] = {}
-        self._style: dict[SectionName, tuple[str, ...]] = {}
+        self._style: dict[SectionName, tuple[Issue, ...]] = {}
         """What is worth asking for again of the sections that stand."""
         self._origin = ""
         self._sections: dict[SectionName, _Section] = {}
@@ -209,7 +212,7 @@ class Run:
         try:
             self._journal.started()
             gone = (*self._stage1_ended, *self._stage2_ended_models)
-            self._notes.extend(f"{ending.told(self._now().date())}; it was not asked" for ending in gone)
+            self._notes.extend(general_issue(f"{ending.told(self._now().date())}; it was not asked") for ending in gone)
             self.events.append(Accepted(self._brief, self._stage1_models, self._stage2_models))
             lesson = await self._lesson()
             measured = await run_in_slices(measure(lesson))
@@ -236,7 +239,7 @@ class Run:
                 await asyncio.gather(*(section.task for section in self._sections.values()))
                 told = self._described(await versions)
         except TimeoutError:
-            self._notes.append("the deadline came first: the lesson is what there was by then")
+            self._notes.append(general_issue("the deadline came first: the lesson is what there was by then"))
             done = versions.done() and not versions.cancelled()
             told = self._described(versions.result()) if done else _NO_VERSIONS
         finally:
@@ -262,7 +265,7 @@ class Run:
             self._stage1_failed()
             raise stage1_retired([ending.told(self._now().date()) for ending in self._stage1_ended], self.lesson_id)
         turns = self._turns(self._flow.stage1_provider, self._stage1_models, self._stage1_budget, self._stage1_reserve)
-        reasons: tuple[str, ...] = ()
+        reasons: tuple[Issue, ...] = ()
         reachable, time_for_it = True, self._left(self._flow.reserve_seconds)
         while reachable and (missing := self._missing()) and (turn := turns.next(self._stage1_left())):
             with turn:
@@ -270,7 +273,7 @@ class Run:
                 if self._stage1_left() < _LEAST_ATTEMPT_SECONDS:
                     break
                 result = await self._stage1_attempt(turn, missing, reasons)
-            turns.ended(result.attempt, result.faults)
+            turns.ended(result.attempt, [str(fault) for fault in result.faults])
             reasons = _to_mend(result.attempt, result.faults, reasons)
             reachable = not self._missing() or await self._reachable(result.attempt)
         self._refused_by = self._money(turns)
@@ -319,7 +322,7 @@ class Run:
                 await self._stage1_attempt(turn, wanted, reasons, on_trial=True)
 
     async def _stage1_attempt(
-        self, turn: Turn, wanted: tuple[SectionName, ...], reasons: tuple[str, ...], *, on_trial: bool = False
+        self, turn: Turn, wanted: tuple[SectionName, ...], reasons: tuple[Issue, ...], *, on_trial: bool = False
     ) -> ContentResult:
         """One model call. `on_trial`: the wanted sections stand already, and each is replaced only by a better one."""
         async with (
@@ -330,19 +333,17 @@ class Run:
                 brief=self._brief,
                 model=turn.step.model,
                 attempt_id=row.id,
-                timeout_seconds=self._left(self._flow.reserve_seconds),
-                max_output_tokens=self._flow.stage1_max_output_tokens,
                 wanted=wanted,
                 confirmed=self._content(without=wanted),
                 reask_reasons=reasons,
                 max_cost_usd=turn.reserved_usd,
             )
             released: set[SectionName] = set()
-            async with aclosing(self._stages.upstream.generate(call)) as events:
+            async with aclosing(self._stages.upstream.generate(call, self._stage1_left())) as events:
                 async for event in events:
                     if isinstance(event, ContentResult):
                         result = event
-                    elif not on_trial:
+                    elif not on_trial and event.value is not None:
                         released.add(event.name)
                         self._release(event.name, event.value)
             if on_trial:
@@ -353,23 +354,23 @@ class Run:
             self._last_stage1 = row.settle(result.attempt, wasted=not useful)
         self._origin = self._origin or result.origin
         self._notes.extend(result.notes)
-        self._style |= {name: _of_section(name, result.style_faults) for name in wanted if name in self._sections}
+        self._style |= {name: result.style_issues(name) for name in wanted if name in self._sections}
         for name in self._missing():
-            reason = next((fault for fault in result.faults if fault.startswith(name.value)), result.attempt.reason)
-            self._missing_because[name] = reason
+            faults = (str(fault) for fault in result.faults if fault.section is name)
+            self._missing_because[name] = next(faults, result.attempt.reason)
         return result
 
     def _take_better(self, result: ContentResult, wanted: tuple[SectionName, ...]) -> bool:
         """Takes each section that has less to stumble over than the one that stands; says whether any had."""
         better = False
         for name in wanted:
-            value, faults = result.content.section(name), _of_section(name, result.style_faults)
+            value, faults = result.content.section(name), result.style_issues(name)
             if value is not None and len(faults) < len(self._style[name]):
                 better = True
                 self._release(name, value)
                 self._style[name] = faults
-                self._notes = [note for note in self._notes if not note.startswith(name.value)]
-                self._notes.extend(_of_section(name, result.notes))
+                self._notes = [note for note in self._notes if note.section is not name]
+                self._notes.extend(note for note in result.notes if note.section is name)
         return better
 
     def _agree(self, result: ContentResult, wanted: tuple[SectionName, ...], released: set[SectionName]) -> None:
@@ -438,7 +439,7 @@ class Run:
     async def _enhance(self, section: _Section) -> None:
         """Attempts until every item stands, or none can help. Each answer can only better what there is."""
         number = 0
-        reasons: tuple[str, ...] = ()
+        reasons: tuple[Issue, ...] = ()
         if not (self._stage2_models and any(item.needs_model(self._flow.mode) for item in section.items)):
             await self._analyser_alone(section)
         turns = self._turns(
@@ -457,7 +458,7 @@ class Run:
                 number += 1
                 self._note_fallback(section.name, turn.step)
                 attempt, faults = await self._section_attempt(section, turn, wanted, reasons)
-            turns.ended(attempt, faults)
+            turns.ended(attempt, [str(fault) for fault in faults])
             reasons = _to_mend(attempt, faults, reasons)
             if still := section.wanting_model():
                 self._journal.section_attempt_failed(attempt, len(still), number)
@@ -501,9 +502,9 @@ class Run:
             return
         call = self._enhance_call(section, "", uuid.uuid4().hex)
         with tracing.span(f"{section.name.value} analyser", {"nidan.section": section.name.value}, "client"):
-            result = await self._stages.upstream.enhance(call)
-            if result.failure and await self._stages.upstream.ready(Stage.STAGE2, self._flow.restart_seconds):
-                result = await self._stages.upstream.enhance(call)
+            result = await self._stages.upstream.enhance(call, self._enhance_seconds())
+            if result.attempt and await self._stages.upstream.ready(Stage.STAGE2, self._flow.restart_seconds):
+                result = await self._stages.upstream.enhance(call, self._enhance_seconds())
         self._better(section, result)
         section.why = section.why or self._why_no_model()
 
@@ -512,8 +513,8 @@ class Run:
         return f"no model was asked: {'; '.join(ended)}" if ended and not self._stage2_models else "no model was asked"
 
     async def _section_attempt(
-        self, section: _Section, turn: Turn, wanted: tuple[str, ...], reasons: tuple[str, ...]
-    ) -> tuple[Attempt, tuple[str, ...]]:
+        self, section: _Section, turn: Turn, wanted: tuple[str, ...], reasons: tuple[Issue, ...]
+    ) -> tuple[Attempt, tuple[Issue, ...]]:
         """One model call for the wanted items: its attempt as counted, and what a re-ask should mend."""
         async with (
             self._stages.stage2_calls,
@@ -523,11 +524,11 @@ class Run:
                 section, turn.step.model, row.id, wanted, reasons=reasons, max_cost_usd=turn.reserved_usd
             )
             tracing.note({"nidan.items": len(wanted)})
-            result = await self._stages.upstream.enhance(call)
+            result = await self._stages.upstream.enhance(call, self._enhance_seconds())
             improved = self._better(section, result)
             attempt = row.settle(result.attempt or row.untold, wasted=not improved)
-        section.why = result.failure or _why(attempt)
-        return attempt, _reasons(result)
+        section.why = _why(attempt)
+        return attempt, tuple(issue for item in result.items for issue in item.issues)
 
     def _enhance_call(
         self,
@@ -536,7 +537,7 @@ class Run:
         attempt_id: str,
         wanted: tuple[str, ...] = (),
         *,
-        reasons: tuple[str, ...] = (),
+        reasons: tuple[Issue, ...] = (),
         max_cost_usd: float | None = None,
     ) -> EnhanceCall:
         frame = self._sections.get(SectionName.FRAME)
@@ -547,12 +548,14 @@ class Run:
             items=section.items,
             model=model,
             attempt_id=attempt_id,
-            timeout_seconds=max(_LEAST_ATTEMPT_SECONDS, self._left(self._flow.margin_seconds)),
             mode=self._flow.mode,
             wanted_ids=wanted,
             reask_reasons=reasons,
             max_cost_usd=max_cost_usd,
         )
+
+    def _enhance_seconds(self) -> float:
+        return max(_LEAST_ATTEMPT_SECONDS, self._stage2_left())
 
     def _better(self, section: _Section, result: EnhanceResult) -> bool:
         """Takes each answer that is better than what stands; says whether any model's was."""
@@ -676,27 +679,19 @@ class _Row:
 
 def _rank(item: EnhancedItem) -> tuple[bool, int, int]:
     """Lower is better: complete, then with fewer faults, then with the more trusted reading."""
-    return (not item.text.complete, len(item.faults), list(ReadingProvenance).index(item.text.reading_provenance))
+    return (not item.text.complete, len(item.issues), list(ReadingProvenance).index(item.text.reading_provenance))
 
 
-def _reasons(result: EnhanceResult) -> tuple[str, ...]:
-    """What a re-ask tells the model: the faults by item."""
-    return tuple(f"{item.text.id}: {fault}" for item in result.items for fault in item.faults)
-
-
-def _to_mend(attempt: Attempt, faults: tuple[str, ...], before: tuple[str, ...]) -> tuple[str, ...]:
+def _to_mend(attempt: Attempt, faults: tuple[Issue, ...], before: tuple[Issue, ...]) -> tuple[Issue, ...]:
     """What the next request tells the model: the faults of an answer. What went wrong on the way is not its affair."""
     return faults if remedy_for(attempt.outcome) is Remedy.REASK else before
-
-
-def _of_section(name: SectionName, lines: Sequence[str]) -> tuple[str, ...]:
-    """Those whose path begins with the section."""
-    return tuple(line for line in lines if line.partition(":")[0].partition(".")[0] == name.value)
 
 
 def _why(attempt: Attempt) -> str:
     if attempt.outcome is AttemptOutcome.OK:
         return ""
+    if attempt.outcome in (AttemptOutcome.UPSTREAM, AttemptOutcome.SHED):
+        return attempt.reason
     return f"{attempt.model}: {attempt.outcome.value}: {attempt.reason}"
 
 

@@ -14,15 +14,11 @@ from typing import Any, Generic, TypeVar
 import grpc
 
 from lesson import wire
+from lesson.calls import ContentCall, ContentResult, EnhanceCall, EnhanceResult, SectionReleased
 from lesson.models import (
     Attempt,
     AttemptOutcome,
-    Brief,
     Content,
-    EnhancedItem,
-    EnhancementMode,
-    Frame,
-    Item,
     SectionName,
     SectionValue,
     Stage,
@@ -52,69 +48,6 @@ _STATUS_SECONDS = 1.0
 """From a stream's last message to its status, which has to come but is worth nothing to a lesson."""
 _NOT_THERE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _LOOK_AGAIN_SECONDS = 0.05
-
-
-@dataclass(frozen=True)
-class ContentCall:
-    """One attempt at the content."""
-
-    brief: Brief
-    model: str
-    attempt_id: str
-    timeout_seconds: float
-    max_output_tokens: int
-    wanted: tuple[SectionName, ...] = tuple(SectionName)
-    confirmed: Content = field(default_factory=Content)
-    reask_reasons: tuple[str, ...] = ()
-    max_cost_usd: float | None = None
-
-
-@dataclass(frozen=True)
-class SectionReleased:
-    """A section, while the model may still write the next one."""
-
-    name: SectionName
-    revision: int
-    value: SectionValue
-
-
-@dataclass(frozen=True)
-class ContentResult:
-    """The end of an attempt."""
-
-    content: Content
-    attempt: Attempt
-    notes: tuple[str, ...] = ()
-    faults: tuple[str, ...] = ()
-    style_faults: tuple[str, ...] = ()
-    origin: str = ""
-
-
-@dataclass(frozen=True)
-class EnhanceCall:
-    """One attempt at a section; no model: the analyser alone."""
-
-    section: SectionName
-    brief: Brief
-    frame: Frame | None
-    items: tuple[Item, ...]
-    model: str
-    attempt_id: str
-    timeout_seconds: float
-    mode: EnhancementMode
-    wanted_ids: tuple[str, ...] = ()
-    reask_reasons: tuple[str, ...] = ()
-    max_cost_usd: float | None = None
-
-
-@dataclass(frozen=True)
-class EnhanceResult:
-    """Every wanted item that the enhancer answered, and the model call's attempt when there was one."""
-
-    items: tuple[EnhancedItem, ...]
-    attempt: Attempt | None
-    failure: str = ""
-    """Why there is no answer at all; empty when there is."""
 
 
 @dataclass(frozen=True)
@@ -259,30 +192,24 @@ class Upstream:
         async with self._enhancer.held() as held:
             return await held.stub.Describe(request, timeout=timeout_seconds, metadata=_metadata(), wait_for_ready=wait)
 
-    async def generate(self, call: ContentCall) -> AsyncGenerator[SectionReleased | ContentResult, None]:
+    async def generate(
+        self, call: ContentCall, timeout_seconds: float
+    ) -> AsyncGenerator[SectionReleased | ContentResult, None]:
         """Sections as they come, then always one ContentResult. A broken RPC keeps the sections that came."""
-        request = content_service_pb2.GenerateContentRequest(
-            brief=wire.to_message(call.brief),
-            model=call.model,
-            attempt_id=call.attempt_id,
-            sections_wanted=[wire.enum_to_number(name) for name in call.wanted],  # type: ignore[misc]
-            confirmed=wire.to_message(call.confirmed),
-            reask_reasons=call.reask_reasons,
-            max_cost_usd=call.max_cost_usd,
-        )
-        asked = _Asked(Stage.STAGE1, None, call)
+        request = wire.to_message(call)
+        asked = _Asked(Stage.STAGE1, None, call, timeout_seconds)
         content = Content()
         while True:
             async with self._content.held() as held:
                 rpc = held.stub.GenerateContent(request, timeout=asked.left, metadata=_metadata())
                 try:
                     async for event in rpc:
-                        if event.HasField("finished"):
-                            yield _content_result(event.finished)
+                        if event.HasField("result"):
+                            yield wire.from_message(ContentResult, event.result)
                             await _ended(rpc)
                             return
-                        released = _released(event.section)
-                        content = content.with_section(released.name, released.value)
+                        released, value = _released(event.section)
+                        content = content.with_section(released.name, value)
                         yield released
                     lost = asked.lost("the content service ended without a result")
                 except grpc.aio.AioRpcError as error:
@@ -294,39 +221,25 @@ class Upstream:
                 finally:
                     # A stream that is merely no longer read would go on at the other end, at our cost.
                     rpc.cancel()
-                yield ContentResult(content, lost)
+                yield ContentResult(content=content, attempt=lost)
                 return
 
-    async def enhance(self, call: EnhanceCall) -> EnhanceResult:
+    async def enhance(self, call: EnhanceCall, timeout_seconds: float) -> EnhanceResult:
         """One section. Never raises for what the other side does."""
-        request = enhancer_service_pb2.EnhanceSectionRequest(
-            section=wire.enum_to_number(call.section),  # type: ignore[arg-type] # enums travel as their numbers
-            brief=wire.to_message(call.brief),
-            frame=wire.to_message(call.frame) if call.frame else None,
-            items=[wire.to_message(item) for item in call.items],
-            wanted_ids=call.wanted_ids,
-            learner_language=call.brief.learner_language,
-            mode=wire.enum_to_number(call.mode),  # type: ignore[arg-type]
-            model=call.model,
-            attempt_id=call.attempt_id,
-            reask_reasons=call.reask_reasons,
-            max_cost_usd=call.max_cost_usd,
-        )
-        asked = _Asked(Stage.STAGE2, call.section, call)
+        request = wire.to_message(call)
+        asked = _Asked(Stage.STAGE2, call.section, call, timeout_seconds)
         while True:
             try:
                 async with self._enhancer.held() as held:
                     response = await held.stub.EnhanceSection(request, timeout=asked.left, metadata=_metadata())
-                items = tuple(wire.from_message(EnhancedItem, item) for item in response.items)
-                attempt = wire.from_message(Attempt, response.attempt) if response.HasField("attempt") else None
-                return EnhanceResult(items, attempt)
+                return wire.from_message(EnhanceResult, response)
             except grpc.aio.AioRpcError as error:
                 if await asked.may_ask_again(error):
                     continue
                 lost = asked.failed(error)
             except wire.WireError as error:
                 lost = asked.lost(_unreadable(error))
-            return EnhanceResult((), lost if call.model else None, lost.reason)
+            return EnhanceResult(items=(), attempt=lost)
 
 
 class _Asked:
@@ -336,17 +249,20 @@ class _Asked:
     long as the last one said. None of these is an attempt: nothing was sent to a model.
     """
 
-    def __init__(self, stage: Stage, section: SectionName | None, call: ContentCall | EnhanceCall) -> None:
+    def __init__(
+        self, stage: Stage, section: SectionName | None, call: ContentCall | EnhanceCall, timeout_seconds: float
+    ) -> None:
         self._stage = stage
         self._section = section
         self._call = call
+        self._timeout_seconds = timeout_seconds
         self._started = time.monotonic()
         self._shed = 0
 
     @property
     def left(self) -> float:
         """Seconds of the call's time that are left."""
-        return self._call.timeout_seconds - (time.monotonic() - self._started)
+        return self._timeout_seconds - (time.monotonic() - self._started)
 
     async def may_ask_again(self, error: grpc.aio.AioRpcError) -> bool:
         """Whether the call was shed and there is time to ask again; returns when to do it."""
@@ -399,23 +315,11 @@ def _metadata() -> tuple[tuple[str, str], ...]:
     return tuple((key, value) for key, value in pairs if value)
 
 
-def _released(section: content_service_pb2.SectionReleased) -> SectionReleased:
-    name = wire.enum_from_number(SectionName, section.name)
-    value = wire.from_message(Content, section.content).section(name) if name else None
-    if name is None or value is None:
-        raise wire.WireError("SectionReleased: names no section, or holds none")
-    return SectionReleased(name, section.revision, value)
-
-
-def _content_result(finished: content_service_pb2.ContentFinished) -> ContentResult:
-    return ContentResult(
-        wire.from_message(Content, finished.content),
-        wire.from_message(Attempt, finished.attempt),
-        tuple(finished.notes),
-        tuple(finished.faults),
-        tuple(finished.style_faults),
-        finished.origin,
-    )
+def _released(section: content_service_pb2.SectionReleased) -> tuple[SectionReleased, SectionValue]:
+    released = wire.from_message(SectionReleased, section)
+    if released.value is None:
+        raise wire.WireError(f"SectionReleased.content: holds no {released.name}")
+    return released, released.value
 
 
 def _unreadable(error: wire.WireError) -> str:

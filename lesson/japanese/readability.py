@@ -24,7 +24,7 @@ from lesson.japanese.levels import (
     Verdict,
     WordLevels,
 )
-from lesson.models import JapaneseText, Lesson, Level, Role, SectionName, Word
+from lesson.models import Issue, JapaneseText, Lesson, Level, Role, SectionName, Word, general_issue, issue_at
 from lesson.script import has_japanese
 from lesson.steps import Steps, run
 
@@ -78,7 +78,7 @@ class Readability:
     """For the lesson's level. None when there are too few words, no levels, or the level is above B1."""
     note: str
     """A sentence for people when the words are far too hard, or their level is not checked; else empty."""
-    grammar_notes: tuple[str, ...]
+    grammar_notes: tuple[Issue, ...]
     """The first uses of grammar that the level does not have yet: item, form and the words around it."""
 
 
@@ -117,17 +117,17 @@ def measure(lesson: Lesson) -> Steps[Readability]:
 
 def with_notes(lesson: Lesson, measured: Readability) -> Lesson:
     """The lesson with what `measured` found too hard, or did not check, added to its notes."""
-    found = [note for note in (measured.note, *measured.grammar_notes) if note]
+    found = [*([general_issue(measured.note)] if measured.note else []), *measured.grammar_notes]
     return lesson.model_copy(update={"notes": (*lesson.notes, *found)}) if found else lesson
 
 
-def _grammar_notes(lesson: Lesson) -> Steps[tuple[str, ...]]:
+def _grammar_notes(lesson: Lesson) -> Steps[tuple[Issue, ...]]:
     """Staff may use keigo to a customer at any level: the learner only hears it."""
     level, staff = lesson.brief.level, _said_by_staff(lesson)
-    notes: list[str] = []
+    notes: list[Issue] = []
     for text in (text for section in lesson.sections for text in section.texts):
         forms = (form for form in not_yet(level, text.words) if not (form.startswith(KEIGO) and text.id in staff))
-        notes += [f"{text.id}: {form}: not at {level} yet" for form in forms]
+        notes += [issue_at(text.id, f"{form}: not at {level} yet") for form in forms]
         if len(notes) >= _NAMED:
             break
         yield

@@ -8,6 +8,7 @@ from lesson.models.annotation import Item, JapaneseText
 from lesson.models.attempt import Attempt
 from lesson.models.base import COUNTED_SECTIONS, Brief, Model, SectionName
 from lesson.models.content import Content
+from lesson.models.issue import Issue
 
 
 class SectionState(enum.StrEnum):
@@ -64,7 +65,8 @@ class Lesson(Model):
     sections: tuple[EnhancedSection, ...]
     attempts: tuple[Attempt, ...]
     versions: Versions
-    notes: tuple[str, ...]
+    notes: tuple[Issue, ...]
+    """What a reader should know."""
     duration_seconds: float
     stage1_seconds: float
     stage2_seconds: float

@@ -679,6 +679,68 @@ OUTCOME_FAILED: Outcome.ValueType  # 3
 """One of those is missing. A failed lesson is an error status; this value is for records."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
+class _IssueSeverity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IssueSeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IssueSeverity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ISSUE_SEVERITY_UNSPECIFIED: _IssueSeverity.ValueType  # 0
+    """Never sent."""
+    ISSUE_SEVERITY_NOTE: _IssueSeverity.ValueType  # 1
+    """For people: something was derived, or is off in counts, lengths or language."""
+    ISSUE_SEVERITY_STYLE: _IssueSeverity.ValueType  # 2
+    """A learner would stumble over it: the section stands, and is worth asking for once more."""
+    ISSUE_SEVERITY_FAULT: _IssueSeverity.ValueType  # 3
+    """The section or item cannot stand: a re-ask must mend it."""
+
+class IssueSeverity(_IssueSeverity, metaclass=_IssueSeverityEnumTypeWrapper):
+    """What follows from an issue, mildest first."""
+
+ISSUE_SEVERITY_UNSPECIFIED: IssueSeverity.ValueType  # 0
+"""Never sent."""
+ISSUE_SEVERITY_NOTE: IssueSeverity.ValueType  # 1
+"""For people: something was derived, or is off in counts, lengths or language."""
+ISSUE_SEVERITY_STYLE: IssueSeverity.ValueType  # 2
+"""A learner would stumble over it: the section stands, and is worth asking for once more."""
+ISSUE_SEVERITY_FAULT: IssueSeverity.ValueType  # 3
+"""The section or item cannot stand: a re-ask must mend it."""
+Global___IssueSeverity: _TypeAlias = IssueSeverity  # noqa: Y015
+
+@_typing.final
+class Issue(_message.Message):
+    """What is wrong or worth knowing about a place in a lesson."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    SECTION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """The place, field by field from the section (dialogue.turns.3.text). Empty: the whole answer or lesson."""
+    section: Global___SectionName.ValueType
+    """The section of that place. Unspecified: the whole answer or lesson."""
+    text: _builtins.str
+    """What is the matter, in English, for people and for the model that is asked again."""
+    severity: Global___IssueSeverity.ValueType
+    """What follows from it."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        section: Global___SectionName.ValueType = ...,
+        text: _builtins.str = ...,
+        severity: Global___IssueSeverity.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "section", b"section", "severity", b"severity", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Issue: _TypeAlias = Issue  # noqa: Y015
+
 @_typing.final
 class Brief(_message.Message):
     """What the lesson is to teach."""
@@ -2095,8 +2157,8 @@ class Lesson(_message.Message):
         """Prompt, schema and annotator versions."""
 
     @_builtins.property
-    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What a reader should know, for people."""
+    def notes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Issue]:
+        """What a reader should know."""
 
     def __init__(
         self,
@@ -2111,7 +2173,7 @@ class Lesson(_message.Message):
         sections: _abc.Iterable[Global___EnhancedSection] | None = ...,
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
         versions: Global___Versions | None = ...,
-        notes: _abc.Iterable[_builtins.str] | None = ...,
+        notes: _abc.Iterable[Global___Issue] | None = ...,
         duration_seconds: _builtins.float = ...,
         stage1_seconds: _builtins.float = ...,
         stage2_seconds: _builtins.float = ...,

@@ -202,7 +202,7 @@ async def test_sections_that_never_got_their_turn_by_the_deadline_are_plain_and_
         await settled(model)
     assert lesson.outcome is Outcome.PARTIAL
     assert any("the deadline came first" in reason for reason in master["metadata"]["sectionReasons"].values())
-    assert any("deadline" in note for note in lesson.notes)
+    assert any("deadline" in note.text for note in lesson.notes)
 
 
 async def test_a_lesson_whose_turn_never_comes_is_refused_with_the_reason(

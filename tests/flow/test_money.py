@@ -95,7 +95,7 @@ async def test_models_past_their_end_are_skipped_without_a_call_and_the_lesson_s
     assert lesson.outcome is Outcome.COMPLETE
     assert {call.body["model"] for call in model.asked("stage1")} == {"gpt-4o"}
     assert {call.body["model"] for call in model.calls if call.key != "stage1"} == {"gpt-6-luna"}
-    assert "gpt-5 ended on 2026-12-11; its provider names gpt-6.1-sol; it was not asked" in lesson.notes
+    assert "gpt-5 ended on 2026-12-11; its provider names gpt-6.1-sol; it was not asked" in map(str, lesson.notes)
 
 
 async def test_a_chain_that_has_ended_whole_is_told_before_anything_is_asked(

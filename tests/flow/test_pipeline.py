@@ -266,7 +266,7 @@ async def test_the_earlier_systems_simpler_shape_is_a_lesson(
     assert lesson.content.written == tuple(SectionName)
     assert lesson.content.frame
     assert [person.name for person in lesson.content.frame.characters] == ["店員", "客"]
-    assert any("derived from the brief" in note for note in lesson.notes)
+    assert any("derived from the brief" in note.text for note in lesson.notes)
 
 
 EARLIER_SHAPE = """```json

@@ -32,6 +32,7 @@ from lesson.models import (
     Turn,
     Versions,
     Word,
+    general_issue,
 )
 from tests.model_server import Answer, ModelServer
 from tests.trio import trio
@@ -136,7 +137,7 @@ def lesson_of(level: Level, *sentences: Words, turn: Words = (), targets: Sequen
         ),
         attempts=(),
         versions=Versions(prompt_stage1="", prompt_stage2="", lesson_schema="", annotator=""),
-        notes=("said before",),
+        notes=(general_issue("said before"),),
         duration_seconds=0.0,
         stage1_seconds=0.0,
         stage2_seconds=0.0,
@@ -217,8 +218,11 @@ def test_nothing_is_said_of_the_level_above_b1() -> None:
 @pytest.mark.parametrize("level", [Level.B2, Level.C1, Level.C2])
 def test_a_lesson_above_b1_says_that_level_checks_end_there(level: Level) -> None:
     lesson = lesson_with_notes(lesson_of(level, at_levels(("N1", 10))))
-    assert lesson.notes == ("said before", f"Level checks end at B1: whether the words fit {level} was not checked.")
-    assert readability(lesson).note == lesson.notes[-1]
+    assert tuple(map(str, lesson.notes)) == (
+        "said before",
+        f"Level checks end at B1: whether the words fit {level} was not checked.",
+    )
+    assert readability(lesson).note == lesson.notes[-1].text
 
 
 def test_without_levels_all_is_null_and_nobody_is_attributed() -> None:
@@ -287,10 +291,10 @@ def test_the_note_names_the_section_to_ask_for_again() -> None:
 
 def test_the_note_stands_among_the_notes_of_the_lesson_and_only_when_there_is_one() -> None:
     hard = lesson_with_notes(lesson_of(Level.A1, at_levels(("N1", 8))))
-    assert hard.notes == ("said before", readability(hard).note)
+    assert tuple(map(str, hard.notes)) == ("said before", readability(hard).note)
     master = master_lesson(hard)
-    assert master.metadata.notes == hard.notes
-    assert master.readability.note == hard.notes[1]
+    assert master.metadata.notes == tuple(map(str, hard.notes))
+    assert master.readability.note == hard.notes[1].text
     right = lesson_of(Level.A1, at_levels(("N5", 8)))
     assert lesson_with_notes(right) == right
 
@@ -306,9 +310,9 @@ async def test_a_lesson_far_too_hard_says_so_in_typed_and_in_json_form(
     model.always = {"stage1": Answer(edit=harder), "reading": Answer(status=500, error={"message": "down"})}
     async with trio(monkeypatch, model) as running:
         lesson, master = await running.generate()
-    assert lesson.notes[-1].startswith("Far too hard for A1: ")
-    assert master["metadata"]["notes"] == list(lesson.notes)
-    assert master["readability"]["note"] == lesson.notes[-1]
+    assert lesson.notes[-1].text.startswith("Far too hard for A1: ")
+    assert master["metadata"]["notes"] == list(map(str, lesson.notes))
+    assert master["readability"]["note"] == lesson.notes[-1].text
     assert master["readability"]["verdict"] == "hard"
 
 

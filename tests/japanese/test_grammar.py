@@ -108,7 +108,7 @@ def test_a_grammar_note_quotes_where_it_found_the_pattern(analyser: Analyser) ->
 
 
 def test_a_reading_of_b1_must_use_its_patterns_and_clauses() -> None:
-    assert list(b1_notes("駅に行きます。パンを食べます。", ["～です"])) == [
+    assert list(map(str, b1_notes("駅に行きます。パンを食べます。", ["～です"]))) == [
         "reading.text: 0 B1 patterns in reading and grammar, wanted at least 2",
         "reading.text: 0 subordinate clauses, wanted at least 2",
     ]
