@@ -205,7 +205,7 @@ def load_exceptions(path: Path) -> dict[str, str]:
 
 
 def load_cast(path: Path) -> dict[str, Person]:
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
     return {entry["id"]: _person(entry) for entry in raw}
 
 
