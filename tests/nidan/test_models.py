@@ -23,7 +23,8 @@ def test_a_chain_is_listed_in_order_with_prices_ends_and_successors() -> None:
     first, second, third = chain(1, SETTINGS, GPT_5_ENDS - timedelta(days=7))
     assert (first.model, first.input_usd, first.cached_usd, first.output_usd) == ("gpt-5", 1.25, 0.125, 10.0)
     assert (first.ends, first.days_left, first.successor) == ("2026-12-11", 7, "gpt-6.1-sol")
-    assert (second.ends, second.days_left) == (None, None)
+    assert (second.ends, second.successor) == ("2027-01-14", "gpt-6-luna")
+    assert (third.ends, third.days_left) == (None, None)
     assert (third.input_usd, third.output_usd) == (2.0, 10.0)
     *_, unknown = chain(2, SETTINGS, GPT_5_ENDS)
     assert (unknown.model, unknown.input_usd, unknown.output_usd) == ("my-own", None, None)
@@ -34,8 +35,8 @@ def test_a_chain_is_listed_in_order_with_prices_ends_and_successors() -> None:
     [
         (-61, ""),
         (-60, "CANDO_AI_STAGE1_MODEL=gpt-6.1-sol CANDO_AI_STAGE1_FALLBACK_MODELS=gpt-4o"),
-        (1, "CANDO_AI_STAGE1_MODEL=gpt-6.1-sol CANDO_AI_STAGE1_FALLBACK_MODELS=gpt-4o"),
-        (365, "CANDO_AI_STAGE1_MODEL=gpt-6.1-sol CANDO_AI_STAGE1_FALLBACK_MODELS=gpt-4o"),
+        (1, "CANDO_AI_STAGE1_MODEL=gpt-6.1-sol CANDO_AI_STAGE1_FALLBACK_MODELS=gpt-6-luna"),
+        (365, "CANDO_AI_STAGE1_MODEL=gpt-6.1-sol CANDO_AI_STAGE1_FALLBACK_MODELS=gpt-6-luna"),
     ],
 )
 def test_the_line_to_set_replaces_what_ends_within_sixty_days(days: int, line: str) -> None:

@@ -58,11 +58,11 @@ async def test_cando_ai_stage2_model_is_the_model_asked(monkeypatch: pytest.Monk
 async def test_cando_ai_stage2_fallback_models_are_told_in_their_order(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
-    async with trio(monkeypatch, model, {"CANDO_AI_STAGE2_FALLBACK_MODELS": "x,y,gpt-6-luna"}) as running:
+    async with trio(monkeypatch, model, {"CANDO_AI_STAGE2_FALLBACK_MODELS": "x,y,gpt-4.1"}) as running:
         request = pb.StreamLessonRequest(spec=pb.LessonSpec(can_do_id="JF:349"))
         call = running.stub.StreamLesson(request, timeout=10)
         async for event in call:
-            assert event.accepted.stage2_models == ["gpt-6-luna", "x", "y"]
+            assert event.accepted.stage2_models == ["gpt-4.1", "x", "y"]
             break
         call.cancel()
 
@@ -157,17 +157,17 @@ async def test_ai_stage2_reasoning_effort_goes_to_models_that_take_one(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     model.script["culture"] = [Answer(text="", refusal="no")]
-    async with trio(monkeypatch, model, {"AI_STAGE2_REASONING_EFFORT": "none"}) as running:
+    async with trio(monkeypatch, model, {"CANDO_AI_STAGE2_MODEL": "gpt-6-luna", "AI_STAGE2_REASONING_EFFORT": "none"}) as running:
         await running.generate()
     sent = [(call.body["model"], call.body.get("reasoning_effort")) for call in model.calls if call.key != "stage1"]
-    assert set(sent) == {("gpt-6-luna", "none"), ("gpt-4.1", None)}
+    assert set(sent) == {("gpt-6-luna", "none"), ("gpt-4o-mini", None)}
 
 
 async def test_the_default_effort_of_stage_2_is_low_and_its_limit_of_output_leaves_room_for_the_thinking(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     model.script["culture"] = [Answer(text="", refusal="no")]
-    async with trio(monkeypatch, model) as running:
+    async with trio(monkeypatch, model, {"CANDO_AI_STAGE2_MODEL": "gpt-6-luna"}) as running:
         await running.generate()
     reasons, does_not = model.asked("culture")
     assert reasons.body["reasoning_effort"] == "low"
