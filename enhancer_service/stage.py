@@ -30,8 +30,9 @@ from lesson.models import (
     attempt_reported,
 )
 from lesson.token_budget import room
+from servicekit.llm.calls import CallOutcome, JsonSchema, ModelRequest, Reply
 from servicekit.llm.capabilities import capabilities
-from servicekit.llm.client import CallOutcome, JsonSchema, ModelClient, ModelRequest, Reply
+from servicekit.llm.client import ModelClient
 from servicekit.llm.extraction import ExtractError, extract
 
 _UNANSWERED = "no answer for it"

@@ -6,8 +6,8 @@ import json
 import re
 
 from servicekit import tracing
+from servicekit.llm.calls import CallOutcome, ModelRequest, Observer, Reply
 from servicekit.llm.capabilities import Provider
-from servicekit.llm.client import CallOutcome, ModelRequest, Observer, Reply
 from servicekit.telemetry import ModelMetrics, logger
 
 _NAMES = {Provider.GEMINI: "gcp.gemini"}

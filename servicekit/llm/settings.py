@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, SecretStr
 
+from servicekit.llm.calls import Observer
 from servicekit.llm.capabilities import Provider, key_variable, preset
-from servicekit.llm.client import ModelClient, Observer
+from servicekit.llm.client import ModelClient
 from servicekit.settings import ServiceSettings, SettingsError
 
 

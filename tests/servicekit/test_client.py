@@ -14,8 +14,9 @@ import pytest
 from aiohttp import web
 
 from lesson.models import AttemptOutcome
+from servicekit.llm.calls import CallOutcome, JsonSchema, ModelRequest, Reply
 from servicekit.llm.capabilities import OFFLINE_MODEL, Provider, capabilities
-from servicekit.llm.client import CallOutcome, JsonSchema, ModelClient, ModelRequest, Reply
+from servicekit.llm.client import ModelClient
 from servicekit.llm.prices import TokenUsage, cost_usd
 from servicekit.llm.schema import outline, strict_schema
 

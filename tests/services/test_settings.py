@@ -157,7 +157,9 @@ async def test_ai_stage2_reasoning_effort_goes_to_models_that_take_one(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     model.script["culture"] = [Answer(text="", refusal="no")]
-    async with trio(monkeypatch, model, {"CANDO_AI_STAGE2_MODEL": "gpt-6-luna", "AI_STAGE2_REASONING_EFFORT": "none"}) as running:
+    async with trio(
+        monkeypatch, model, {"CANDO_AI_STAGE2_MODEL": "gpt-6-luna", "AI_STAGE2_REASONING_EFFORT": "none"}
+    ) as running:
         await running.generate()
     sent = [(call.body["model"], call.body.get("reasoning_effort")) for call in model.calls if call.key != "stage1"]
     assert set(sent) == {("gpt-6-luna", "none"), ("gpt-4o-mini", None)}
