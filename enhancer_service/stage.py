@@ -132,7 +132,7 @@ class EnhancerStage:
                 reask_reasons=request.reask_reasons,
             ),
             attempt_id=request.attempt_id,
-            max_output_tokens=room(request.items, asked, request.mode).of(able.reasoning_effort).output_tokens,
+            max_output_tokens=room(request.items, asked, request.mode).of(able.reasons).output_tokens,
             timeout_seconds=request.timeout_seconds,
             schema=JsonSchema("annotations", prompts.answer_schema(request.mode)),
             temperature=0.0,

@@ -46,6 +46,14 @@ class Answer:
     def text_came(self) -> bool:
         return bool(self._parts) or self.reply.first_token_seconds is not None
 
+    def sent_at(self, tier: str) -> None:
+        """The request asks for this service tier; empty: the standard one."""
+        self.reply.service_tier = tier
+
+    def tier_unavailable(self) -> None:
+        """The tier has no capacity; the request is sent once more at the standard one."""
+        self.reply.unavailable_tier, self.reply.service_tier = self.reply.service_tier, ""
+
     # --- reading -------------------------------------------------------------------------------------------------
 
     def read_chunk(self, chunk: bytes) -> list[str]:
@@ -127,6 +135,8 @@ class Answer:
             self.reply.fingerprint = payload["system_fingerprint"]
         if isinstance(payload.get("model"), str):
             self.reply.model = payload["model"]
+        if isinstance(payload.get("service_tier"), str):
+            self.reply.service_tier = payload["service_tier"]
 
     # --- judging -------------------------------------------------------------------------------------------------
 
@@ -159,7 +169,8 @@ class Answer:
         """The call failed. An answer that is judged already stays as it is."""
         if self._judged:
             return
-        self._judge(failure.outcome, failure.reason)
+        tier = self.reply.unavailable_tier
+        self._judge(failure.outcome, failure.reason + (f" (after tier {tier} had no capacity)" if tier else ""))
         self.reply.retry_after_seconds = failure.retry_after_seconds
 
     def refuse_cost(self, affordable_tokens: int | None) -> None:
@@ -178,6 +189,7 @@ class Answer:
             self._judge(CallOutcome.CANCELLED, "the answer was not read to its end")
         self.reply.text = "".join(self._parts)
         self.reply.model = without_key(self.reply.model, self._key)
+        self.reply.service_tier = without_key(self.reply.service_tier, self._key)
         self.reply.duration_seconds = self.seconds
         return self.reply
 

@@ -89,6 +89,10 @@ class Reply:
     """The server's `system_fingerprint`: the backend behind the answer."""
     model: str = ""
     """The model that answered, as the server names it."""
+    service_tier: str = ""
+    """The tier of the bill, as the server names it, or else as it was sent; empty: the standard one."""
+    unavailable_tier: str = ""
+    """A tier that had no capacity, so that the request was sent once more at the standard one."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
 from servicekit.llm.answer import MAX_ANSWER_BYTES, Answer, one_line
 from servicekit.llm.calls import ModelRequest, Observer, Reply
 from servicekit.llm.capabilities import Provider
-from servicekit.llm.failures import CALL_ERRORS, failure_of
+from servicekit.llm.failures import CALL_ERRORS, failure_of, tier_has_no_capacity
 from servicekit.llm.prices import cost_usd
 from servicekit.llm.redaction import without_key
 from servicekit.llm.request_body import affordable_tokens, chat_body, is_affordable, is_plausible
@@ -41,14 +41,20 @@ class ModelClient:
         base_url: str,
         api_key: str,
         observe: Observer | None = None,
+        *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        service_tier: str = "",
     ) -> None:
-        """`observe` sees every ended call. `now` gives the day whose list price counts."""
+        """`observe` sees every ended call. `now` gives the day whose list price counts.
+
+        `service_tier` is asked of the models that have it (models.toml); empty: the standard one.
+        """
         self.provider = provider
         self.in_use = 0
         """Calls in progress; each has a connection or waits for one."""
         self._observe = observe
         self._now = now
+        self._service_tier = service_tier
         self._key = api_key
         self._openai = AsyncOpenAI(
             api_key=api_key or "none-needed",
@@ -114,14 +120,25 @@ class ModelClient:
         return True
 
     async def open(self, answer: Answer, *, stream: bool) -> AsyncStream[object]:
-        """Sends the request. Returns a block whose `response` is read here, not by the SDK. Raises CALL_ERRORS.
+        """Sends the request, and at once again at the standard tier when its own has no capacity. Raises CALL_ERRORS.
 
-        `chat.completions.create` ends in the same `post` 0.5 ms later, because it inspects a body that is right.
+        Returns a block whose `response` is read here, not by the SDK.
         """
-        request = answer.request
-        body = chat_body(self.provider, request, self._now())
+        body = chat_body(self.provider, answer.request, self._now(), self._service_tier)
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
+        answer.sent_at(body.get("service_tier", ""))
+        try:
+            return await self._post(answer.request, body)
+        except CALL_ERRORS as error:
+            if "service_tier" not in body or not tier_has_no_capacity(error):
+                raise
+        answer.tier_unavailable()
+        del body["service_tier"]
+        return await self._post(answer.request, body)
+
+    async def _post(self, request: ModelRequest, body: dict[str, Any]) -> AsyncStream[object]:
+        """`chat.completions.create` ends in the same `post` 0.5 ms later, because it inspects a body that is right."""
         return await self._openai.post(
             "/chat/completions",
             body=body,
@@ -153,7 +170,7 @@ class ModelClient:
         if reply.usage is not None and not is_plausible(self.provider, request, reply.usage, at):
             reply.usage = None
         if reply.usage is not None:
-            reply.cost_usd = cost_usd(self.provider, request.model, reply.usage, at)
+            reply.cost_usd = cost_usd(self.provider, request.model, reply.usage, at, reply.service_tier)
         if self._observe is not None:
             self._observe(request, reply)
 

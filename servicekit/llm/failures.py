@@ -14,6 +14,7 @@ from servicekit.llm.calls import CallOutcome, Failure, ModelRequest
 
 CALL_ERRORS = (openai.OpenAIError, httpx2.HTTPError, TimeoutError)
 """Everything that a call can raise besides cancellation."""
+_NO_CAPACITY = "resource_unavailable"
 _BY_STATUS = {
     401: CallOutcome.AUTH,
     403: CallOutcome.AUTH,
@@ -40,6 +41,11 @@ def failure_of(error: Exception, request: ModelRequest, *, text_came: bool, seco
     if text_came:
         return Failure(CallOutcome.BROKEN_STREAM, "the connection broke in mid-answer")
     return Failure(CallOutcome.CONNECTION, f"no answer from the model server: {error.__cause__ or error}")
+
+
+def tier_has_no_capacity(error: Exception) -> bool:
+    """Whether the server refused a request because its service tier is full. Such a request costs nothing."""
+    return isinstance(error, openai.RateLimitError) and _NO_CAPACITY in (error.code, error.type)
 
 
 def _status_failure(error: openai.APIStatusError, now: datetime) -> Failure:

@@ -15,8 +15,8 @@ _USAGE_FACTOR, _USAGE_OVERHEAD = 2, 2000
 """A server's usage is believed up to twice the limit of output, and twice the prompt plus what providers add to it."""
 
 
-def chat_body(provider: Provider, request: ModelRequest, at: datetime) -> dict[str, Any]:
-    """The request's JSON. `at` is the day whose list price counts."""
+def chat_body(provider: Provider, request: ModelRequest, at: datetime, tier: str = "") -> dict[str, Any]:
+    """The request's JSON. `at` is the day whose list price counts; `tier` is sent to models that have it."""
     able = capabilities(provider, request.model)
     body: dict[str, Any] = {
         "model": request.model,
@@ -28,8 +28,10 @@ def chat_body(provider: Provider, request: ModelRequest, at: datetime) -> dict[s
     }
     if able.temperature and request.temperature is not None:
         body["temperature"] = request.temperature
-    if able.reasoning_effort and request.reasoning_effort:
-        body["reasoning_effort"] = request.reasoning_effort
+    if able.reasons and request.reasoning_effort:
+        body["reasoning_effort"] = able.effort(request.reasoning_effort)
+    if tier in able.tiers:
+        body["service_tier"] = tier
     if request.schema and able.structured == "json_schema":
         shape = {"name": request.schema.name, "schema": request.schema.schema, "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": shape}

@@ -495,7 +495,7 @@ async def test_a_plain_model_is_sent_its_temperature_and_no_effort() -> None:
 def test_what_a_model_takes_is_data_and_an_unknown_one_takes_the_least() -> None:
     assert capabilities(Provider.OPENAI, "gpt-5").shutdown == date(2026, 12, 11)
     assert capabilities(Provider.OPENAI, "gpt-4.1").successor == "gpt-6-luna"
-    assert not capabilities(Provider.OPENAI, "my-own").reasoning_effort
+    assert not capabilities(Provider.OPENAI, "my-own").reasons
     assert capabilities(Provider.OFFLINE, OFFLINE_MODEL).shutdown is None
 
 

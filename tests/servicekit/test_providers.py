@@ -190,7 +190,7 @@ async def test_nothing_of_one_models_request_leaks_into_the_next() -> None:
     for body in served.bodies:
         able = capabilities(Provider.OPENAI, body["model"])
         assert ("temperature" in body) == able.temperature
-        assert ("reasoning_effort" in body) == able.reasoning_effort
+        assert ("reasoning_effort" in body) == able.reasons
     assert served.bodies[0] == served.bodies[3]
 
 
