@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -14,7 +15,8 @@ from gateway.attempts.ledger import MemoryLedger
 from gateway.attempts.retirement import Retirement
 from gateway.catalogue.entries import Catalogue
 from gateway.catalogue.local_file import LiveCatalogue
-from gateway.events import Event, LessonSpec
+from gateway.events import LessonSpec, LoggedEvent
+from gateway.metrics import LessonMetrics
 from gateway.runs import recorder as journal
 from gateway.runs.errors import FeatureDisabledError, UnknownCanDoError, until_tomorrow
 from gateway.runs.run import Flow, Run, Stages
@@ -22,7 +24,7 @@ from gateway.runs.stage_clients import Upstream
 from lesson.models import Brief
 from servicekit.errors import FieldViolation, InvalidRequestError, OverloadedError, QuotaError, ServiceError
 from servicekit.llm.capabilities import Provider
-from servicekit.telemetry import LessonMetrics, bind_log_context
+from servicekit.telemetry import bind_log_context
 from servicekit.tracing import note
 
 _COME_BACK_SECONDS = 5.0
@@ -99,10 +101,8 @@ class Pipeline:
             activity="",
         )
 
-    async def run(
-        self, spec: LessonSpec, callers_day: DayBudget | None = None
-    ) -> AsyncGenerator[tuple[str, Event], None]:
-        """The events of one lesson, each with the lesson's id; the last is Completed. `callers_day` pays for it, under
+    async def run(self, spec: LessonSpec, callers_day: DayBudget | None = None) -> AsyncGenerator[LoggedEvent, None]:
+        """The events of one lesson; the last is Completed. `callers_day` pays for it, under
         the day's budget of all.
 
         Raises ServiceError when there can be no lesson. Closing the iterator ends every call the run has open.
@@ -138,8 +138,9 @@ class Pipeline:
         self._metrics.lessons_in_flight.set(len(self._running))
         task.add_done_callback(lambda ended: self._ended(ended, run.lesson_id))
         try:
-            while (event := await run.told.get()) is not None:
-                yield run.lesson_id, event
+            async with aclosing(run.events.watch()) as events:
+                async for sequence, event in events:
+                    yield LoggedEvent(run.lesson_id, sequence, event)
             await task
         except QuotaError as error:
             until_tomorrow(error, seconds_to_midnight(self._now()))

@@ -36,10 +36,10 @@ from enhancer_service.japanese.annotator import JapaneseAnnotator
 from enhancer_service.japanese.furigana import to_brackets
 from enhancer_service.stage import EnhanceRequest, EnhancerStage
 from gateway import merge
-from lesson.items import cut, sentences
+from lesson.items import extract_items, sentences
 from lesson.japanese.levels import LEVEL_TABLE, WORD_LEVELS, soft_notes
-from lesson.japanese.readability import grammar_notes, readability
-from lesson.japanese.style import style_faults
+from lesson.japanese.readability import readability
+from lesson.japanese.style import style_issues
 from lesson.models import (
     Brief,
     Comprehension,
@@ -114,7 +114,7 @@ class Checked:
 
     async def _section(self, name: SectionName) -> EnhancedSection:
         value = self.content.section(name)
-        items = cut(name, value) if value is not None else ()
+        items = extract_items(name, value) if value is not None else ()
         request = EnhanceRequest(
             section=name, brief=self.brief, frame=self.content.frame, items=items,
             wanted=frozenset(item.id for item in items), learner_language="en", model="", attempt_id="",
@@ -176,7 +176,7 @@ def level_rules(lesson: Checked) -> Iterator[str]:
         if share < least:
             beyond = [word.lemma for word in measured.words if word.level not in up_to]
             yield f"{share:.0%} of the content words up to {reach}, wanted {least:.0%}; beyond: {', '.join(beyond)}"
-    yield from grammar_notes(lesson.as_lesson)
+    yield from measured.grammar_notes
     minutes = sum(step.minutes or 0 for step in lesson.content.lesson_plan)
     if minutes != MINUTES[lesson.level]:
         yield f"lesson_plan: {minutes} minutes, wanted {MINUTES[lesson.level]}"
@@ -205,7 +205,7 @@ def load_exceptions(path: Path) -> dict[str, str]:
 
 
 def load_cast(path: Path) -> dict[str, Person]:
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
     return {entry["id"]: _person(entry) for entry in raw}
 
 
@@ -449,7 +449,7 @@ def bank_rules(lessons: Sequence[Checked]) -> Iterator[Broken]:
 
 def rules_of(lesson: Checked, cast: Mapping[str, Person], exceptions: Mapping[str, str]) -> Iterator[Broken]:
     """Everything that this lesson breaks by itself."""
-    style = [str(fault) for fault in style_faults(lesson.content, lesson.level)]
+    style = [str(fault) for fault in style_issues(lesson.content, lesson.level)]
     spelling = [fault for fault in style if "written in kana" in fault]
     for rule, faults in (
         ("a", level_rules(lesson)),

@@ -15,8 +15,8 @@ from gateway.access.auth import callers_day
 from gateway.events import (
     Accepted,
     Completed,
-    Event,
     LessonSpec,
+    LoggedEvent,
     SectionEnhanced,
     SectionReady,
     SectionReplaced,
@@ -49,23 +49,21 @@ class LessonServicer(lesson_service_pb2_grpc.LessonServiceServicer):
         self, request: pb.GenerateLessonRequest, context: Any
     ) -> pb.GenerateLessonResponse:
         async with aclosing(self._events(request.spec, context)) as events:
-            async for _, event in events:
-                if isinstance(event, Completed):
+            async for logged in events:
+                if isinstance(logged.event, Completed):
                     return pb.GenerateLessonResponse(
-                        lesson=wire.to_message(event.lesson), master_json=event.master_json
+                        lesson=wire.to_message(logged.event.lesson), master_json=logged.event.master_json
                     )
         raise AssertionError("a run ends in Completed or in an error")
 
     async def StreamLesson(  # noqa: N802
         self, request: pb.StreamLessonRequest, context: Any
     ) -> AsyncIterator[pb.StreamLessonResponse]:
-        sequence = 0
         async with aclosing(self._events(request.spec, context)) as events:
-            async for lesson_id, event in events:
-                sequence += 1
-                yield _message(sequence, lesson_id, event)
+            async for logged in events:
+                yield _message(logged)
 
-    async def _events(self, request: pb.LessonSpec, context: Any) -> AsyncGenerator[tuple[str, Event], None]:
+    async def _events(self, request: pb.LessonSpec, context: Any) -> AsyncGenerator[LoggedEvent, None]:
         """The run's events as long as the caller waits: its deadline bounds its waiting, and it is told before."""
         spec = read_spec(request, self._deadline_seconds)
         remaining = context.time_remaining()
@@ -75,13 +73,14 @@ class LessonServicer(lesson_service_pb2_grpc.LessonServiceServicer):
             while True:
                 try:
                     async with asyncio.timeout_at(limit):
-                        lesson_id, event = await anext(events)
+                        logged = await anext(events)
                 except StopAsyncIteration:
                     return
                 except TimeoutError as error:
                     message = "The caller's deadline came before the lesson was done. Allow more time."
                     raise DeadlineError(message, lesson_id=lesson_id) from error
-                yield lesson_id, event
+                lesson_id = logged.lesson_id
+                yield logged
 
 
 def read_spec(spec: pb.LessonSpec, deadline_seconds: float) -> LessonSpec:
@@ -133,8 +132,9 @@ def _text_problem(text: str, limit: int) -> str:
     return ""
 
 
-def _message(sequence: int, lesson_id: str, event: Event) -> pb.StreamLessonResponse:
-    message = pb.StreamLessonResponse(sequence=sequence, lesson_id=lesson_id)
+def _message(logged: LoggedEvent) -> pb.StreamLessonResponse:
+    message = pb.StreamLessonResponse(sequence=logged.sequence, lesson_id=logged.lesson_id)
+    event = logged.event
     match event:
         case Accepted():
             message.accepted.CopyFrom(

@@ -7,7 +7,6 @@ rough (`lesson.japanese.levels.JLPT`), so what is far off is said, and nothing i
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from lesson.japanese.levels import (
 )
 from lesson.models import JapaneseText, Lesson, Level, Role, SectionName, Word
 from lesson.script import has_japanese
+from lesson.steps import Steps, run
 
 _CONTENT = frozenset({"noun", "pronoun", "verb", "adjective", "adverb"})
 _INFLECTED = frozenset({"verb", "adjective"})
@@ -78,15 +78,29 @@ class Readability:
     """For the lesson's level. None when there are too few words, no levels, or the level is above B1."""
     note: str
     """A sentence for people when the words are far too hard, or their level is not checked; else empty."""
+    grammar_notes: tuple[str, ...]
+    """The first uses of grammar that the level does not have yet: item, form and the words around it."""
 
 
 def readability(lesson: Lesson) -> Readability:
     """Measures reading and dialogue."""
-    words = _content_words(lesson)
-    lengths = [len(part.strip()) for _, text in _met(lesson) for part in sentences(text.kanji) if part.strip()]
+    return run(measure(lesson))
+
+
+def measure(lesson: Lesson) -> Steps[Readability]:
+    """`readability` in steps, one a text."""
+    taught = _taught(lesson)
+    found: dict[tuple[str, str | None], ContentWord] = {}
+    lengths: list[int] = []
+    for section, text in _read_or_heard(lesson):
+        lengths += [len(part.strip()) for part in sentences(text.kanji) if part.strip()]
+        _add_words(found, section, text, taught)
+        yield
+    grammar = yield from _grammar_notes(lesson)
+    words = tuple(found.values())
     known = any(word.level for word in words)
-    judged = known and len(words) >= FEWEST_WORDS
-    wanted = WORD_LEVELS.get(lesson.brief.level) if judged else None
+    enough = known and len(words) >= FEWEST_WORDS
+    wanted = WORD_LEVELS.get(lesson.brief.level) if enough else None
     return Readability(
         characters=sum(lengths),
         sentences=len(lengths),
@@ -94,28 +108,30 @@ def readability(lesson: Lesson) -> Readability:
         longest_sentence=max(lengths, default=0),
         words=words,
         shares=_shares(words) if known else None,
-        jlpt_estimate=_estimate(words) if judged else None,
+        jlpt_estimate=_estimate(words) if enough else None,
         verdict=_verdict(words, wanted) if wanted else None,
         note=_note(words, lesson.brief.level, wanted) if wanted else _unchecked(lesson.brief.level),
+        grammar_notes=grammar,
     )
 
 
-def noted(lesson: Lesson) -> Lesson:
-    """The lesson, saying among its notes when words or grammar are too hard, or nobody checked whether they are."""
-    told = [note for note in (readability(lesson).note, *grammar_notes(lesson)) if note]
-    return lesson.model_copy(update={"notes": (*lesson.notes, *told)}) if told else lesson
+def with_notes(lesson: Lesson, measured: Readability) -> Lesson:
+    """The lesson with what `measured` found too hard, or did not check, added to its notes."""
+    found = [note for note in (measured.note, *measured.grammar_notes) if note]
+    return lesson.model_copy(update={"notes": (*lesson.notes, *found)}) if found else lesson
 
 
-def grammar_notes(lesson: Lesson) -> Iterator[str]:
-    """The first sentences that use what the level does not use yet; what staff say to a customer is heard at any."""
-    found = (
-        f"{text.id}: {form}: not at {lesson.brief.level} yet"
-        for section in lesson.sections
-        for text in section.texts
-        for form in not_yet(lesson.brief.level, text.words)
-        if not (form.startswith(KEIGO) and text.id in _said_by_staff(lesson))
-    )
-    yield from itertools.islice(found, _NAMED)
+def _grammar_notes(lesson: Lesson) -> Steps[tuple[str, ...]]:
+    """Staff may use keigo to a customer at any level: the learner only hears it."""
+    level, staff = lesson.brief.level, _said_by_staff(lesson)
+    notes: list[str] = []
+    for text in (text for section in lesson.sections for text in section.texts):
+        forms = (form for form in not_yet(level, text.words) if not (form.startswith(KEIGO) and text.id in staff))
+        notes += [f"{text.id}: {form}: not at {level} yet" for form in forms]
+        if len(notes) >= _NAMED:
+            break
+        yield
+    return tuple(notes[:_NAMED])
 
 
 def _said_by_staff(lesson: Lesson) -> frozenset[str]:
@@ -136,7 +152,7 @@ def level_of(words: Sequence[Word]) -> str | None:
 # --- which words count ------------------------------------------------------------------------------------------
 
 
-def _met(lesson: Lesson) -> Iterator[tuple[SectionName, JapaneseText]]:
+def _read_or_heard(lesson: Lesson) -> Iterator[tuple[SectionName, JapaneseText]]:
     """The sentences of the reading, then the turns, each with its section."""
     for name, path in ((SectionName.READING, "reading.text."), (SectionName.DIALOGUE, "dialogue.turns.")):
         for section in lesson.sections:
@@ -144,18 +160,16 @@ def _met(lesson: Lesson) -> Iterator[tuple[SectionName, JapaneseText]]:
                 yield from ((name, text) for text in section.texts if text.id.startswith(path))
 
 
-def _content_words(lesson: Lesson) -> tuple[ContentWord, ...]:
-    taught = _taught(lesson)
-    found: dict[tuple[str, str | None], ContentWord] = {}
-    for section, text in _met(lesson):
-        for word in _content(text):
-            if word.lemma in taught:
-                continue
-            first = ContentWord(word.lemma, "", word.pos, word.gloss, word.level, section)
-            known = found.setdefault(_identity(word), first)
-            if word.surface == word.lemma and not known.reading:
-                found[_identity(word)] = replace(known, reading=word.reading)
-    return tuple(found.values())
+def _add_words(
+    found: dict[tuple[str, str | None], ContentWord], section: SectionName, text: JapaneseText, taught: frozenset[str]
+) -> None:
+    for word in _content(text):
+        if word.lemma in taught:
+            continue
+        first = ContentWord(word.lemma, "", word.pos, word.gloss, word.level, section)
+        known = found.setdefault(_identity(word), first)
+        if word.surface == word.lemma and not known.reading:
+            found[_identity(word)] = replace(known, reading=word.reading)
 
 
 def _identity(word: Word) -> tuple[str, str | None]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from datetime import UTC, datetime
+from functools import cache
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -60,7 +62,7 @@ class ModelClient:
             api_key=api_key or "none-needed",
             base_url=base_url,
             max_retries=0,
-            http_client=DefaultAioHttpClient(),
+            http_client=DefaultAioHttpClient(verify=_trusted()),
         )
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -239,6 +241,12 @@ class ModelStream:
             answer.end()
         except CALL_ERRORS as error:
             self._client.fail(answer, error)
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificate authorities of this machine. Reading them takes 60 ms, so all clients of a process share them."""
+    return httpx2.create_ssl_context()
 
 
 def _timeout(request: ModelRequest) -> httpx2.Timeout:

@@ -28,8 +28,8 @@ def changed(old: str, new: str) -> str:
     [
         (changed("level: A1", "level: A0"), "level", "A1"),
         (changed("topic: 食生活", "subject: 食生活"), "topic", "required"),
-        (changed("topic: 食生活", "topic: 食生活\ntopic: 健康"), "cannot be read", "a key stands twice"),
-        (changed("lesson:\n", "lesson: [\n"), "cannot be read", "line"),
+        (changed("topic: 食生活", "topic: 食生活\ntopic: 健康"), "cannot read the file", "a key stands twice"),
+        (changed("lesson:\n", "lesson: [\n"), "cannot read the file", "line"),
         (changed("  culture:\n", "  cultures:\n"), "lesson.culture", "missing"),
         (changed("    scenario: >-", "    scenery: >-"), "lesson.frame.scenario", "required"),
         (changed("grouping: pairs", "grouping: pairs\n      room: big"), "lesson.lessonPlan.2.room", "no field"),
@@ -60,7 +60,7 @@ def test_a_mistake_is_told_with_its_file_and_path(tmp_path: Path, text: str, pat
 
 
 def test_a_folder_without_lessons_is_no_bank(tmp_path: Path) -> None:
-    with pytest.raises(BankError, match="holds no lesson"):
+    with pytest.raises(BankError, match="has no lesson file"):
         load_bank(tmp_path)
 
 

@@ -38,7 +38,7 @@ def encoded(body: object) -> bytes:
     "body", [b"", b"{", b"\xff\xfe\x00", b"\x00", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"], ids=range(6)
 )
 async def test_a_body_that_is_not_json_is_a_bad_request(model: ClientSession, body: bytes) -> None:
-    assert "not JSON" in (await refusal(model, body, 400))["message"]
+    assert "not readable JSON" in (await refusal(model, body, 400))["message"]
 
 
 @pytest.mark.parametrize("body", [[], None, "text", 7])
