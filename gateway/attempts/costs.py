@@ -21,7 +21,7 @@ _SECTIONS: Final = len(SectionName) - 1  # the plan has no items
 
 def most_usd(provider: Provider, model: str, budget: TokenBudget, at: datetime) -> float | None:
     """A call of Stage 2 at list price, with what the model may think where it does; None when nobody prices it."""
-    return _usd(provider, model, budget.with_reasoning(capabilities(provider, model).reasoning_effort), at)
+    return _usd(provider, model, budget.with_reasoning(capabilities(provider, model).reasons), at)
 
 
 def stage1_usd(provider: Provider, model: str, output_tokens: int, at: datetime) -> float | None:

@@ -55,7 +55,7 @@ CHAINS = {
     "CANDO_AI_STAGE2_FALLBACK_MODELS": ",".join(STAGE2[1:]),
 }
 FAR = datetime(2027, 6, 1, tzinfo=UTC)
-"""By then gpt-5, gpt-4.1 and gpt-4o-mini have ended."""
+"""By then gpt-5, gpt-4o, gpt-4.1 and gpt-4o-mini have ended."""
 
 
 # --- the table ----------------------------------------------------------------------------------------------------
@@ -343,9 +343,9 @@ async def test_a_model_past_its_end_is_passed_over_without_a_call_in_both_stages
     async with trio(monkeypatch, model, CHAINS, now=lambda: FAR) as running:
         lesson, _ = await running.generate()
     assert lesson.outcome is Outcome.COMPLETE
-    assert rows(lesson, Stage.STAGE1) == [(STAGE1[1], AttemptKind.FIRST, AttemptOutcome.OK)]
+    assert rows(lesson, Stage.STAGE1) == [(STAGE1[2], AttemptKind.FIRST, AttemptOutcome.OK)]
     assert rows(lesson, Stage.STAGE2) == [(STAGE2[2], AttemptKind.FIRST, AttemptOutcome.OK)]
-    assert {call.body["model"] for call in model.calls} == {STAGE1[1], STAGE2[2]}
+    assert {call.body["model"] for call in model.calls} == {STAGE1[2], STAGE2[2]}
 
 
 @pytest.mark.parametrize(("key", "stage", "name"), [("stage1", "stage1", STAGE1[0]), ("dialogue", "stage2", STAGE2[0])])

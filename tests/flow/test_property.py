@@ -48,7 +48,7 @@ from tests.trio import Trio, check_lesson, check_master, trio, until
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "25"))
 CHAINS = {
     Stage.STAGE1: ("gpt-5", "gpt-4o", "gpt-6.1-sol"),
-    Stage.STAGE2: ("gpt-6-luna", "gpt-4.1", "gpt-4o-mini", "gpt-6.1-sol"),
+    Stage.STAGE2: ("gpt-4.1", "gpt-4o-mini", "gpt-6-luna", "gpt-6.1-sol"),
 }
 STAGE1 = "stage1"
 # The plan has no items: Stage 2 is never asked for it.

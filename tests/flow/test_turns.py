@@ -340,14 +340,16 @@ def test_a_half_open_model_gets_a_probe() -> None:
 # --- retirement ---------------------------------------------------------------------------------------------------
 
 GPT_5_ENDS = date(2026, 12, 11)
+SOL = "gpt-6.1-sol"
+"""A model without an announced end."""
 
 
 @pytest.mark.parametrize(
     ("days", "living"),
-    [(-7, ("gpt-5", "gpt-4o")), (-1, ("gpt-5", "gpt-4o")), (0, ("gpt-4o",)), (1, ("gpt-4o",)), (365, ("gpt-4o",))],
+    [(-7, ("gpt-5", SOL)), (-1, ("gpt-5", SOL)), (0, (SOL,)), (1, (SOL,)), (365, (SOL,))],
 )
 def test_a_model_is_skipped_from_its_last_day_on(days: int, living: tuple[str, ...]) -> None:
-    kept, ended = Retirement().split_retired(Provider.OPENAI, ("gpt-5", "gpt-4o"), GPT_5_ENDS + timedelta(days=days))
+    kept, ended = Retirement().split_retired(Provider.OPENAI, ("gpt-5", SOL), GPT_5_ENDS + timedelta(days=days))
     assert kept == living
     assert [ending.model for ending in ended] == ([] if "gpt-5" in living else ["gpt-5"])
 
@@ -371,7 +373,7 @@ def test_the_earlier_of_two_dates_counts() -> None:
 def test_each_threshold_is_told_once() -> None:
     retirement, told = Retirement(), []
     for days in (90, 60, 59, 30, 10, 7, 6, 0, -5):
-        soon = retirement.due_warnings(Provider.OPENAI, ("gpt-5", "gpt-4o"), GPT_5_ENDS - timedelta(days=days))
+        soon = retirement.due_warnings(Provider.OPENAI, ("gpt-5", SOL), GPT_5_ENDS - timedelta(days=days))
         told += [(days, ending.model, limit) for ending, limit in soon]
     assert told == [(60, "gpt-5", 60), (30, "gpt-5", 30), (7, "gpt-5", 7)]
 
@@ -394,7 +396,7 @@ def test_an_ending_says_when_and_what_comes_instead() -> None:
 # --- costs --------------------------------------------------------------------------------------------------------
 
 DAY = datetime(2026, 11, 25, tzinfo=UTC)
-STAGE2 = ("gpt-6-luna", "gpt-4.1", "gpt-4o-mini", "gpt-6.1-sol")
+STAGE2 = ("gpt-4.1", "gpt-4o-mini", "gpt-6-luna", "gpt-6.1-sol")
 
 
 def test_the_default_limit_leaves_room_for_a_lesson_at_list_price() -> None:
@@ -420,7 +422,7 @@ def test_the_default_chain_of_stage_2_does_not_end_on_one_day_and_two_of_it_outl
 
 
 def test_a_limit_below_one_lesson_names_both_figures() -> None:
-    with pytest.raises(SettingsError, match=r"LESSON_COST_LIMIT_USD is 0\.09: .* \$0\.0862 .* \$0\.0127"):
+    with pytest.raises(SettingsError, match=r"LESSON_COST_LIMIT_USD is 0\.09: .* \$0\.0862 .* \$0\.1140"):
         check_limit(0.09, (Provider.OPENAI, "gpt-5", 8000), (Provider.OPENAI, STAGE2), DAY)
 
 

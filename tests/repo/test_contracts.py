@@ -47,6 +47,8 @@ BREACHES = [
     ("enhancer_service/japanese/romaji.py", "import openai", "Models, items and merge are pure"),
     ("gateway/pipeline.py", "import grpc", "gRPC is known only at the edges"),
     ("content_service/stage.py", "import openai", "The model SDK"),
+    ("servicekit/llm/answer.py", "import openai", "The model SDK"),
+    ("servicekit/llm/calls.py", "import servicekit.llm.client", "Inside servicekit.llm"),
     ("gateway/pipeline.py", "import prometheus_client", "The metrics library"),
     ("servicekit/tracing.py", "import opentelemetry.trace", "OpenTelemetry is known only to the exporter"),
     ("enhancer_service/stage.py", "import sudachipy", "The analyser library"),
