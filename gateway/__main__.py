@@ -19,7 +19,7 @@ from gateway.catalogue.entries import Catalogue
 from gateway.catalogue.local_file import CatalogueFileError, LiveCatalogue
 from gateway.metrics import LessonMetrics
 from gateway.pipeline import Pipeline
-from gateway.runs.run import Flow
+from gateway.runs.context import RunConfig
 from gateway.runs.stage_clients import Upstream
 from gateway.settings import RUN_MARGIN_SECONDS, GatewaySettings
 from lesson.models import AttemptKind, AttemptOutcome, SectionName, SectionState
@@ -46,7 +46,7 @@ async def build(
     upstream = Upstream(settings.content_address, settings.enhancer_address, identity(settings))
     day = DayBudget(settings.daily_cost_limit_usd or None, now)
     pipeline = Pipeline(
-        flow=_flow(settings, now()),
+        config=_run_config(settings, now()),
         upstream=upstream,
         catalogue=_catalogue(settings),
         metrics=metrics_at_zero(registry, settings),
@@ -116,14 +116,14 @@ def _catalogue(settings: GatewaySettings) -> LiveCatalogue:
         raise SettingsError(f"CATALOGUE_FILE: {error}") from error
 
 
-def _flow(settings: GatewaySettings, at: datetime) -> Flow:
+def _run_config(settings: GatewaySettings, at: datetime) -> RunConfig:
     check_limit(
         settings.lesson_cost_limit_usd,
         (settings.cando_ai_stage1_provider, settings.stage1_models[0], settings.ai_stage1_max_output_tokens),
         (settings.cando_ai_stage2_provider, settings.stage2_models),
         at,
     )
-    return Flow(
+    return RunConfig(
         stage1_provider=settings.cando_ai_stage1_provider,
         stage1_models=settings.stage1_models,
         stage2_provider=settings.cando_ai_stage2_provider,
