@@ -39,7 +39,19 @@ def to_message(model: BaseModel) -> Any:
 
 def from_message(kind: type[M], message: Message) -> M:
     """The model of that kind. Raises WireError naming the field when a required enum is unset or a value is refused."""
-    values = {field.name: field.read(message) for field in _plan(kind)}
+    return _made(kind, {field.name: field.read(message) for field in _plan(kind)})
+
+
+def from_message_in_steps(kind: type[M], message: Message) -> Steps[M]:
+    """`from_message` in steps, one a field."""
+    values = {}
+    for field in _plan(kind):
+        values[field.name] = field.read(message)
+        yield
+    return _made(kind, values)
+
+
+def _made(kind: type[M], values: dict[str, Any]) -> M:
     try:
         return kind(**values)
     except ValidationError as error:
@@ -48,23 +60,21 @@ def from_message(kind: type[M], message: Message) -> M:
         raise WireError(f"{kind.__name__}.{path}: {first['msg']}") from error
 
 
-def lesson_message(lesson: models.Lesson) -> Steps[lesson_pb2.Lesson]:
-    """`to_message` of a lesson in steps, one a text."""
-    message: lesson_pb2.Lesson = to_message(lesson.model_copy(update={"sections": ()}))
+def fill_lesson(message: lesson_pb2.Lesson, lesson: models.Lesson) -> Steps[None]:
+    """`to_message` in steps of a text each, into an empty message: copying a whole lesson takes milliseconds."""
+    message.CopyFrom(to_message(lesson.model_copy(update={"sections": ()})))
     yield
     for section in lesson.sections:
-        message.sections.append((yield from section_message(section)))
-        yield
-    return message
+        yield from fill_section(message.sections.add(), section)
 
 
-def section_message(section: models.EnhancedSection) -> Steps[lesson_pb2.EnhancedSection]:
-    """`to_message` of a section in steps, one a text."""
-    message: lesson_pb2.EnhancedSection = to_message(section.model_copy(update={"texts": ()}))
+def fill_section(message: lesson_pb2.EnhancedSection, section: models.EnhancedSection) -> Steps[None]:
+    """`to_message` in steps of a text each, into an empty message."""
+    message.CopyFrom(to_message(section.model_copy(update={"texts": ()})))
+    yield
     for text in section.texts:
         message.texts.append(to_message(text))
         yield
-    return message
 
 
 def from_messages(kind: type[M], messages: Iterable[Message]) -> Steps[tuple[M, ...]]:

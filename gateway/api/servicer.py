@@ -52,9 +52,9 @@ class LessonServicer(lesson_service_pb2_grpc.LessonServiceServicer):
         async with aclosing(self._events(request.spec, context)) as events:
             async for logged in events:
                 if isinstance(logged.event, Completed):
-                    return pb.GenerateLessonResponse(
-                        lesson=wire.to_message(logged.event.lesson), master_json=logged.event.master_json
-                    )
+                    response = pb.GenerateLessonResponse(master_json=logged.event.master_json)
+                    await run_in_slices(wire.fill_lesson(response.lesson, logged.event.lesson))
+                    return response
         raise AssertionError("a run ends in Completed or in an error")
 
     async def StreamLesson(  # noqa: N802
@@ -155,9 +155,7 @@ async def _message(logged: LoggedEvent) -> pb.StreamLessonResponse:
                 )
             )
         case SectionEnhanced():
-            message.section_enhanced.CopyFrom(
-                pb.SectionEnhanced(section=await run_in_slices(wire.section_message(event.section)))
-            )
+            await run_in_slices(wire.fill_section(message.section_enhanced.section, event.section))
         case SectionReplaced():
             message.section_replaced.CopyFrom(
                 pb.SectionReplaced(
@@ -167,6 +165,6 @@ async def _message(logged: LoggedEvent) -> pb.StreamLessonResponse:
                 )
             )
         case Completed():
-            lesson = await run_in_slices(wire.lesson_message(event.lesson))
-            message.completed.CopyFrom(pb.LessonCompleted(lesson=lesson, master_json=event.master_json))
+            message.completed.master_json = event.master_json
+            await run_in_slices(wire.fill_lesson(message.completed.lesson, event.lesson))
     return message

@@ -217,7 +217,7 @@ class Upstream:
                 try:
                     async for event in rpc:
                         if event.HasField("finished"):
-                            yield _content_result(event.finished)
+                            yield await _content_result(event.finished)
                             await _ended(rpc)
                             return
                         released = _released(event.section)
@@ -346,9 +346,9 @@ def _released(section: content_service_pb2.SectionReleased) -> SectionReleased:
     return SectionReleased(name, section.revision, value)
 
 
-def _content_result(finished: content_service_pb2.ContentFinished) -> ContentResult:
+async def _content_result(finished: content_service_pb2.ContentFinished) -> ContentResult:
     return ContentResult(
-        wire.from_message(Content, finished.content),
+        await run_in_slices(wire.from_message_in_steps(Content, finished.content)),
         wire.from_message(Attempt, finished.attempt),
         tuple(finished.notes),
         tuple(finished.faults),
