@@ -156,7 +156,7 @@ class RunRecorder:
             provider=provider.value,
             model=planned.model,
             outcome=AttemptOutcome.CANCELLED,
-            reason="nobody waits for the answer any more",
+            reason="cancelled: its answer is no longer needed",
         )
 
         def settle(attempt: Attempt, wasted: bool) -> Attempt:
