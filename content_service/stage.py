@@ -20,8 +20,9 @@ from lesson.models import (
     issue_at,
 )
 from lesson.parsing import SectionRead, derive_frame, read_section
+from servicekit.llm.calls import CallOutcome, JsonSchema, ModelRequest, Reply
 from servicekit.llm.capabilities import Provider, capabilities
-from servicekit.llm.client import CallOutcome, JsonSchema, ModelClient, ModelRequest, Reply
+from servicekit.llm.client import ModelClient
 from servicekit.llm.extraction import ExtractError, Section, SectionStream
 
 # The answer took back what it had said: nothing of it can be believed.

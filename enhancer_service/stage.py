@@ -31,8 +31,9 @@ from lesson.models import (
     attempt_reported,
 )
 from lesson.token_budget import token_budget
+from servicekit.llm.calls import CallOutcome, JsonSchema, ModelRequest, Reply
 from servicekit.llm.capabilities import capabilities
-from servicekit.llm.client import CallOutcome, JsonSchema, ModelClient, ModelRequest, Reply
+from servicekit.llm.client import ModelClient
 from servicekit.llm.extraction import ExtractError, extract
 
 _UNANSWERED = "no answer for it"
@@ -114,7 +115,7 @@ class EnhancerStage:
                 reask_reasons=call.reask_reasons,
             ),
             attempt_id=call.attempt_id,
-            max_output_tokens=budget.with_reasoning(able.reasoning_effort).output_tokens,
+            max_output_tokens=budget.with_reasoning(able.reasons).output_tokens,
             timeout_seconds=timeout_seconds,
             schema=JsonSchema("annotations", prompts.answer_schema(call.mode)),
             temperature=0.0,

@@ -16,7 +16,7 @@ _ANSWER: Final = 100
 _ANSWER_AN_ITEM: Final = {EnhancementMode.MODEL: 60, EnhancementMode.REVIEW: 40, EnhancementMode.ANALYSER: 40}
 _ANSWER_A_CHARACTER: Final = {EnhancementMode.MODEL: 6, EnhancementMode.REVIEW: 3, EnhancementMode.ANALYSER: 3}
 # What a model that reasons may think in a call before it writes, which is billed and limited as output: some four times
-# what effort `low` is estimated to take (docs/adr/0011).
+# what effort `low` is estimated to take (docs/cost.md).
 _REASONING: Final = 2000
 
 

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import grpc
 
+from gateway.runs.channel import ReloadingChannel
 from lesson import wire
 from lesson.calls import ContentCall, ContentResult, EnhanceCall, EnhanceResult, SectionReleased
 from lesson.models import (
@@ -25,6 +26,7 @@ from lesson.models import (
     Versions,
     unanswered_attempt,
 )
+from lesson.steps import run_in_slices
 from lesson.v1 import (
     content_service_pb2,
     content_service_pb2_grpc,
@@ -33,12 +35,10 @@ from lesson.v1 import (
     lesson_pb2,
 )
 from servicekit.errors import OverloadedError, read_error
-from servicekit.server import LESSON_ID_KEY, REQUEST_ID_KEY, channel_options
+from servicekit.server import LESSON_ID_KEY, REQUEST_ID_KEY
 from servicekit.telemetry import log_context
-from servicekit.tls import CertificateFiles, LiveCertificate, channel_credentials
+from servicekit.tls import CertificateFiles, LiveCertificate
 from servicekit.tracing import headers
-
-Stub = TypeVar("Stub")
 
 _FULL_IN_A_ROW = 4
 """So many full replicas are passed over at once; then the call waits. Other calls take turns of the round robin between
@@ -68,67 +68,6 @@ def _ends(listed: Iterable[lesson_pb2.ModelEnd]) -> dict[str, date]:
     return ends
 
 
-class _Line(Generic[Stub]):
-    """The channel to one stage, made anew when this process's certificate is; make it inside the running loop.
-
-    gRPC reads a channel's certificate once. So calls that begin after a change take a new channel, those under way end
-    on the old one, and the last of them closes it.
-    """
-
-    def __init__(
-        self, address: str, stub: Callable[[grpc.aio.Channel], Stub], certificate: LiveCertificate | None
-    ) -> None:
-        self._address = address
-        self._stub = stub
-        self._certificate = certificate
-        self._read = certificate.look() if certificate else None
-        self._open = self._opened()
-        self._retired: set[asyncio.Task[None]] = set()
-
-    def _opened(self) -> _Open[Stub]:
-        options = channel_options()
-        if self._read is None:
-            channel = grpc.aio.insecure_channel(self._address, options)
-        else:
-            channel = grpc.aio.secure_channel(self._address, channel_credentials(self._read), options)
-        return _Open(channel, self._stub(channel))
-
-    @contextlib.asynccontextmanager
-    async def held(self) -> AsyncIterator[_Open[Stub]]:
-        """Channel and stub of now; the channel stays open inside the block, whatever happens to the certificate."""
-        held = self._current()
-        held.users += 1
-        try:
-            yield held
-        finally:
-            held.users -= 1
-            if held is not self._open and not held.users:
-                await held.channel.close()
-
-    def _current(self) -> _Open[Stub]:
-        read = self._certificate.look() if self._certificate else None
-        if read is not self._read:
-            self._read = read
-            old, self._open = self._open, self._opened()
-            if not old.users:
-                closing = asyncio.ensure_future(old.channel.close())
-                self._retired.add(closing)
-                closing.add_done_callback(self._retired.discard)
-        return self._open
-
-    async def close(self) -> None:
-        await asyncio.gather(self._open.channel.close(), *self._retired)
-
-
-@dataclass
-class _Open(Generic[Stub]):
-    """A channel, its stub, and how many calls hold it."""
-
-    channel: grpc.aio.Channel
-    stub: Stub
-    users: int = 0
-
-
 class Upstream:
     """One long-lived channel to each stage; make it inside the running loop. With `identity`, mutual TLS.
 
@@ -137,8 +76,8 @@ class Upstream:
 
     def __init__(self, content_address: str, enhancer_address: str, identity: CertificateFiles | None = None) -> None:
         certificate = LiveCertificate(identity) if identity else None
-        self._content = _Line(content_address, content_service_pb2_grpc.ContentServiceStub, certificate)
-        self._enhancer = _Line(enhancer_address, enhancer_service_pb2_grpc.EnhancerServiceStub, certificate)
+        self._content = ReloadingChannel(content_address, content_service_pb2_grpc.ContentServiceStub, certificate)
+        self._enhancer = ReloadingChannel(enhancer_address, enhancer_service_pb2_grpc.EnhancerServiceStub, certificate)
 
     async def close(self) -> None:
         await asyncio.gather(self._content.close(), self._enhancer.close())
@@ -182,14 +121,14 @@ class Upstream:
         self, timeout_seconds: float, *, wait: bool = False
     ) -> content_service_pb2.ContentServiceDescribeResponse:
         request = content_service_pb2.ContentServiceDescribeRequest()
-        async with self._content.held() as held:
+        async with self._content.lease() as held:
             return await held.stub.Describe(request, timeout=timeout_seconds, metadata=_metadata(), wait_for_ready=wait)
 
     async def _describe_enhancer(
         self, timeout_seconds: float, *, wait: bool = False
     ) -> enhancer_service_pb2.EnhancerServiceDescribeResponse:
         request = enhancer_service_pb2.EnhancerServiceDescribeRequest()
-        async with self._enhancer.held() as held:
+        async with self._enhancer.lease() as held:
             return await held.stub.Describe(request, timeout=timeout_seconds, metadata=_metadata(), wait_for_ready=wait)
 
     async def generate(
@@ -200,12 +139,12 @@ class Upstream:
         asked = _Asked(Stage.STAGE1, None, call, timeout_seconds)
         content = Content()
         while True:
-            async with self._content.held() as held:
+            async with self._content.lease() as held:
                 rpc = held.stub.GenerateContent(request, timeout=asked.left, metadata=_metadata())
                 try:
                     async for event in rpc:
                         if event.HasField("result"):
-                            yield wire.from_message(ContentResult, event.result)
+                            yield await run_in_slices(wire.from_message_in_steps(ContentResult, event.result))
                             await _ended(rpc)
                             return
                         released, value = _released(event.section)
@@ -230,9 +169,9 @@ class Upstream:
         asked = _Asked(Stage.STAGE2, call.section, call, timeout_seconds)
         while True:
             try:
-                async with self._enhancer.held() as held:
+                async with self._enhancer.lease() as held:
                     response = await held.stub.EnhanceSection(request, timeout=asked.left, metadata=_metadata())
-                return wire.from_message(EnhanceResult, response)
+                return await run_in_slices(wire.from_message_in_steps(EnhanceResult, response))
             except grpc.aio.AioRpcError as error:
                 if await asked.may_ask_again(error):
                     continue

@@ -36,11 +36,11 @@ async def test_one_failing_section_is_tried_on_the_fallback_model_alone(
         lesson, _ = await running.generate()
 
     assert lesson.outcome is Outcome.COMPLETE
-    assert [call.body["model"] for call in model.asked(name.value)] == ["gpt-6-luna", "gpt-6-luna", "gpt-4.1"]
+    assert [call.body["model"] for call in model.asked(name.value)] == ["gpt-4.1", "gpt-4.1", "gpt-4o-mini"]
     mine = [attempt.kind for attempt in lesson.attempts if attempt.section is name]
     assert mine == [AttemptKind.FIRST, AttemptKind.RETRY, AttemptKind.FALLBACK]
     others = [call for call in model.calls if call.key not in ("stage1", name.value)]
-    assert {call.body["model"] for call in others} == {"gpt-6-luna"}
+    assert {call.body["model"] for call in others} == {"gpt-4.1"}
 
 
 async def test_one_failing_turn_is_asked_again_alone_with_its_section_as_context(
@@ -59,7 +59,7 @@ async def test_one_failing_turn_is_asked_again_alone_with_its_section_as_context
     assert len(wanted) == 1
     assert len(again.data["items"]) == len(first.data["items"])
     assert again.data["reask"] == [f"{wanted[0]}: translation: the translation is a placeholder"]
-    assert again.body["model"] == "gpt-6-luna"
+    assert again.body["model"] == "gpt-4.1"
 
 
 async def test_a_better_answer_replaces_an_item_and_a_worse_one_does_not(
@@ -154,7 +154,7 @@ async def test_an_answer_contradicted_at_its_end_is_withdrawn_and_asked_again(
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     attempts = [attempt.outcome for attempt in lesson.attempts if attempt.stage == 1]
     assert len(attempts) == 2
-    for model_name, stage in (("gpt-5", "stage1"), ("gpt-6-luna", "stage2")):
+    for model_name, stage in (("gpt-5", "stage1"), ("gpt-4.1", "stage2")):
         wasted = re.search(rf'nidan_wasted_cost_usd_total{{model="{model_name}",stage="{stage}"}} (\S+)', text)
         assert wasted
         assert float(wasted[1]) > 0
@@ -310,7 +310,7 @@ async def test_with_every_model_of_stage_2_dead_operators_get_the_events_they_se
     assert lesson.outcome is Outcome.PARTIAL
     assert log.count("stage2_all_sections_failed_retrying_with_fallback") == 1
     assert log.count("stage2_all_attempts_failed_returning_partial") == 1
-    chain = ["gpt-6-luna", "gpt-4.1", "gpt-4o-mini", "gpt-6.1-sol"]
+    chain = ["gpt-4.1", "gpt-4o-mini", "gpt-6-luna", "gpt-6.1-sol"]
     for name in SectionName:
         asked = [call.body["model"] for call in model.asked(name.value)]
         assert len(asked) <= 5

@@ -14,6 +14,7 @@ from tests.trio import trio
 
 DOWN = Answer(status=503, error={"message": "down"})
 STAGE1_USD = (5000 * 1.25 + 8000 * 10) / 1e6
+WITHOUT_GPT_5 = datetime(2026, 12, 20, tzinfo=UTC)
 FAR = datetime(2027, 6, 1, tzinfo=UTC)
 
 
@@ -24,7 +25,7 @@ async def test_with_the_default_limit_and_list_prices_a_lesson_is_made_by_the_fi
         lesson, _ = await running.generate()
         metrics = await running.metrics()
     assert lesson.outcome is Outcome.COMPLETE
-    assert {call.body["model"] for call in model.calls} == {"gpt-5", "gpt-6-luna"}
+    assert {call.body["model"] for call in model.calls} == {"gpt-5", "gpt-4.1"}
     (stage1,) = model.asked("stage1")
     assert 7500 < stage1.body["max_completion_tokens"] <= 8000
     assert 'nidan_budget_refusals_total{scope="lesson"} 0.0' in metrics
@@ -93,7 +94,7 @@ async def test_models_past_their_end_are_skipped_without_a_call_and_the_lesson_s
     async with trio(monkeypatch, model, now=lambda: FAR) as running:
         lesson, _ = await running.generate()
     assert lesson.outcome is Outcome.COMPLETE
-    assert {call.body["model"] for call in model.asked("stage1")} == {"gpt-4o"}
+    assert {call.body["model"] for call in model.asked("stage1")} == {"gpt-6.1-sol"}
     assert {call.body["model"] for call in model.calls if call.key != "stage1"} == {"gpt-6-luna"}
     assert "gpt-5 ended on 2026-12-11; its provider names gpt-6.1-sol; it was not asked" in map(str, lesson.notes)
 
@@ -125,8 +126,8 @@ async def test_with_stage_2_ended_whole_the_lesson_has_the_analysers_readings(
 async def test_the_ends_that_a_provider_lists_count_from_the_next_lesson_on(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
-    model.listed = [{"id": "gpt-4o", "object": "model", "created": 1, "owned_by": "x", "shutdown_date": "2027-05-01"}]
-    async with trio(monkeypatch, model, now=lambda: FAR) as running:
+    model.listed = [{"id": "gpt-4o", "object": "model", "created": 1, "owned_by": "x", "shutdown_date": "2026-12-15"}]
+    async with trio(monkeypatch, model, now=lambda: WITHOUT_GPT_5) as running:
         made = []
         for _ in range(10):
             await running.generate()
@@ -136,7 +137,7 @@ async def test_the_ends_that_a_provider_lists_count_from_the_next_lesson_on(
         metrics = await running.metrics()
     assert made[0] == "gpt-4o"
     assert made[-1] == "gpt-6.1-sol"
-    assert 'nidan_model_shutdown_timestamp_seconds{model="gpt-4o"} 1.8091' in metrics
+    assert 'nidan_model_shutdown_timestamp_seconds{model="gpt-4o"} 1.7972928' in metrics
 
 
 # --- breakers ---------------------------------------------------------------------------------------------------------

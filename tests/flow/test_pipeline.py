@@ -54,7 +54,7 @@ async def test_what_the_model_said_is_told_as_the_models_and_the_rest_as_the_ana
     turn = by_id["dialogue.turns.0.text"]
     assert turn.reading_provenance is ReadingProvenance.MODEL
     assert turn.translation_provenance is TranslationProvenance.MODEL
-    assert turn.reading_model == turn.translation_model == "gpt-6-luna"
+    assert turn.reading_model == turn.translation_model == "gpt-4.1"
     assert by_id["frame.target_words.0.surface"].reading_provenance is ReadingProvenance.ANALYSER
     assert by_id["frame.characters.0.name"].reading_provenance is ReadingProvenance.FRAME
 

@@ -13,7 +13,7 @@ from lesson.models import AttemptOutcome, Content, Outcome, SectionName, Stage, 
 from lesson.v1 import content_service_pb2 as pb
 from lesson.v1 import content_service_pb2_grpc, lesson_pb2
 from lesson.v1 import lesson_service_pb2 as lesson_service_pb
-from servicekit.llm.client import Reply
+from servicekit.llm.calls import Reply
 from servicekit.server import Service, serving
 from servicekit.telemetry import Registry
 from tests.model_server import ModelServer
