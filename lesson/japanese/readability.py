@@ -173,7 +173,7 @@ def _add_words(
 
 
 def _identity(word: Word) -> tuple[str, str | None]:
-    """Lemma and reading; of a word that inflects, lemma and gloss: 食べ and 食べる are one word, 空く is あく or すく."""
+    """Lemma and reading; of inflecting words, lemma and gloss: 食べ and 食べる are one word, 空く is あく or すく."""
     return word.lemma, word.gloss if word.pos in _INFLECTED else word.reading
 
 
