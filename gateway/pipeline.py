@@ -148,7 +148,7 @@ class Pipeline:
         if len(self._running) >= self._config.lessons_limit:
             recorder.report_full(self._metrics)
             raise OverloadedError(
-                "As many lessons are being made as this gateway takes.", retry_after_seconds=_COME_BACK_SECONDS
+                "This gateway is at its limit of concurrent lessons.", retry_after_seconds=_COME_BACK_SECONDS
             )
         return brief
 

@@ -192,7 +192,7 @@ async def test_a_run_ends_partial_before_its_deadline_with_what_it_has(
     assert mine == [AttemptOutcome.TIMEOUT]
 
 
-async def test_sections_that_never_got_their_turn_by_the_deadline_are_plain_and_say_so(
+async def test_sections_not_asked_by_the_deadline_are_plain_and_say_so(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     model.always |= {name.value: Answer(delay_seconds=0.8) for name in SectionName}
@@ -241,7 +241,7 @@ async def test_sections_that_only_the_whole_answer_gives_are_taken_from_it(
     assert len(model.asked("stage1")) == 1
 
 
-async def test_a_caller_whose_time_ends_first_is_told_with_the_lessons_id(
+async def test_a_caller_whose_deadline_comes_first_gets_the_lessons_id(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     model.always["stage1"] = Answer(delay_seconds=30)

@@ -1,4 +1,4 @@
-"""Money, ended models and breakers through the wire: nothing is spent that may not be, and the lesson says why."""
+"""Money, retired models and breakers through the wire: no limit is exceeded, and the lesson says why."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WITHOUT_GPT_5 = datetime(2026, 12, 20, tzinfo=UTC)
 FAR = datetime(2027, 6, 1, tzinfo=UTC)
 
 
-async def test_with_the_default_limit_and_list_prices_a_lesson_is_made_by_the_first_models(
+async def test_the_default_limit_at_list_prices_allows_the_first_models(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     async with trio(monkeypatch, model, {"LESSON_COST_LIMIT_USD": ""}) as running:
@@ -60,7 +60,7 @@ async def test_a_model_that_does_not_fit_any_more_is_passed_over_for_a_cheaper_o
     assert stage2 & {"gpt-4o-mini", "gpt-6-luna"}
 
 
-async def test_without_money_for_stage_2_the_lesson_has_the_analysers_readings_and_says_why(
+async def test_without_money_for_stage_2_the_analyser_reads_and_the_lesson_says_why(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     # While Stage 1 writes, all is reserved for it.
@@ -99,7 +99,7 @@ async def test_models_past_their_end_are_skipped_without_a_call_and_the_lesson_s
     assert "gpt-5 ended on 2026-12-11; its provider names gpt-6.1-sol; it was not asked" in map(str, lesson.notes)
 
 
-async def test_a_chain_that_has_ended_whole_is_told_before_anything_is_asked(
+async def test_a_chain_without_a_living_model_is_refused_before_any_call(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     chain = {"CANDO_AI_STAGE1_FALLBACK_MODELS": "gpt-5"}

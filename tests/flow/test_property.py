@@ -1,4 +1,4 @@
-"""Whatever the models do, what a lesson says of itself is true: random faults through the wire, against a model.
+"""Whatever the models do, a lesson's account of itself is true: random faults through the wire, against a model.
 
 The model knows what each call was answered with, never what the gateway made of it, and says what must then hold. The
 examples of a mode share one running trio; retries pause for real, so there are few of them. For a search (some eight

@@ -210,7 +210,7 @@ def test_seven_words_are_too_few_to_judge_and_eight_are_enough() -> None:
     assert enough.note
 
 
-def test_nothing_is_said_of_the_level_above_b1() -> None:
+def test_above_b1_there_is_no_verdict() -> None:
     told = readability(lesson_of(Level.B2, at_levels(("N1", 10), (None, 2))))
     assert (told.verdict, told.jlpt_estimate) == (None, "N1")
 
@@ -225,7 +225,7 @@ def test_a_lesson_above_b1_says_that_level_checks_end_there(level: Level) -> Non
     assert readability(lesson).note == lesson.notes[-1].text
 
 
-def test_without_levels_all_is_null_and_nobody_is_attributed() -> None:
+def test_without_levels_all_is_null_and_no_source_is_credited() -> None:
     master = master_lesson(lesson_of(Level.A1, at_levels((None, 12))))
     assert master.readability.model_dump() == {
         "jlpt_estimate": None,
@@ -289,7 +289,7 @@ def test_the_note_names_the_section_to_ask_for_again() -> None:
     assert "ask for the dialogue again" in readability(lesson_of(Level.A1, hard[:5], turn=hard[5:])).note
 
 
-def test_the_note_stands_among_the_notes_of_the_lesson_and_only_when_there_is_one() -> None:
+def test_a_note_on_readability_joins_the_notes_of_the_lesson() -> None:
     hard = lesson_with_notes(lesson_of(Level.A1, at_levels(("N1", 8))))
     assert tuple(map(str, hard.notes)) == ("said before", readability(hard).note)
     master = master_lesson(hard)
@@ -377,7 +377,7 @@ def test_a_word_counts_once_in_all_its_forms_and_twice_with_two_readings() -> No
     assert lemmas(lesson_of(Level.A1, sentence, turn=[eaten()])) == ["食べる", "方", "方", "空く", "空く"]
 
 
-def test_sentences_of_reading_and_dialogue_are_measured_without_the_white_space_around_them() -> None:
+def test_sentences_are_measured_without_the_white_space_around_them() -> None:
     stop, gap = word("。", pos="symbol"), word("\n", pos="symbol")
     told = readability(
         lesson_of(
@@ -390,7 +390,7 @@ def test_sentences_of_reading_and_dialogue_are_measured_without_the_white_space_
 # --- other words, levels and attributions ---------------------------------------------------------------------------
 
 
-def test_other_words_stand_once_in_order_with_gloss_and_level_and_never_with_an_inflected_reading() -> None:
+def test_other_words_appear_once_in_order_without_inflected_readings() -> None:
     morning = word("朝", "N5", reading="あさ", gloss="morning")
     read = word("読ん", "N5", "verb", lemma="読む", reading="よん", gloss="to read")
     lesson = lesson_of(
@@ -425,7 +425,7 @@ def test_annotating_better_does_not_make_the_card_of_other_words_another_card() 
     assert other_text not in ids
 
 
-def test_target_words_and_kanji_show_the_level_of_their_hardest_word_when_all_are_known() -> None:
+def test_target_words_and_kanji_show_the_level_of_their_hardest_word() -> None:
     particle = word("を", pos="particle")
     targets = [[word("魚", "N5")], [word("本", "N5"), particle, word("貸す", "N4")], [word("肉", "N5"), word("謎")]]
     master = master_lesson(lesson_of(Level.A1, [word("朝")], targets=targets))
@@ -439,7 +439,7 @@ def test_target_words_and_kanji_show_the_level_of_their_hardest_word_when_all_ar
     ("gloss", "level", "sources"),
     [("x", None, ["Glosses"]), (None, "N5", ["Levels"]), ("x", "N5", ["Glosses", "Levels"])],
 )
-def test_whoever_gave_glosses_or_levels_is_attributed(gloss: str | None, level: str | None, sources: list[str]) -> None:
+def test_sources_of_glosses_and_levels_are_credited(gloss: str | None, level: str | None, sources: list[str]) -> None:
     told = master_lesson(lesson_of(Level.A1, [word("朝", level, gloss=gloss)])).metadata.attributions
     assert [line.split(":")[0] for line in told] == sources
     assert all(line.endswith("CC BY-SA 4.0") for line in told)

@@ -1,4 +1,4 @@
-"""The gateway against stages that keep the contract in ways ours seldom do: each a real gRPC server with a script."""
+"""The gateway against scripted gRPC stages that use the contract in ways ours seldom do."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ async def test_the_frame_is_never_written_anew(monkeypatch: pytest.MonkeyPatch, 
     assert "frame.key_phrases.0: holds Markdown, wanted plain Japanese" in map(str, lesson.notes)
 
 
-async def test_a_re_ask_for_a_section_that_is_missing_comes_first_and_what_stands_is_asked_after(
+async def test_a_missing_section_is_asked_for_before_one_with_style_issues(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     def cut(answer: dict[str, Any]) -> None:

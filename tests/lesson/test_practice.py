@@ -146,7 +146,7 @@ def test_an_order_is_read_however_it_is_given(fields: dict[str, Any], note: str)
     assert note in map(str, result.notes)
 
 
-def test_a_question_whose_answer_has_other_marks_than_its_choice_has_that_choice_for_answer() -> None:
+def test_an_answer_with_other_marks_than_its_choice_takes_the_choice_s_spelling() -> None:
     asked = {
         "question": "何ですか。",
         "choices": ["魚", "肉", "魚。"],

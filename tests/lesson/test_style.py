@@ -109,7 +109,7 @@ def test_words_that_only_look_like_it_are_left_alone(text: str) -> None:
     assert [fault for fault in told(spelt) if fault.startswith("culture.0.japanese.0")] == []
 
 
-def test_only_sections_with_a_grave_fault_are_worth_asking_again_and_then_for_all_their_faults() -> None:
+def test_a_section_with_a_grave_issue_is_asked_again_for_all_its_issues() -> None:
     def spelt(plain: dict[str, Any]) -> None:
         plain["culture"][0]["japanese"][0] = "これを下さい。"
         plain["dialogue"]["turns"][0]["text"] = "あなたも出来ますか。"

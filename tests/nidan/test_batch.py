@@ -354,7 +354,7 @@ async def test_a_gateway_that_is_full_is_asked_again_when_it_says_so(
     async with own_trio(monkeypatch, model, {"LESSONS_LIMIT": "1"}) as trio:
         status, _, messages = await _done(trio, tmp_path)
         assert status == 0, messages
-        assert re.search(r"row [23] waits 5 s: As many lessons are being made as this gateway takes", messages)
+        assert re.search(r"row [23] waits 5 s: This gateway is at its limit of concurrent lessons", messages)
         assert {row["outcome"] for row in _report(tmp_path / "out").values()} == {"COMPLETE"}
 
 

@@ -203,7 +203,7 @@ def test_a_practice_that_would_teach_something_wrong_is_a_fault(practice: dict[s
     assert read_section(SectionName.PRACTICE, [practice], BRIEF).faults
 
 
-def test_words_for_a_role_or_register_that_are_none_of_ours_are_read_as_the_nearest_harmless_one() -> None:
+def test_unknown_roles_and_registers_are_read_as_a_harmless_default() -> None:
     frame = read(
         SectionName.FRAME,
         {
@@ -241,7 +241,7 @@ LONG = "これは長い文です。"
         ("あ。" * 201, "201 Japanese texts"),
     ],
 )
-def test_a_section_far_longer_than_a_lesson_s_is_a_fault_that_says_how_long_it_may_be(text: str, what: str) -> None:
+def test_a_section_that_is_far_too_long_is_refused_with_the_limit(text: str, what: str) -> None:
     result = read_section(SectionName.READING, {"title": "", "text": text, "questions": []}, BRIEF)
 
     assert result.value is None
