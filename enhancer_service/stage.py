@@ -41,9 +41,9 @@ _UNANSWERED = "no answer for it"
 
 @dataclass(frozen=True)
 class _Answer:
-    """What the model said of one item: of its reading, unchecked, and its translation if that can stand."""
+    """The model's answer for one item: its unvalidated reading, and its translation if that is usable."""
 
-    said: ProposedReading | None = None
+    proposed: ProposedReading | None = None
     translation: str | None = None
     faults: tuple[str, ...] = ()
     unsure: bool = False
@@ -124,7 +124,7 @@ class EnhancerStage:
         )
 
     def _enhanced(self, call: EnhanceCall, item: Item, answer: _Answer, names: Mapping[str, str]) -> EnhancedItem:
-        annotation = self.annotator.annotate(item.text, names, answer.said)
+        annotation = self.annotator.annotate(item.text, names, answer.proposed)
         return EnhancedItem(
             text=_japanese_text(item, annotation, answer, call.model),
             issues=tuple(
@@ -241,13 +241,13 @@ def _answer(
     reviewed = call.mode is EnhancementMode.REVIEW
     if entry is None and not (reviewed and not item.needs_translation):
         return _Answer(faults=(_UNANSWERED,))
-    said = None
+    proposed = None
     if reviewed:
-        said = ProposedReading(corrections=tuple(_correction(correction) for correction in corrections))
+        proposed = ProposedReading(corrections=tuple(_correction(correction) for correction in corrections))
     elif call.mode is EnhancementMode.MODEL and entry is not None:
-        said = ProposedReading(furigana=str(entry.get("furigana") or ""))
+        proposed = ProposedReading(furigana=str(entry.get("furigana") or ""))
     translation, faults = _translation(item, entry.get("translation") if entry else None, call.brief.learner_language)
-    return _Answer(said, translation, tuple(faults))
+    return _Answer(proposed, translation, tuple(faults))
 
 
 def _correction(entry: Mapping[str, Any]) -> Correction:

@@ -15,7 +15,7 @@ from gateway.metrics import LessonMetrics
 from gateway.runs.context import RunConfig, RunContext, SharedResources
 from gateway.runs.stage1 import Stage1
 from gateway.runs.stage2 import Stage2
-from gateway.runs.stage_clients import Described
+from gateway.runs.stage_clients import StageDescription
 from lesson.japanese.readability import measure, with_notes
 from lesson.models import Brief, Lesson, Versions, general_issue
 from lesson.steps import run_in_slices
@@ -84,7 +84,7 @@ class Run:
                 await stage2.finish()
                 versions = self._take_description(await describing)
         except TimeoutError:
-            note = general_issue("the deadline came first: the lesson is what there was by then")
+            note = general_issue("the deadline came first: the lesson holds what was finished by then")
             context.draft.notes.append(note)
             described = describing.done() and not describing.cancelled()
             versions = self._take_description(describing.result()) if described else _NO_VERSIONS
@@ -93,7 +93,7 @@ class Run:
             await asyncio.gather(describing, stage2.close(), return_exceptions=True)
         return self._assembled(stage1, stage2, versions)
 
-    def _take_description(self, described: Described) -> Versions:
+    def _take_description(self, described: StageDescription) -> Versions:
         """Keeps the end dates that the providers list, for the next lesson."""
         retirement, config = self._context.shared.retirement, self._context.config
         retirement.add_listed(config.stage1_provider, described.stage1_ends)

@@ -1,4 +1,4 @@
-"""Typed clients of the two stages. A stage's RPC that fails is an attempt that ended UPSTREAM, not an exception."""
+"""Typed clients of the two stages. A failed RPC is an attempt that ended UPSTREAM or SHED, not an exception."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ from servicekit.telemetry import log_context
 from servicekit.tls import CertificateFiles, LiveCertificate
 from servicekit.tracing import headers
 
-_FULL_IN_A_ROW = 4
-"""So many full replicas are passed over at once; then the call waits. Other calls take turns of the round robin between
-two tries, so that three replicas need more than three."""
+_SKIPPED_FULL_REPLICAS = 4
+"""Full replicas that a call skips without a pause. Other calls take places of the round robin between two tries, so
+three replicas need more than three tries."""
 
 _STATUS_SECONDS = 1.0
-"""From a stream's last message to its status, which has to come but is worth nothing to a lesson."""
-_NOT_THERE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-_LOOK_AGAIN_SECONDS = 0.05
+"""How long to wait, after a stream's last message, for its status."""
+_UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class Described:
-    """What made the lesson, and when the models of each stage end as far as their provider lists it."""
+class StageDescription:
+    """The versions that made the lesson, and the end dates that each stage's provider lists, by model."""
 
     versions: Versions
     stage1_ends: Mapping[str, date] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Described:
 
 
 def _ends(listed: Iterable[lesson_pb2.ModelEnd]) -> dict[str, date]:
-    """Without what is no date."""
+    """Skips what is not a date."""
     ends: dict[str, date] = {}
     for end in listed:
         with contextlib.suppress(ValueError):
@@ -69,9 +69,9 @@ def _ends(listed: Iterable[lesson_pb2.ModelEnd]) -> dict[str, date]:
 
 
 class Upstream:
-    """One long-lived channel to each stage; make it inside the running loop. With `identity`, mutual TLS.
+    """One long-lived channel to each stage; make it inside the running loop. `identity` turns mutual TLS on.
 
-    Raises SettingsError when the identity's files are not usable.
+    Raises SettingsError when the files of the identity are not usable.
     """
 
     def __init__(self, content_address: str, enhancer_address: str, identity: CertificateFiles | None = None) -> None:
@@ -83,9 +83,9 @@ class Upstream:
         await asyncio.gather(self._content.close(), self._enhancer.close())
 
     async def ready(self, stage: Stage, seconds: float) -> bool:
-        """Waits until a stage answers, as after a restart of it; False when it did not in that time.
+        """Waits until a stage answers, for example after a restart; False when it does not in that time.
 
-        A call asks, not the channel's state: that stays READY for a moment after the process behind it has died.
+        It makes a call, because a channel stays READY for a moment after the process behind it has died.
         """
         describe = self._describe_content if stage is Stage.STAGE1 else self._describe_enhancer
         until = time.monotonic() + seconds
@@ -93,15 +93,15 @@ class Upstream:
             try:
                 await describe(left, wait=True)
             except grpc.aio.AioRpcError as error:
-                if error.code() not in _NOT_THERE:
+                if error.code() not in _UNREACHABLE:
                     return True
-                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
             else:
                 return True
         return False
 
-    async def describe(self, timeout_seconds: float) -> Described:
-        """What the stages say of themselves; empty where one does not answer, which is no reason to make no lesson."""
+    async def describe(self, timeout_seconds: float) -> StageDescription:
+        """How the stages describe themselves; empty for a stage that does not answer, which does not stop a lesson."""
         content, enhancer = await asyncio.gather(
             self._describe_content(timeout_seconds), self._describe_enhancer(timeout_seconds), return_exceptions=True
         )
@@ -115,7 +115,7 @@ class Upstream:
             prompt_stage2=enhancer.prompt_version,
             annotator=enhancer.annotator_version,
         )
-        return Described(versions, _ends(content.model_ends), _ends(enhancer.model_ends))
+        return StageDescription(versions, _ends(content.model_ends), _ends(enhancer.model_ends))
 
     async def _describe_content(
         self, timeout_seconds: float, *, wait: bool = False
@@ -134,58 +134,58 @@ class Upstream:
     async def generate(
         self, call: ContentCall, timeout_seconds: float
     ) -> AsyncGenerator[SectionReleased | ContentResult, None]:
-        """Sections as they come, then always one ContentResult. A broken RPC keeps the sections that came."""
+        """Yields sections as they come, then always one ContentResult. A broken RPC keeps the sections that came."""
         request = wire.to_message(call)
-        asked = _Asked(Stage.STAGE1, None, call, timeout_seconds)
+        stage_call = StageCall(Stage.STAGE1, None, call, timeout_seconds)
         content = Content()
         while True:
             async with self._content.lease() as held:
-                rpc = held.stub.GenerateContent(request, timeout=asked.left, metadata=_metadata())
+                rpc = held.stub.GenerateContent(request, timeout=stage_call.left, metadata=_metadata())
                 try:
                     async for event in rpc:
                         if event.HasField("result"):
                             yield await run_in_slices(wire.from_message_in_steps(ContentResult, event.result))
-                            await _ended(rpc)
+                            await _await_status(rpc)
                             return
                         released, value = _released(event.section)
                         content = content.with_section(released.name, value)
                         yield released
-                    lost = asked.lost("the content service ended without a result")
+                    lost = stage_call.lost("the content service ended without a result")
                 except grpc.aio.AioRpcError as error:
-                    if await asked.may_ask_again(error):
+                    if await stage_call.waits_for_another_try(error):
                         continue
-                    lost = asked.failed(error)
+                    lost = stage_call.failed(error)
                 except wire.WireError as error:
-                    lost = asked.lost(_unreadable(error))
+                    lost = stage_call.lost(_unreadable(error))
                 finally:
-                    # A stream that is merely no longer read would go on at the other end, at our cost.
+                    # Otherwise the stage would keep writing, at our cost.
                     rpc.cancel()
                 yield ContentResult(content=content, attempt=lost)
                 return
 
     async def enhance(self, call: EnhanceCall, timeout_seconds: float) -> EnhanceResult:
-        """One section. Never raises for what the other side does."""
+        """Annotates one section. Failures of the stage are in the result's attempt, never raised."""
         request = wire.to_message(call)
-        asked = _Asked(Stage.STAGE2, call.section, call, timeout_seconds)
+        stage_call = StageCall(Stage.STAGE2, call.section, call, timeout_seconds)
         while True:
             try:
                 async with self._enhancer.lease() as held:
-                    response = await held.stub.EnhanceSection(request, timeout=asked.left, metadata=_metadata())
+                    response = await held.stub.EnhanceSection(request, timeout=stage_call.left, metadata=_metadata())
                 return await run_in_slices(wire.from_message_in_steps(EnhanceResult, response))
             except grpc.aio.AioRpcError as error:
-                if await asked.may_ask_again(error):
+                if await stage_call.waits_for_another_try(error):
                     continue
-                lost = asked.failed(error)
+                lost = stage_call.failed(error)
             except wire.WireError as error:
-                lost = asked.lost(_unreadable(error))
+                lost = stage_call.lost(_unreadable(error))
             return EnhanceResult(items=(), attempt=lost)
 
 
-class _Asked:
-    """One call to a stage, while it is asked: a replica that is full sheds it before any work, so another is asked.
+class StageCall:
+    """One call to a stage, over all its tries: a full replica sheds a call before any work, so another one is tried.
 
-    The channel's round robin makes the next try another replica's. When several in a row are full, the next waits as
-    long as the last one said. None of these is an attempt: nothing was sent to a model.
+    The channel's round robin picks another replica each time. After several full ones in a row, the call waits as long
+    as the last one asked. A shed try is not an attempt: nothing was sent to a model.
     """
 
     def __init__(
@@ -200,16 +200,16 @@ class _Asked:
 
     @property
     def left(self) -> float:
-        """Seconds of the call's time that are left."""
+        """Seconds left of the call's time."""
         return self._timeout_seconds - (time.monotonic() - self._started)
 
-    async def may_ask_again(self, error: grpc.aio.AioRpcError) -> bool:
-        """Whether the call was shed and there is time to ask again; returns when to do it."""
+    async def waits_for_another_try(self, error: grpc.aio.AioRpcError) -> bool:
+        """Whether the call was shed and time is left; if so, returns after the pause before the next try."""
         remote = read_error(error)
         if remote.reason != OverloadedError.reason:
             return False
         self._shed += 1
-        pause = 0.0 if self._shed <= _FULL_IN_A_ROW else remote.retry_after_seconds or 1.0
+        pause = 0.0 if self._shed <= _SKIPPED_FULL_REPLICAS else remote.retry_after_seconds or 1.0
         pause *= random.uniform(1.0, 1.5)  # noqa: S311 - jitter
         if pause >= self.left:
             return False
@@ -217,16 +217,16 @@ class _Asked:
         return True
 
     def failed(self, error: grpc.aio.AioRpcError) -> Attempt:
-        """The attempt that an RPC's status ended. What was shed cost nothing; of anything else nobody knows."""
+        """The attempt that an RPC's status ended. A shed call cost nothing; the cost of any other is unknown."""
         remote = read_error(error)
         outcome = AttemptOutcome.SHED if remote.reason == OverloadedError.reason else AttemptOutcome.UPSTREAM
-        return self._ended(outcome, f"{remote.status.name}: {remote.message}", remote.retry_after_seconds)
+        return self._attempt(outcome, f"{remote.status.name}: {remote.message}", remote.retry_after_seconds)
 
     def lost(self, reason: str) -> Attempt:
-        """The RPC gave no result that can be read."""
-        return self._ended(AttemptOutcome.UPSTREAM, reason, None)
+        """The attempt of an RPC without a readable result."""
+        return self._attempt(AttemptOutcome.UPSTREAM, reason, None)
 
-    def _ended(self, outcome: AttemptOutcome, reason: str, retry_after_seconds: float | None) -> Attempt:
+    def _attempt(self, outcome: AttemptOutcome, reason: str, retry_after_seconds: float | None) -> Attempt:
         return unanswered_attempt(
             attempt_id=self._call.attempt_id,
             stage=self._stage,
@@ -240,15 +240,15 @@ class _Asked:
         )
 
 
-async def _ended(rpc: grpc.aio.UnaryStreamCall[Any, Any]) -> None:
-    """Its status is on its way. Were the call cancelled first, the stage would count a good one as cancelled."""
+async def _await_status(rpc: grpc.aio.UnaryStreamCall[Any, Any]) -> None:
+    """Waits for the status: a call cancelled before it would count as cancelled at the stage."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_STATUS_SECONDS):
             await rpc.code()
 
 
 def _metadata() -> tuple[tuple[str, str], ...]:
-    """Request id and lesson id of the call being served, and its trace, travel on to the stages."""
+    """The request id, lesson id and trace of the current call, for the stages."""
     bound = log_context()
     pairs = ((REQUEST_ID_KEY, bound.get("request_id")), (LESSON_ID_KEY, bound.get("lesson_id")), *headers().items())
     return tuple((key, value) for key, value in pairs if value)
@@ -262,4 +262,4 @@ def _released(section: content_service_pb2.SectionReleased) -> tuple[SectionRele
 
 
 def _unreadable(error: wire.WireError) -> str:
-    return f"an answer that cannot be read: {error}"
+    return f"the answer cannot be read: {error}"
