@@ -34,7 +34,7 @@ class LessonSpec(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     can_do_id: _builtins.str
-    """Catalogue id (JF:349). Empty: topic and level say it all. Unknown without topic and level: NOT_FOUND."""
+    """Catalogue id (JF:349), at most 100 characters. Empty: topic and level say it all. Unknown without topic and level: NOT_FOUND."""
     topic: _builtins.str
     """Topic, at most 200 characters. Empty: the Can-do's."""
     level: _lesson_pb2.Level.ValueType
@@ -42,11 +42,11 @@ class LessonSpec(_message.Message):
     can_do_text: _builtins.str
     """The Can-do in words, at most 1,000 characters. Empty: the catalogue's."""
     learner_language: _builtins.str
-    """BCP-47 tag. Empty: en."""
+    """BCP-47 tag of explanations and translations, at most 35 characters. Empty: en."""
     learner_level: _builtins.int
     """1 to 6; picks display presets only. Unset: none."""
     model: _builtins.str
-    """A Stage 1 model of the configured chain. Empty: the chain's first."""
+    """A Stage 1 model of the configured chain, at most 100 characters. Empty: the chain's first."""
     timeout_seconds: _builtins.float
     """Seconds; may only lower the configured deadline. Unset: the configured one."""
     def __init__(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lesson.limits import SPEC_CHARACTERS
 from lesson.v1 import content_service_pb2, enhancer_service_pb2, lesson_pb2, lesson_service_pb2
 
 PROTOS = (content_service_pb2, enhancer_service_pb2, lesson_pb2, lesson_service_pb2)
@@ -98,3 +99,9 @@ def test_what_a_stage_describes_is_read_by_the_gateway() -> None:
     ):
         for field in message.DESCRIPTOR.fields:
             assert f".{field.name}" in client or f"{message.__name__}.{field.name}" in READ_BY_CALLERS, field.full_name
+
+
+def test_the_comments_name_the_limits_of_the_table() -> None:
+    proto = (ROOT / "protos" / "lesson" / "v1" / "lesson_service.proto").read_text(encoding="utf-8")
+    for name, most in SPEC_CHARACTERS.items():
+        assert re.search(rf"// [^\n]*at most {most:,} characters[^\n]*\n  string {name} = ", proto), name
