@@ -35,7 +35,6 @@ async def build(settings: ContentSettings) -> Service:
             first_token_seconds=settings.ai_stage1_first_token_seconds,
             stall_seconds=settings.ai_stream_stall_seconds,
         ),
-        provider,
         settings.ai_stage1_timeout_seconds,
         ends=ends,
     )

@@ -15,7 +15,6 @@ from lesson.calls import ContentCall, ContentResult, SectionReleased
 from lesson.v1 import content_service_pb2 as pb
 from lesson.v1 import content_service_pb2_grpc, lesson_pb2
 from servicekit.errors import FieldViolation, InvalidRequestError
-from servicekit.llm.capabilities import Provider
 from servicekit.llm.shutdown_dates import ListedEnds
 
 FULL_NAME = "lesson.v1.ContentService"
@@ -29,13 +28,11 @@ class ContentServicer(content_service_pb2_grpc.ContentServiceServicer):
     def __init__(
         self,
         stage: ContentStage,
-        provider: Provider,
         timeout_seconds: float,
         *,
         ends: ListedEnds,
     ) -> None:
         self._stage = stage
-        self._provider = provider
         self._ends = ends
         self._timeout_seconds = timeout_seconds
 
@@ -57,7 +54,6 @@ class ContentServicer(content_service_pb2_grpc.ContentServiceServicer):
         return pb.ContentServiceDescribeResponse(
             prompt_version=prompts.prompt_version(),
             schema_version=prompts.SCHEMA_VERSION,
-            provider=self._provider.value,
             model_ends=[
                 lesson_pb2.ModelEnd(model=name, date=on.isoformat()) for name, on in self._ends.known().items()
             ],

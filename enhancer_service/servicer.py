@@ -15,7 +15,6 @@ from lesson.models import Brief, EnhancementMode, Frame, Issue, ItemKind, Model,
 from lesson.v1 import enhancer_service_pb2 as pb
 from lesson.v1 import enhancer_service_pb2_grpc, lesson_pb2
 from servicekit.errors import FieldViolation, InvalidRequestError, UnsupportedError
-from servicekit.llm.capabilities import Provider
 from servicekit.llm.shutdown_dates import ListedEnds
 
 FULL_NAME = "lesson.v1.EnhancerService"
@@ -29,9 +28,8 @@ MOST_TEXT_BYTES = 32 * 1024
 class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
     """Serves one stage with its default limit."""
 
-    def __init__(self, stage: EnhancerStage, provider: Provider, timeout_seconds: float, ends: ListedEnds) -> None:
+    def __init__(self, stage: EnhancerStage, timeout_seconds: float, ends: ListedEnds) -> None:
         self._stage = stage
-        self._provider = provider
         self._ends = ends
         self._timeout_seconds = timeout_seconds
 
@@ -53,7 +51,6 @@ class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
         return pb.EnhancerServiceDescribeResponse(
             prompt_version=prompts.prompt_version(),
             annotator_version=self._stage.annotator.version,
-            provider=self._provider.value,
             model_ends=[
                 lesson_pb2.ModelEnd(model=name, date=on.isoformat()) for name, on in self._ends.known().items()
             ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from lesson.items import extract_items
 from lesson.models import (
@@ -66,8 +67,8 @@ class Draft:
     lesson_id: str
     brief: Brief
     learner_level: int | None
-    created_at: float
-    """Unix seconds."""
+    created_at: datetime
+    """When the run began, UTC."""
     sections: dict[SectionName, DraftSection] = field(default_factory=dict)
     revisions: dict[SectionName, int] = field(default_factory=dict)
     """How often each section was released."""

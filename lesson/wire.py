@@ -10,6 +10,7 @@ import enum
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -127,6 +128,8 @@ def _field(name: str, wire: str, hint: Any) -> _Field:
         return _enum(name, wire, hint, optional)
     if is_kind(hint, BaseModel):
         return _message(name, wire, hint, optional)
+    if hint is datetime:
+        return _time(name, wire)
     return _scalar(name, wire, optional)
 
 
@@ -139,6 +142,15 @@ def _scalar(name: str, wire: str, optional: bool) -> _Field:
         return None if optional and not message.HasField(wire) else getattr(message, wire)
 
     return _Field(name, write, read)
+
+
+def _time(name: str, wire: str) -> _Field:
+    """A UTC time as a Timestamp."""
+    return _Field(
+        name,
+        lambda message, value: getattr(message, wire).FromDatetime(value),
+        lambda message: getattr(message, wire).ToDatetime(tzinfo=UTC),
+    )
 
 
 def _enum(name: str, wire: str, kind: type[enum.Enum], optional: bool) -> _Field:

@@ -22,6 +22,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -135,7 +136,8 @@ class Checked:
     def as_lesson(self) -> Lesson:
         return Lesson(
             lesson_id="", brief=self.brief, learner_level=None, outcome=Outcome.PARTIAL, sample=True, sample_note="",
-            created_at=0.0, content=self.content, sections=self.sections, attempts=(), notes=(), duration_seconds=0,
+            created_at=datetime.fromtimestamp(0, UTC),
+            content=self.content, sections=self.sections, attempts=(), notes=(), duration_seconds=0,
             stage1_seconds=0, stage2_seconds=0,
             versions=Versions(prompt_stage1="", prompt_stage2="", lesson_schema="", annotator=""),
         )  # fmt: skip

@@ -92,7 +92,7 @@ class RunContext:
         self.spec = spec
         self.brief = brief
         self.now = now
-        self.draft = Draft(self.lesson_id, brief, spec.learner_level, now().timestamp())
+        self.draft = Draft(self.lesson_id, brief, spec.learner_level, now())
         self.events = EventLog[Event]()
         self.recorder = RunRecorder(metrics, ledger, brief, self.lesson_id)
         self.budget = Budget("lesson", config.cost_limit_usd, shared.day)

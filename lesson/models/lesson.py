@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from datetime import datetime
 
 from lesson.models.annotation import Item, JapaneseText
 from lesson.models.attempt import Attempt
@@ -59,8 +60,8 @@ class Lesson(Model):
     """Written by hand for the offline model, not by a language model for this request."""
     sample_note: str
     """Where a sample comes from, for people, and whether a teacher has reviewed it; empty when it is none."""
-    created_at: float
-    """Unix seconds."""
+    created_at: datetime
+    """When the run began, UTC."""
     content: Content
     sections: tuple[EnhancedSection, ...]
     attempts: tuple[Attempt, ...]

@@ -116,7 +116,7 @@ class SectionReleased(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     name: _lesson_pb2.SectionName.ValueType
-    """Which."""
+    """The section that is complete."""
     @_builtins.property
     def content(self) -> _lesson_pb2.Content:
         """Only the named section is set."""
@@ -179,7 +179,7 @@ Global___ContentResult: _TypeAlias = ContentResult  # noqa: Y015
 
 @_typing.final
 class ContentServiceDescribeRequest(_message.Message):
-    """Nothing to say."""
+    """Asks what the stage is; it has no parameters."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -202,14 +202,11 @@ class ContentServiceDescribeResponse(_message.Message):
 
     PROMPT_VERSION_FIELD_NUMBER: _builtins.int
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
-    PROVIDER_FIELD_NUMBER: _builtins.int
     MODEL_ENDS_FIELD_NUMBER: _builtins.int
     prompt_version: _builtins.str
     """Version of its prompt."""
     schema_version: _builtins.str
     """Version of the content model."""
-    provider: _builtins.str
-    """openai, offline, and so on."""
     @_builtins.property
     def model_ends(self) -> _containers.RepeatedCompositeFieldContainer[_lesson_pb2.ModelEnd]:
         """The end dates that the provider's own list of models tells, as far as it was asked. Empty: it tells none."""
@@ -219,12 +216,11 @@ class ContentServiceDescribeResponse(_message.Message):
         *,
         prompt_version: _builtins.str = ...,
         schema_version: _builtins.str = ...,
-        provider: _builtins.str = ...,
         model_ends: _abc.Iterable[_lesson_pb2.ModelEnd] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_ends", b"model_ends", "prompt_version", b"prompt_version", "provider", b"provider", "schema_version", b"schema_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_ends", b"model_ends", "prompt_version", b"prompt_version", "schema_version", b"schema_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

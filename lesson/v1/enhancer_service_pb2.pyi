@@ -66,7 +66,7 @@ class EnhanceSectionRequest(_message.Message):
     REASK_REASONS_FIELD_NUMBER: _builtins.int
     LANGUAGE_FIELD_NUMBER: _builtins.int
     section: _lesson_pb2.SectionName.ValueType
-    """Which section."""
+    """The section that the items are from."""
     mode: Global___EnhancementMode.ValueType
     """What to ask of the model."""
     model: _builtins.str
@@ -87,7 +87,7 @@ class EnhanceSectionRequest(_message.Message):
 
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_lesson_pb2.Item]:
-        """The whole section in order; what is not wanted is context."""
+        """The whole section in order; what is not wanted is context. At most 1,000, each of at most 32,768 bytes."""
 
     @_builtins.property
     def wanted_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -184,7 +184,7 @@ Global___EnhanceSectionResponse: _TypeAlias = EnhanceSectionResponse  # noqa: Y0
 
 @_typing.final
 class EnhancerServiceDescribeRequest(_message.Message):
-    """Nothing to say."""
+    """Asks what the stage is; it has no parameters."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -207,15 +207,12 @@ class EnhancerServiceDescribeResponse(_message.Message):
 
     PROMPT_VERSION_FIELD_NUMBER: _builtins.int
     ANNOTATOR_VERSION_FIELD_NUMBER: _builtins.int
-    PROVIDER_FIELD_NUMBER: _builtins.int
     LANGUAGES_FIELD_NUMBER: _builtins.int
     MODEL_ENDS_FIELD_NUMBER: _builtins.int
     prompt_version: _builtins.str
     """Version of its prompt."""
     annotator_version: _builtins.str
     """Version of dictionary, rules and overrides."""
-    provider: _builtins.str
-    """openai, offline, none, and so on."""
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The languages it can annotate, BCP-47."""
@@ -229,13 +226,12 @@ class EnhancerServiceDescribeResponse(_message.Message):
         *,
         prompt_version: _builtins.str = ...,
         annotator_version: _builtins.str = ...,
-        provider: _builtins.str = ...,
         languages: _abc.Iterable[_builtins.str] | None = ...,
         model_ends: _abc.Iterable[_lesson_pb2.ModelEnd] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator_version", b"annotator_version", "languages", b"languages", "model_ends", b"model_ends", "prompt_version", b"prompt_version", "provider", b"provider"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator_version", b"annotator_version", "languages", b"languages", "model_ends", b"model_ends", "prompt_version", b"prompt_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

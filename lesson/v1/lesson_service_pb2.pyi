@@ -78,14 +78,14 @@ Global___LessonSpec: _TypeAlias = LessonSpec  # noqa: Y015
 
 @_typing.final
 class GenerateLessonRequest(_message.Message):
-    """Asks for a lesson."""
+    """Asks for a lesson, whole."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SPEC_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def spec(self) -> Global___LessonSpec:
-        """Which."""
+        """The lesson that is wanted. Required."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ Global___GenerateLessonRequest: _TypeAlias = GenerateLessonRequest  # noqa: Y015
 
 @_typing.final
 class GenerateLessonResponse(_message.Message):
-    """A lesson."""
+    """The finished lesson in two forms."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -112,7 +112,7 @@ class GenerateLessonResponse(_message.Message):
     """The same as the web client's JSON (uiVersion 2)."""
     @_builtins.property
     def lesson(self) -> _lesson_pb2.Lesson:
-        """Typed."""
+        """The lesson as messages."""
 
     def __init__(
         self,
@@ -130,14 +130,14 @@ Global___GenerateLessonResponse: _TypeAlias = GenerateLessonResponse  # noqa: Y0
 
 @_typing.final
 class StreamLessonRequest(_message.Message):
-    """Asks for a lesson."""
+    """Asks for a lesson, event by event."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SPEC_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def spec(self) -> Global___LessonSpec:
-        """Which."""
+        """The lesson that is wanted. Required."""
 
     def __init__(
         self,
@@ -256,7 +256,7 @@ class SectionReady(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     name: _lesson_pb2.SectionName.ValueType
-    """Which."""
+    """The section that was written."""
     revision: _builtins.int
     """1, and one more each time it was replaced."""
     @_builtins.property
@@ -312,7 +312,7 @@ class SectionReplaced(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     name: _lesson_pb2.SectionName.ValueType
-    """Which."""
+    """The section that was replaced or withdrawn."""
     revision: _builtins.int
     """The revision that no longer holds."""
     reason: _builtins.str
@@ -344,7 +344,7 @@ class LessonCompleted(_message.Message):
     """The same as the web client's JSON (uiVersion 2)."""
     @_builtins.property
     def lesson(self) -> _lesson_pb2.Lesson:
-        """Typed."""
+        """The lesson as messages."""
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
@@ -128,7 +129,7 @@ def lesson_of(level: Level, *sentences: Words, turn: Words = (), targets: Sequen
         outcome=Outcome.PARTIAL,
         sample=False,
         sample_note="",
-        created_at=0.0,
+        created_at=datetime.fromtimestamp(0, UTC),
         content=content,
         sections=tuple(
             merge.enhanced_section(name, extract_items(name, value), texts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from hypothesis import strategies as st
 
 from gateway.draft import Draft
@@ -26,6 +28,7 @@ BRIEF = Brief(
     can_do_id="JF:349", topic="食生活", level=Level.A1, learner_language="en", can_do_text="", can_do_text_ja="",
     activity="",
 )  # fmt: skip
+EPOCH = datetime.fromtimestamp(0, UTC)
 REASONS = st.sampled_from(["", "gpt-5: timeout: too slow"])
 
 
@@ -48,7 +51,7 @@ KINDS = st.sampled_from(["none", "whole", "whole", "untranslated", "unread", "ot
 @st.composite
 def drafts(draw: st.DrawFn) -> Draft:
     """Any draft that a run can have when its time is up."""
-    draft = Draft("lesson-1", BRIEF, draw(st.none() | st.integers(1, 6)), 0.0)
+    draft = Draft("lesson-1", BRIEF, draw(st.none() | st.integers(1, 6)), EPOCH)
     for name in draw(st.sets(st.sampled_from(SectionName))):
         written = draft.put(name, draw(section(name)), 0.0)
         written.done, written.shortfall = draw(st.booleans()), draw(REASONS)

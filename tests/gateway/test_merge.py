@@ -22,7 +22,7 @@ from lesson.models import (
     SectionState,
     Versions,
 )
-from tests.gateway.drafts import BRIEF, annotation, attempt, drafts
+from tests.gateway.drafts import BRIEF, EPOCH, annotation, attempt, drafts
 from tests.lesson.strategies import section
 
 VERSIONS = Versions(prompt_stage1="1", prompt_stage2="2", lesson_schema="3", annotator="4")
@@ -84,12 +84,12 @@ def test_assembling_is_pure(draft: Draft) -> None:
 
 @pytest.mark.parametrize(("provider", "sample"), [("openai", False), ("offline", True)])
 def test_a_lesson_of_the_offline_model_is_a_sample(provider: str, sample: bool) -> None:
-    lesson = assemble(Draft("1", BRIEF, None, 0.0), [attempt(provider)], VERSIONS)
+    lesson = assemble(Draft("1", BRIEF, None, EPOCH), [attempt(provider)], VERSIONS)
     assert (lesson.sample, lesson.cost_usd, lesson.versions) == (sample, 0.1, VERSIONS)
 
 
 def test_an_empty_draft_is_a_failed_lesson_that_says_why() -> None:
-    draft = Draft("1", BRIEF, None, 0.0)
+    draft = Draft("1", BRIEF, None, EPOCH)
     draft.missing_reasons[SectionName.CULTURE] = "the model refused"
     lesson = lesson_of(draft)
     assert lesson.outcome is Outcome.FAILED
@@ -101,7 +101,7 @@ def test_an_empty_draft_is_a_failed_lesson_that_says_why() -> None:
 @few
 @given(section(SectionName.DIALOGUE), st.lists(st.sampled_from(["whole", "untranslated", "unread"]), max_size=4))
 def test_an_annotation_is_only_ever_replaced_by_a_better_one(value: object, kinds: list[str]) -> None:
-    draft = Draft("1", BRIEF, None, 0.0)
+    draft = Draft("1", BRIEF, None, EPOCH)
     written = draft.put(SectionName.DIALOGUE, value, 0.0)  # type: ignore[arg-type] # of the strategy
     item = written.items[0]
     for kind in kinds:
@@ -116,7 +116,7 @@ def test_an_annotation_is_only_ever_replaced_by_a_better_one(value: object, kind
 @few
 @given(section(SectionName.CULTURE), section(SectionName.CULTURE))
 def test_every_release_of_a_section_is_a_new_revision(first: object, second: object) -> None:
-    draft = Draft("1", BRIEF, None, 0.0)
+    draft = Draft("1", BRIEF, None, EPOCH)
     for number, value in enumerate((first, second), 1):
         written = draft.put(SectionName.CULTURE, value, 0.0)  # type: ignore[arg-type] # of the strategy
         assert (written.revision, draft.holds(SectionName.CULTURE, value)) == (number, True)  # type: ignore[arg-type]
