@@ -50,8 +50,8 @@ check: setup ## ruff, mypy strict, import contracts, buf lint and breaking, stub
 	@echo "check passed"
 
 test: setup ## the whole suite, through the wire
-	@$(BIN)/pytest --cov -n 2 --dist worksteal tests/flow tests/services
-	@$(BIN)/pytest -n 2 --dist worksteal --ignore tests/flow --ignore tests/services
+	@$(BIN)/pytest --cov -n 2 --dist worksteal tests/flow tests/gateway tests/services
+	@$(BIN)/pytest -n 2 --dist worksteal --ignore tests/flow --ignore tests/gateway --ignore tests/services
 
 # The judges that nobody here wrote run as processes of environments of their own, and the tests ask them over loopback.
 test-judges: setup $(JUDGES)/.ready ## the trio before a model server that breaks on purpose and judges its client (half a minute)
