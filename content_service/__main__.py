@@ -30,13 +30,12 @@ async def build(settings: ContentSettings) -> Service:
     servicer = ContentServicer(
         ContentStage(
             client,
-            settings.ai_stage1_reasoning_effort,
-            settings.ai_stage1_first_token_seconds,
-            settings.ai_stream_stall_seconds,
+            reasoning_effort=settings.ai_stage1_reasoning_effort,
+            max_output_tokens=settings.ai_stage1_max_output_tokens,
+            first_token_seconds=settings.ai_stage1_first_token_seconds,
+            stall_seconds=settings.ai_stream_stall_seconds,
         ),
-        provider,
         settings.ai_stage1_timeout_seconds,
-        settings.ai_stage1_max_output_tokens,
         ends=ends,
     )
     return Service(

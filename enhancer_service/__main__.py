@@ -41,7 +41,7 @@ async def build(settings: EnhancerSettings, analyser: Analyser | None = None) ->
     metrics.watch_pool(lambda: client.in_use if client else 0)
     ends = ListedEnds(client)
     stage = EnhancerStage(annotator, client, settings.ai_stage2_reasoning_effort)
-    servicer = EnhancerServicer(stage, provider, settings.ai_stage2_timeout_seconds, ends)
+    servicer = EnhancerServicer(stage, settings.ai_stage2_timeout_seconds, ends)
     return Service(
         name=NAME,
         bind=settings.bind,

@@ -25,8 +25,8 @@ class GatewaySettings(ServiceSettings):
     cando_ai_stage1_model: Annotated[str, Field(min_length=1)] = "gpt-5"
     cando_ai_stage1_fallback_models: str = "gpt-4o,gpt-6.1-sol"
     cando_ai_stage2_provider: Provider = Provider.OPENAI
-    cando_ai_stage2_model: Annotated[str, Field(min_length=1)] = "gpt-6-luna"
-    cando_ai_stage2_fallback_models: str = "gpt-4.1,gpt-4o-mini,gpt-6.1-sol"
+    cando_ai_stage2_model: Annotated[str, Field(min_length=1)] = "gpt-4.1"
+    cando_ai_stage2_fallback_models: str = "gpt-4o-mini,gpt-6-luna,gpt-6.1-sol"
     ai_stage1_max_output_tokens: Annotated[int, Field(ge=256, le=128_000)] = 8000
     lesson_cost_limit_usd: Dollars = 0.25
     daily_cost_limit_usd: Annotated[float, Field(ge=0)] = 0.0

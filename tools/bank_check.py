@@ -22,6 +22,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -34,8 +35,9 @@ import yaml
 
 from enhancer_service.japanese.annotator import JapaneseAnnotator
 from enhancer_service.japanese.furigana import to_brackets
-from enhancer_service.stage import EnhanceRequest, EnhancerStage
+from enhancer_service.stage import EnhancerStage
 from gateway import merge
+from lesson.calls import EnhanceCall
 from lesson.items import extract_items, sentences
 from lesson.japanese.levels import LEVEL_TABLE, WORD_LEVELS, soft_notes
 from lesson.japanese.readability import readability
@@ -45,6 +47,7 @@ from lesson.models import (
     Comprehension,
     Content,
     EnhancedSection,
+    EnhancementMode,
     Item,
     JapaneseText,
     Lesson,
@@ -115,12 +118,11 @@ class Checked:
     async def _section(self, name: SectionName) -> EnhancedSection:
         value = self.content.section(name)
         items = extract_items(name, value) if value is not None else ()
-        request = EnhanceRequest(
-            section=name, brief=self.brief, frame=self.content.frame, items=items,
-            wanted=frozenset(item.id for item in items), learner_language="en", model="", attempt_id="",
-            timeout_seconds=60,
+        call = EnhanceCall(
+            section=name, brief=self.brief, frame=self.content.frame, items=items, mode=EnhancementMode.ANALYSER,
+            model="", attempt_id="",
         )  # fmt: skip
-        enhanced = await EnhancerStage(self._annotator, None).enhance(request)
+        enhanced = await EnhancerStage(self._annotator, None).enhance(call, timeout_seconds=60)
         return merge.enhanced_section(name, items, [item.text for item in enhanced.items])
 
     @property
@@ -134,7 +136,8 @@ class Checked:
     def as_lesson(self) -> Lesson:
         return Lesson(
             lesson_id="", brief=self.brief, learner_level=None, outcome=Outcome.PARTIAL, sample=True, sample_note="",
-            created_at=0.0, content=self.content, sections=self.sections, attempts=(), notes=(), duration_seconds=0,
+            created_at=datetime.fromtimestamp(0, UTC),
+            content=self.content, sections=self.sections, attempts=(), notes=(), duration_seconds=0,
             stage1_seconds=0, stage2_seconds=0,
             versions=Versions(prompt_stage1="", prompt_stage2="", lesson_schema="", annotator=""),
         )  # fmt: skip
@@ -168,7 +171,7 @@ class Checked:
 
 
 def level_rules(lesson: Checked) -> Iterator[str]:
-    yield from soft_notes(lesson.content, lesson.level)
+    yield from map(str, soft_notes(lesson.content, lesson.level))
     measured = readability(lesson.as_lesson)
     for reach, least in WORD_LEVELS[lesson.level].least:
         up_to = ("N5", "N4", "N3", "N2", "N1")[: int("54321".index(reach[1])) + 1]
@@ -176,7 +179,7 @@ def level_rules(lesson: Checked) -> Iterator[str]:
         if share < least:
             beyond = [word.lemma for word in measured.words if word.level not in up_to]
             yield f"{share:.0%} of the content words up to {reach}, wanted {least:.0%}; beyond: {', '.join(beyond)}"
-    yield from measured.grammar_notes
+    yield from map(str, measured.grammar_notes)
     minutes = sum(step.minutes or 0 for step in lesson.content.lesson_plan)
     if minutes != MINUTES[lesson.level]:
         yield f"lesson_plan: {minutes} minutes, wanted {MINUTES[lesson.level]}"

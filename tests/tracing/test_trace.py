@@ -39,7 +39,7 @@ async def test_a_lesson_is_one_trace_over_three_services_and_the_model_calls(
     for name in sections:
         attempt = f"{ROOT} > lesson > {name} attempt"
         served = f"{attempt} > EnhancerService/EnhanceSection"
-        expected += [attempt, served, f"{served} > chat gpt-6-luna"]
+        expected += [attempt, served, f"{served} > chat gpt-4.1"]
     # Sections without an item that a model is needed for ask the analyser alone.
     alone = [path for path in taken.paths() if " analyser" in path]
     assert taken.paths() - Counter(alone) == Counter(expected)
