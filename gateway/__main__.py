@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway import admin
-from gateway.access.auth import GatewayDoor, Limits
+from gateway.access.auth import GatewayAuthorizer, Limits
 from gateway.access.keys import KeysFileError, LiveKeys, Scope
 from gateway.api.servicer import FULL_NAME, LessonServicer
 from gateway.attempts.budget import DayBudget
@@ -66,7 +66,7 @@ async def build(
         registry=registry,
         longest_call_seconds=settings.lesson_deadline_seconds,
         calls_limit=settings.lessons_limit,
-        door=_door(settings, day, now),
+        authorizer=_authorizer(settings, day, now),
         tls=_own_certificate(settings),
         max_request_bytes=MAX_REQUEST_BYTES,
         tracing=tracing(NAME, settings),
@@ -76,7 +76,7 @@ async def build(
     )
 
 
-def _door(settings: GatewaySettings, day: DayBudget, now: Callable[[], datetime]) -> GatewayDoor:
+def _authorizer(settings: GatewaySettings, day: DayBudget, now: Callable[[], datetime]) -> GatewayAuthorizer:
     """Callers need no key on loopback; elsewhere only if the operator allows it."""
     path = settings.keys_path
     try:
@@ -94,7 +94,7 @@ def _door(settings: GatewaySettings, day: DayBudget, now: Callable[[], datetime]
         settings.gateway_caller_daily_cost_usd,
         settings.gateway_caller_lessons_at_once,
     )
-    return GatewayDoor(keys=keys, anonymous=anonymous, limits=limits, above=day, now=now, clock=time.monotonic)
+    return GatewayAuthorizer(keys=keys, anonymous=anonymous, limits=limits, above=day, now=now, clock=time.monotonic)
 
 
 def _own_certificate(settings: GatewaySettings) -> CertificateFiles | None:

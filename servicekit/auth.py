@@ -11,7 +11,7 @@ from servicekit.errors import ForbiddenError
 
 
 @dataclass(frozen=True)
-class Knock:
+class CallInfo:
     """A call before its request is read."""
 
     method: str
@@ -21,25 +21,25 @@ class Knock:
     """What the caller's certificate is made out to: common name and alternative names. Empty without one."""
 
 
-class Door(Protocol):
+class Authorizer(Protocol):
     """Lets calls in or refuses them."""
 
-    def enter(self, knock: Knock) -> AbstractContextManager[None]:
+    def authorize(self, call: CallInfo) -> AbstractContextManager[None]:
         """Entered before the request is read, left when the call has ended. Raises ServiceError; never waits."""
 
 
-class NamedCaller:
+class CertificateAuthorizer:
     """Lets in whoever has a certificate made out to one name: the connection has checked who issued it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     @contextmanager
-    def enter(self, knock: Knock) -> Iterator[None]:
-        if self._name not in knock.names:
+    def authorize(self, call: CallInfo) -> Iterator[None]:
+        if self._name not in call.names:
             raise ForbiddenError(
                 f"Only {self._name!r} may call this service (TLS_CLIENT_NAME); "
-                f"the caller's certificate is made out to {', '.join(sorted(knock.names)) or 'nobody'}."[:400],
+                f"the caller's certificate is made out to {', '.join(sorted(call.names)) or 'nobody'}."[:400],
                 reason="CALLER_NOT_ACCEPTED",
             )
         yield

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import grpc
 
-from servicekit.auth import Door, Knock
+from servicekit.auth import Authorizer, CallInfo
 from servicekit.errors import InvalidRequestError, OverloadedError, ServiceError, to_rpc_status
 from servicekit.telemetry import RpcMetrics, bind_log_context, logger
 from servicekit.tracing import Tracing
@@ -174,11 +174,11 @@ class ErrorInterceptor(_Interceptor):
             await _abort(context, unexpected, error)
 
 
-class DoorInterceptor(grpc.aio.ServerInterceptor):
+class AuthInterceptor(grpc.aio.ServerInterceptor):
     """Asks the door before a request is even read, for every RPC of the port: health and reflection, too."""
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
 
     async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
         handler = await continuation(details)
@@ -208,10 +208,10 @@ class DoorInterceptor(grpc.aio.ServerInterceptor):
 
     @contextlib.asynccontextmanager
     async def _entered(self, method: str, context: Any) -> AsyncIterator[None]:
-        knock = Knock(method, dict(context.invocation_metadata() or ()), _certified_names(context))
+        call = CallInfo(method, dict(context.invocation_metadata() or ()), _certified_names(context))
         with contextlib.ExitStack() as inside:
             try:
-                inside.enter_context(self._door.enter(knock))
+                inside.enter_context(self._authorizer.authorize(call))
             except ServiceError as error:
                 if method.startswith("/grpc."):  # these pass by the interceptor that would tell it
                     await _abort(context, error)

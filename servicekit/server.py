@@ -19,11 +19,11 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from servicekit.auth import Door
+from servicekit.auth import Authorizer
 from servicekit.interceptors import (
     AdmissionInterceptor,
+    AuthInterceptor,
     ContextInterceptor,
-    DoorInterceptor,
     ErrorInterceptor,
     MetricsInterceptor,
     TraceInterceptor,
@@ -96,7 +96,7 @@ class Service:
     """Calls that it takes at once: what `limited` is held to, and what autoscaling measures its load against."""
     limited: Sequence[str] = ()
     """Full method names (/package.Service/Method) of the RPCs refused above the limit."""
-    door: Door | None = None
+    authorizer: Authorizer | None = None
     """Who may call, health and reflection on the main port included; None: everybody who can connect."""
     tls: CertificateFiles | None = None
     """The main port's certificate; None: plaintext. The health port is plaintext always, with nothing but health."""
@@ -165,7 +165,7 @@ async def serving(service: Service) -> AsyncIterator[Ports]:
             *([TraceInterceptor(service.tracing)] if service.tracing else []),
             MetricsInterceptor(service.name, metrics),
             ErrorInterceptor(service.name, metrics),
-            *([DoorInterceptor(service.door)] if service.door else []),
+            *([AuthInterceptor(service.authorizer)] if service.authorizer else []),
             AdmissionInterceptor(service.limited, service.calls_limit),
         ),
         options=server_options(service.longest_call_seconds, service.max_request_bytes),

@@ -1,7 +1,7 @@
 """The gateway's door: who calls, what they may do, how often, and for how much money.
 
-Who calls is told by a key (`authorization: Bearer nidan_…`), or is `anonymous` where nobody needs one. Every RPC of the
-port has a row in RULES; one without a row is refused, so that a new RPC is shut until somebody says for whom it is.
+A key (`authorization: Bearer nidan_…`) identifies the caller; a caller without one is `anonymous`. Every RPC of the port
+has a row in RPC_POLICIES. An RPC without a row is refused, so that a new RPC stays closed until someone adds it.
 Rates and budgets are counted in this process alone: with N replicas a caller has up to N times as much.
 """
 
@@ -15,7 +15,7 @@ from datetime import datetime
 
 from gateway.access.keys import Key, LiveKeys, Scope
 from gateway.attempts.budget import DayBudget, seconds_to_midnight
-from servicekit.auth import Knock
+from servicekit.auth import CallInfo
 from servicekit.errors import FieldViolation, ForbiddenError, QuotaError, ServiceError, UnauthenticatedError
 from servicekit.telemetry import bind_log_context, logger
 
@@ -36,7 +36,7 @@ class Rule:
 
 
 _LESSONS = "/lesson.v1.LessonService"
-RULES: Mapping[str, Rule] = {
+RPC_POLICIES: Mapping[str, Rule] = {
     f"{_LESSONS}/GenerateLesson": Rule(Scope.GENERATE, makes_lesson=True),
     f"{_LESSONS}/StreamLesson": Rule(Scope.GENERATE, makes_lesson=True),
     "/grpc.health.v1.Health/Check": Rule(None),
@@ -91,15 +91,15 @@ class _Account:
         return 0.0
 
 
-_DAY: ContextVar[DayBudget | None] = ContextVar("callers_day", default=None)
+_DAY: ContextVar[DayBudget | None] = ContextVar("caller_budget", default=None)
 
 
-def callers_day() -> DayBudget | None:
+def caller_budget() -> DayBudget | None:
     """The day's budget of whoever's call is being served; None where no door was passed."""
     return _DAY.get()
 
 
-class GatewayDoor:
+class GatewayAuthorizer:
     """Knows callers by their keys and holds each to its limits. `above` is the day's budget of all of them.
 
     Without `keys` a key is not asked for and not looked at: everybody is anonymous. `anonymous` is what those may do.
@@ -125,11 +125,11 @@ class GatewayDoor:
         self._told: dict[str, tuple[float, int]] = {}
 
     @contextmanager
-    def enter(self, knock: Knock) -> Iterator[None]:
+    def authorize(self, call: CallInfo) -> Iterator[None]:
         try:
-            account = self._account(knock)
+            account = self._account(call)
         except ServiceError as error:
-            self._tell(error.reason, knock.method)
+            self._tell(error.reason, call.method)
             raise
         if account is None:
             yield
@@ -141,19 +141,19 @@ class GatewayDoor:
         finally:
             account.at_once -= 1
 
-    def _account(self, knock: Knock) -> _Account | None:
+    def _account(self, call: CallInfo) -> _Account | None:
         """Whose limits the call counts towards; None: nobody's. Raises ServiceError when it may not come in."""
-        rule = RULES.get(knock.method)
+        rule = RPC_POLICIES.get(call.method)
         if rule is None:
-            raise ForbiddenError(f"{knock.method} is open to nobody.", reason="RPC_NOT_OPEN")
+            raise ForbiddenError(f"{call.method} is open to nobody.", reason="RPC_NOT_OPEN")
         if rule.scope is None:
             return None
-        key = self._key(knock.metadata)
+        key = self._key(call.metadata)
         caller, scopes = (key.id, key.scopes) if key else (ANONYMOUS, tuple(self._anonymous))
         bind_log_context(caller=caller)
         if rule.scope not in scopes:
             raise ForbiddenError(
-                f"{knock.method} needs the scope {rule.scope!s}; {f'key {caller}' if key else 'who has no key'} "
+                f"{call.method} needs the scope {rule.scope!s}; {f'key {caller}' if key else 'who has no key'} "
                 f"has {', '.join(scopes) or 'none'}.",
                 reason="SCOPE_MISSING",
             )

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from gateway.access.auth import RULES, GatewayDoor, Limits
+from gateway.access.auth import RPC_POLICIES, GatewayAuthorizer, Limits
 from gateway.access.keys import LiveKeys, Scope
 from gateway.attempts.budget import DayBudget
 from gateway.settings import GatewaySettings
@@ -49,9 +49,9 @@ def refused_as(error: RemoteError | None) -> tuple[grpc.StatusCode, str] | None:
 
 
 def test_every_rpc_of_ours_has_a_row_and_every_row_is_an_rpc() -> None:
-    assert {path for path, _ in methods(LESSONS)} <= RULES.keys()
-    assert RULES.keys() <= SERVED.keys()
-    assert {path for path, rule in RULES.items() if rule.scope is None} == OPEN
+    assert {path for path, _ in methods(LESSONS)} <= RPC_POLICIES.keys()
+    assert RPC_POLICIES.keys() <= SERVED.keys()
+    assert {path for path, rule in RPC_POLICIES.items() if rule.scope is None} == OPEN
 
 
 async def test_every_rpc_refuses_callers_without_a_key_that_counts(monkeypatch: pytest.MonkeyPatch, ring: Ring) -> None:
@@ -87,8 +87,8 @@ async def test_every_rpc_is_open_to_its_scope_and_shut_to_the_others(
     async with gateway_with(monkeypatch, {"GATEWAY_KEYS_FILE": str(ring.file)}) as (_, channel):
         for path, method in SERVED.items():
             told = refused_as(await asked(channel, path, method, bearer(ring.tokens[scope])))
-            wanted = None if path in RULES and RULES[path].scope in (None, scope) else "SCOPE_MISSING"
-            wanted = "RPC_NOT_OPEN" if path not in RULES else wanted
+            wanted = None if path in RPC_POLICIES and RPC_POLICIES[path].scope in (None, scope) else "SCOPE_MISSING"
+            wanted = "RPC_NOT_OPEN" if path not in RPC_POLICIES else wanted
             assert told == (wanted and (grpc.StatusCode.PERMISSION_DENIED, wanted)), path
 
 
@@ -98,7 +98,7 @@ async def test_an_rpc_without_a_row_is_refused_also_for_a_key_with_every_scope(r
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("lesson.v1.New", {"Do": handler})])
 
     everything = ring.add("everything", *Scope)
-    door = GatewayDoor(
+    authorizer = GatewayAuthorizer(
         keys=LiveKeys(ring.file),
         anonymous=frozenset(Scope),
         limits=Limits(),
@@ -107,7 +107,7 @@ async def test_an_rpc_without_a_row_is_refused_also_for_a_key_with_every_scope(r
         clock=lambda: 0.0,
     )
     async with (
-        serving(service(quick, register=register, door=door)) as ports,
+        serving(service(quick, register=register, authorizer=authorizer)) as ports,
         grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel,
     ):
         call: Any = channel.unary_unary("/lesson.v1.New/Do")

@@ -14,7 +14,7 @@ import pytest
 from lesson.models import AttemptOutcome, Lesson, Outcome
 from lesson.v1 import lesson_service_pb2 as pb
 from lesson.v1 import lesson_service_pb2_grpc
-from servicekit.auth import NamedCaller
+from servicekit.auth import CertificateAuthorizer
 from servicekit.errors import read_error
 from servicekit.server import Ports, serving
 from servicekit.settings import SettingsError
@@ -38,7 +38,7 @@ def stage(tmp_path: Path, authority: Authority) -> Identity:
 
 @asynccontextmanager
 async def stage_served(stage: Identity, **changes: Any) -> AsyncIterator[Ports]:
-    values: dict[str, Any] = {"tls": stage.files, "door": NamedCaller("gateway"), "reflection": True}
+    values: dict[str, Any] = {"tls": stage.files, "authorizer": CertificateAuthorizer("gateway"), "reflection": True}
     async with serving(service(quick, **values | changes)) as ports:
         yield ports
 
@@ -134,7 +134,7 @@ async def test_an_alternative_name_counts_as_the_common_name_does(
     tmp_path: Path, authority: Authority, stage: Identity
 ) -> None:
     caller = Identity(tmp_path / "caller", "whatever", authority)
-    async with stage_served(stage, door=NamedCaller("localhost")) as ports:
+    async with stage_served(stage, authorizer=CertificateAuthorizer("localhost")) as ports:
         assert await answer(ports, caller.credentials()) == OK
 
 
