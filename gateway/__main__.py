@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway import admin
-from gateway.access.auth import GatewayAuthorizer, Limits
+from gateway.access.auth import GatewayAuthorizer
 from gateway.access.keys import KeysFileError, LiveKeys, Scope
+from gateway.access.quotas import Limits
 from gateway.api.servicer import FULL_NAME, LessonServicer
 from gateway.attempts.budget import DayBudget
 from gateway.attempts.costs import check_limit, sections_usd

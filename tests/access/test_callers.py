@@ -10,8 +10,9 @@ from typing import Any
 import grpc
 import pytest
 
-from gateway.access.auth import RPC_POLICIES, GatewayAuthorizer, Limits
+from gateway.access.auth import RPC_POLICIES, GatewayAuthorizer
 from gateway.access.keys import LiveKeys, Scope
+from gateway.access.quotas import Limits
 from gateway.attempts.budget import DayBudget
 from gateway.settings import GatewaySettings
 from lesson.v1 import lesson_service_pb2 as pb
