@@ -1,4 +1,4 @@
-"""Who may come in: what a server asks before it reads a request. A door knows no gRPC; `servicekit.server` has it."""
+"""Authorization of calls, without gRPC: `servicekit.interceptors` asks an `Authorizer` before it parses a request."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from servicekit.errors import ForbiddenError
 
 @dataclass(frozen=True)
 class CallInfo:
-    """A call before its request is read."""
+    """What a server knows of a call before it parses the request."""
 
     method: str
     """/package.Service/Method"""
     metadata: Mapping[str, str | bytes]
     names: frozenset[str]
-    """What the caller's certificate is made out to: common name and alternative names. Empty without one."""
+    """The common name and alternative names of the caller's certificate. Empty without a certificate."""
 
 
 class Authorizer(Protocol):
-    """Lets calls in or refuses them."""
+    """Admits or refuses calls."""
 
     def authorize(self, call: CallInfo) -> AbstractContextManager[None]:
-        """Entered before the request is read, left when the call has ended. Raises ServiceError; never waits."""
+        """Entered before the request is parsed, left when the call has ended. Raises ServiceError; never waits."""
 
 
 class CertificateAuthorizer:
-    """Lets in whoever has a certificate made out to one name: the connection has checked who issued it."""
+    """Admits callers whose certificate carries one name. The TLS handshake has checked its issuer."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -38,8 +38,8 @@ class CertificateAuthorizer:
     def authorize(self, call: CallInfo) -> Iterator[None]:
         if self._name not in call.names:
             raise ForbiddenError(
-                f"Only {self._name!r} may call this service (TLS_CLIENT_NAME); "
-                f"the caller's certificate is made out to {', '.join(sorted(call.names)) or 'nobody'}."[:400],
+                f"This service accepts only certificates with the name {self._name!r} (TLS_CLIENT_NAME); "
+                f"the caller's certificate has {', '.join(sorted(call.names)) or 'no name'}."[:400],
                 reason="CALLER_NOT_ACCEPTED",
             )
         yield

@@ -26,14 +26,14 @@ from servicekit.tracing import Tracing
 REQUEST_ID_KEY = "x-request-id"
 LESSON_ID_KEY = "x-lesson-id"
 _SAFE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
-_COME_BACK_SECONDS = 1.0
-"""A place is free again when some model call ends."""
+_RETRY_AFTER_SECONDS = 1.0
+"""A slot becomes free when a model call ends."""
 
-_Around = Callable[[str, grpc.aio.ServicerContext[Any, Any]], AbstractAsyncContextManager[None]]
+_Wrapper = Callable[[str, grpc.aio.ServicerContext[Any, Any]], AbstractAsyncContextManager[None]]
 
 
-def _wrapped(handler: Any, method: str, around: _Around) -> Any:
-    """The handler inside `around`, for the two kinds of RPC that exist here; any other kind passes untouched."""
+def _wrap(handler: Any, method: str, around: _Wrapper) -> Any:
+    """Runs the handler inside `around`. Our RPCs are of two kinds; a handler of any other kind is returned as it is."""
     if handler is None:
         return None
     if handler.unary_unary is not None:
@@ -57,24 +57,24 @@ def _wrapped(handler: Any, method: str, around: _Around) -> Any:
 
 
 class _Interceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler of ours; health and reflection are left alone."""
+    """Wraps the handlers of our services, but not those of health and reflection."""
 
     async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
         handler = await continuation(details)
-        return handler if details.method.startswith("/grpc.") else _wrapped(handler, details.method, self.around)
+        return handler if details.method.startswith("/grpc.") else _wrap(handler, details.method, self.around)
 
     def around(self, method: str, context: Any) -> AbstractAsyncContextManager[None]:
         raise NotImplementedError
 
 
 class ContextInterceptor(_Interceptor):
-    """Gives every call a request id: the caller's when it is well formed, else a new one; it goes back as a trailer."""
+    """Gives every call a request id, the caller's if it is well formed, and returns it as a trailer."""
 
     def __init__(self, service: str) -> None:
         self._service = service
 
     @contextlib.asynccontextmanager
-    async def around(self, method: str, context: Any) -> AsyncIterator[None]:  # noqa: ARG002 - one signature for all
+    async def around(self, method: str, context: Any) -> AsyncIterator[None]:  # noqa: ARG002 - all interceptors share a signature
         metadata = dict(context.invocation_metadata() or ())
         request_id = _well_formed(metadata.get(REQUEST_ID_KEY)) or uuid.uuid4().hex
         context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
@@ -89,16 +89,16 @@ def _well_formed(value: str | bytes | None) -> str:
 
 
 @dataclass
-class _End:
-    """The status that a call ends with, by its name."""
+class _CallStatus:
+    """The name of the status that a call ends with."""
 
     code: str = "OK"
 
     @contextlib.contextmanager
-    def seen(self, context: Any) -> Iterator[None]:
+    def observe(self, context: Any) -> Iterator[None]:
         try:
             yield
-        except (asyncio.CancelledError, GeneratorExit):  # the latter for a stream that is merely no longer read
+        except (asyncio.CancelledError, GeneratorExit):  # GeneratorExit: the caller stopped reading a stream
             self.code = "CANCELLED"
             raise
         except BaseException:
@@ -107,7 +107,7 @@ class _End:
 
 
 class TraceInterceptor(_Interceptor):
-    """The span of every call; the log lines of one that is sampled name its trace. Not there when traces are off."""
+    """Opens a span for every call and adds the id of a sampled trace to the log lines. Used only with traces on."""
 
     def __init__(self, tracing: Tracing) -> None:
         self._tracing = tracing
@@ -116,16 +116,16 @@ class TraceInterceptor(_Interceptor):
     async def around(self, method: str, context: Any) -> AsyncIterator[None]:
         call = self._tracing.served(method, dict(context.invocation_metadata() or ()))
         bind_log_context(trace_id=call.trace_id)
-        end = _End()
+        status = _CallStatus()
         try:
-            with end.seen(context):
+            with status.observe(context):
                 yield
         finally:
-            call.ended(end.code)
+            call.finish(status.code)
 
 
 class MetricsInterceptor(_Interceptor):
-    """Counts every call once, at its end, CANCELLED included."""
+    """Counts every call once, when it ends; a cancelled call counts as CANCELLED."""
 
     def __init__(self, service: str, metrics: RpcMetrics) -> None:
         self._in_flight = metrics.in_flight.labels(service)
@@ -136,13 +136,13 @@ class MetricsInterceptor(_Interceptor):
         _, service, name = method.split("/", 2)
         started = time.monotonic()
         self._in_flight.inc()
-        end = _End()
+        status = _CallStatus()
         try:
-            with end.seen(context):
+            with status.observe(context):
                 yield
         finally:
             self._in_flight.dec()
-            self._metrics.handled.labels(service, name, end.code).inc()
+            self._metrics.handled.labels(service, name, status.code).inc()
             self._metrics.handling.labels(service, name).observe(time.monotonic() - started)
 
 
@@ -153,7 +153,8 @@ def _code_name(context: Any) -> str:
 
 
 class ErrorInterceptor(_Interceptor):
-    """Turns a ServiceError into its status; anything else is INTERNAL, told in the log and not to the caller."""
+    """Turns a ServiceError into its status. Any other exception becomes INTERNAL: the log names it, the caller does not
+    see it."""
 
     def __init__(self, service: str, metrics: RpcMetrics) -> None:
         self._shed = metrics.shed.labels(service)
@@ -168,52 +169,52 @@ class ErrorInterceptor(_Interceptor):
             await _abort(context, error)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
-        except Exception as error:  # noqa: BLE001 - the last place that can turn it into a status
+        except Exception as error:  # noqa: BLE001 - nothing above can turn it into a status
             logger().exception("rpc_failed_unexpectedly", method=method)
-            unexpected = ServiceError("Internal error; the service's log has it under this request id.")
+            unexpected = ServiceError("Internal error. The service's log has the details under this request id.")
             await _abort(context, unexpected, error)
 
 
 class AuthInterceptor(grpc.aio.ServerInterceptor):
-    """Asks the door before a request is even read, for every RPC of the port: health and reflection, too."""
+    """Authorizes every RPC of the port, health and reflection included, before it parses the request."""
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
 
     async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
         handler = await continuation(details)
-        return handler if handler is None else self._guarded(handler, details.method)
+        return handler if handler is None else self._guard(handler, details.method)
 
-    def _guarded(self, handler: Any, method: str) -> Any:
-        """The same handler behind the door. A single request comes to it as bytes: a stranger's are never parsed."""
+    def _guard(self, handler: Any, method: str) -> Any:
+        """The same handler, authorized first. A single request arrives as bytes and is parsed only after that."""
         kind = next(kind for kind in _KINDS if getattr(handler, kind) is not None)
         inner = getattr(handler, kind)
         single = kind.startswith("unary")
-        read = _reader(handler.request_deserializer) if single else _as_it_is
+        read = _reader(handler.request_deserializer) if single else _unchanged
 
-        async def answered(request: Any, context: Any) -> Any:
-            async with self._entered(method, context):
+        async def unary(request: Any, context: Any) -> Any:
+            async with self._authorized(method, context):
                 return await inner(read(request), context)
 
-        async def streamed(request: Any, context: Any) -> AsyncIterator[Any]:
-            async with self._entered(method, context), contextlib.aclosing(inner(read(request), context)) as replies:
+        async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
+            async with self._authorized(method, context), contextlib.aclosing(inner(read(request), context)) as replies:
                 async for reply in replies:
                     yield reply
 
         return _KINDS[kind](
-            streamed if inspect.isasyncgenfunction(inner) else answered,
+            stream if inspect.isasyncgenfunction(inner) else unary,
             None if single else handler.request_deserializer,
             handler.response_serializer,
         )
 
     @contextlib.asynccontextmanager
-    async def _entered(self, method: str, context: Any) -> AsyncIterator[None]:
+    async def _authorized(self, method: str, context: Any) -> AsyncIterator[None]:
         call = CallInfo(method, dict(context.invocation_metadata() or ()), _certified_names(context))
-        with contextlib.ExitStack() as inside:
+        with contextlib.ExitStack() as stack:
             try:
-                inside.enter_context(self._authorizer.authorize(call))
+                stack.enter_context(self._authorizer.authorize(call))
             except ServiceError as error:
-                if method.startswith("/grpc."):  # these pass by the interceptor that would tell it
+                if method.startswith("/grpc."):  # ErrorInterceptor does not wrap health and reflection
                     await _abort(context, error)
                 raise
             yield
@@ -227,56 +228,56 @@ _KINDS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _as_it_is(request: Any) -> Any:
+def _unchanged(request: Any) -> Any:
     return request
 
 
 def _reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[Any], Any]:
-    """Reads a request, and raises InvalidRequestError for bytes that are none."""
+    """Returns a parser that raises InvalidRequestError for bytes that are not a request."""
 
     def read(raw: Any) -> Any:
         try:
             return deserialize(raw) if deserialize else raw
         except Exception as error:
-            raise InvalidRequestError("The request is no message of this RPC.", reason="NOT_UNDERSTOOD") from error
+            raise InvalidRequestError("The request is not a message of this RPC.", reason="NOT_UNDERSTOOD") from error
 
     return read
 
 
 def _certified_names(context: Any) -> frozenset[str]:
-    """Common name and alternative names of the peer's certificate, which the connection has verified."""
-    told: dict[str, Sequence[bytes]] = context.auth_context()
-    found = [name for kind in ("x509_common_name", "x509_subject_alternative_name") for name in told.get(kind, ())]
+    """The common name and alternative names of the peer's certificate, which the TLS handshake has verified."""
+    peer: dict[str, Sequence[bytes]] = context.auth_context()
+    found = [name for kind in ("x509_common_name", "x509_subject_alternative_name") for name in peer.get(kind, ())]
     return frozenset(name.decode(errors="replace") for name in found)
 
 
 class AdmissionInterceptor(_Interceptor):
-    """Refuses what is above the limit at once: a call that waits here would wait where no deadline of ours sees it."""
+    """Refuses calls above the limit at once. A call that waited here would wait where none of our deadlines applies."""
 
     def __init__(self, limited: Sequence[str], limit: int) -> None:
         self._limited = frozenset(limited)
         self._limit = limit
-        self._under_way = 0
+        self._active = 0
 
     @contextlib.asynccontextmanager
-    async def around(self, method: str, context: Any) -> AsyncIterator[None]:  # noqa: ARG002 - one signature for all
+    async def around(self, method: str, context: Any) -> AsyncIterator[None]:  # noqa: ARG002 - all interceptors share a signature
         if method not in self._limited:
             yield
             return
-        if self._under_way >= self._limit:
+        if self._active >= self._limit:
             raise OverloadedError(
-                f"As many calls are under way as this service takes ({self._limit}).",
-                retry_after_seconds=_COME_BACK_SECONDS,
+                f"This service is full: it serves at most {self._limit} calls at once. Try again soon.",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
-        self._under_way += 1
+        self._active += 1
         try:
             yield
         finally:
-            self._under_way -= 1
+            self._active -= 1
 
 
 async def _abort(context: Any, error: ServiceError, cause: BaseException | None = None) -> NoReturn:
-    """Ends the call with the error's status; the trailers set so far, the request id among them, go with it."""
+    """Ends the call with the error's status and keeps the trailers set so far, such as the request id."""
     status = to_rpc_status(error)
     trailers = (*(context.trailing_metadata() or ()), *status.trailing_metadata)
     await context.abort(status.code, status.details, trailers)

@@ -44,14 +44,14 @@ S = TypeVar("S", bound=ServiceSettings)
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 CONNECTION_AGE_MS = 300_000
-"""Connections are recycled, so that clients see new replicas."""
+"""Servers close connections at this age, so that clients find new replicas."""
 
 
 def server_options(longest_call_seconds: float, max_request_bytes: int = MAX_MESSAGE_BYTES) -> list[tuple[str, Any]]:
-    """Options of every server. The grace of a connection's age must exceed the longest call, or that call is cut."""
+    """The options of every server. The grace after a connection's age must exceed the longest call, or gRPC cuts it."""
     return [
-        ("grpc.so_reuseport", 0),  # else two processes may silently share a port
-        ("grpc.server.max_pending_requests", 20_000),  # undocumented; a burst test holds them to what they do
+        ("grpc.so_reuseport", 0),  # or two processes may share a port unnoticed
+        ("grpc.server.max_pending_requests", 20_000),  # undocumented; tests/access/test_burst.py measures what they do
         ("grpc.server.max_pending_requests_hard_limit", 40_000),
         ("grpc.max_receive_message_length", max_request_bytes),
         ("grpc.max_connection_age_ms", CONNECTION_AGE_MS),
@@ -63,24 +63,24 @@ def server_options(longest_call_seconds: float, max_request_bytes: int = MAX_MES
 
 
 def channel_options() -> list[tuple[str, Any]]:
-    """Options of a long-lived channel. No retryPolicy: a retried call of ours is money, so its owner decides."""
+    """The options of a long-lived channel. It has no retryPolicy: each retry costs money, so the caller decides."""
     return [
         ("grpc.keepalive_time_ms", 40_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        # A service that is started again is found within a second, not after a backoff of minutes.
+        # A channel finds a restarted service within a second, not after a backoff of minutes.
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.enable_retries", 0),
-        ("grpc.enable_http_proxy", 0),  # a proxy is for the way to the providers, not between services
+        ("grpc.enable_http_proxy", 0),  # a proxy serves calls to providers, not calls between services
         ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),
     ]
 
 
 @dataclass
 class Service:
-    """What makes one service: the composition root fills it in, `run` does the rest."""
+    """One service, as its composition root describes it and `run` serves it."""
 
     name: str
     bind: str
@@ -88,29 +88,29 @@ class Service:
     health_port: int
     metrics_port: int
     grpc_names: Sequence[str]
-    """Full names of its services, for health and reflection."""
+    """The full names of its gRPC services, for health and reflection."""
     register: Callable[[grpc.aio.Server], None]
     registry: Registry
     longest_call_seconds: float
     calls_limit: int
-    """Calls that it takes at once: what `limited` is held to, and what autoscaling measures its load against."""
+    """How many calls of the `limited` RPCs it serves at once. Autoscaling measures the load against it."""
     limited: Sequence[str] = ()
-    """Full method names (/package.Service/Method) of the RPCs refused above the limit."""
+    """The full method names (/package.Service/Method) of the RPCs that are refused above the limit."""
     authorizer: Authorizer | None = None
-    """Who may call, health and reflection on the main port included; None: everybody who can connect."""
+    """Decides who may call the main port, its health and reflection included. None: every peer that can connect."""
     tls: CertificateFiles | None = None
-    """The main port's certificate; None: plaintext. The health port is plaintext always, with nothing but health."""
+    """The main port's certificate; None: plaintext. The health port is always plaintext and serves health alone."""
     max_request_bytes: int = MAX_MESSAGE_BYTES
     tracing: Tracing | None = None
     reflection: bool = False
     shutdown_delay_seconds: float = 0.0
     close: Sequence[Callable[[], Awaitable[None]]] = field(default_factory=tuple)
-    """Called in order once the last RPC has ended."""
+    """Called in this order after the last RPC has ended."""
 
 
 @dataclass(frozen=True)
 class Ports:
-    """What the service really listens on."""
+    """The ports that the service got."""
 
     grpc: int
     health: int
@@ -118,16 +118,17 @@ class Ports:
 
 
 def start(name: str, settings_kind: type[S], build: Callable[[S], Awaitable[Service]]) -> None:
-    """A composition root's whole main: reads the settings, builds the service, serves until SIGTERM.
+    """The main function of a service: reads the settings, builds the service, serves until SIGTERM.
 
-    A wrong setting or a taken port ends the process before any port is open, with 2 and one line that says what to set.
+    With a wrong setting or a taken port the process exits with status 2 before it opens any port. One line says
+    what to set.
     """
 
     async def serve() -> None:
         settings = load(settings_kind)
         configure_logging(name, settings.log_level)
         service = await build(settings)
-        # What start-up made stays for ever: the collector need not walk through it, which took up to 70 ms of the loop.
+        # Objects from start-up live for ever. A collection that walked through them took up to 70 ms of the event loop.
         gc.collect()
         gc.freeze()
         await run(service)
@@ -139,7 +140,7 @@ def start(name: str, settings_kind: type[S], build: Callable[[S], Awaitable[Serv
 
 
 async def run(service: Service) -> None:
-    """Serves until SIGTERM or SIGINT, then drains and returns. Raises OSError when a port is taken."""
+    """Serves until SIGTERM or SIGINT, drains, and returns. Raises OSError when a port is taken."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -152,7 +153,10 @@ async def run(service: Service) -> None:
 
 @contextlib.asynccontextmanager
 async def serving(service: Service) -> AsyncIterator[Ports]:
-    """Serves inside the block; leaving it is the clean end: NOT_SERVING, drain, close."""
+    """Serves inside the block. Leaving it stops the service: health says NOT_SERVING, calls drain, `close` runs.
+
+    A caller that watches health on the main port holds the drain up to `longest_call_seconds`; one that also stops
+    reading can hold it for ever."""
     metrics = RpcMetrics(service.registry)
     metrics.in_flight.labels(service.name)
     metrics.limit.labels(service.name).set(service.calls_limit)
@@ -178,7 +182,7 @@ async def serving(service: Service) -> AsyncIterator[Ports]:
     health_pb2_grpc.add_HealthServicer_to_server(checks, probe)
     credentials = server_credentials(service.tls) if service.tls else None
     if credentials is None and not is_loopback(service.bind):
-        logger().warning("plaintext_port", bind=service.bind, note="who can reach the network can read what is said")
+        logger().warning("plaintext_port", bind=service.bind, note="calls are readable on this network")
     with metrics_served(service.registry, service.bind, service.metrics_port) as metrics_port:
         ports = Ports(
             _bound(server, service.bind, service.port, credentials),
@@ -205,13 +209,13 @@ async def serving(service: Service) -> AsyncIterator[Ports]:
 
 
 def _methods(services: Sequence[str]) -> list[tuple[str, str]]:
-    """Full name of the service and name of the method, for each that the services have."""
+    """Every method of the services, as (full service name, method name)."""
     pool = descriptor_pool.Default()
     return [(name, method) for name in services for method in pool.FindServiceByName(name).methods_by_name]
 
 
 def _bound(server: grpc.aio.Server, bind: str, port: int, tls: grpc.ServerCredentials | None = None) -> int:
-    """grpc answers 0, or raises RuntimeError, when it could not have the port; both are an OSError here."""
+    """Binds the port. gRPC returns 0 or raises RuntimeError for a taken port; this raises OSError for both."""
     address = f"{bind}:{port}"
     try:
         bound = server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)

@@ -38,7 +38,7 @@ class ReloadingChannel(Generic[Stub]):
         self._address = address
         self._stub = stub
         self._certificate = certificate
-        self._read = certificate.look() if certificate else None
+        self._read = certificate.current() if certificate else None
         self._newest = self._connected()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -66,7 +66,7 @@ class ReloadingChannel(Generic[Stub]):
         return ChannelLease(channel, self._stub(channel))
 
     def _current(self) -> ChannelLease[Stub]:
-        read = self._certificate.look() if self._certificate else None
+        read = self._certificate.current() if self._certificate else None
         if read is not self._read:
             self._read = read
             old, self._newest = self._newest, self._connected()

@@ -90,7 +90,7 @@ def _trace(provider: Provider, request: ModelRequest, reply: Reply) -> None:
         attributes |= _texts(request, reply)
     fine = reply.outcome in (CallOutcome.OK, CallOutcome.CANCELLED)
     error = "" if fine else reply.outcome.value
-    tracing.past(f"chat {request.model}", reply.duration_seconds, attributes, error)
+    tracing.add_ended_call(f"chat {request.model}", reply.duration_seconds, attributes, error)
 
 
 def _texts(request: ModelRequest, reply: Reply) -> dict[str, str]:

@@ -87,7 +87,7 @@ async def test_what_cannot_be_done_says_why_and_leaves_the_file_alone(tmp_path: 
         (('"generate"', '"everything"'), r"keys\.0\.scopes\.0: Input should be"),
         (("created = 2026-11-01T12:00:00Z", "created = 2026-11-01T12:00:00"), r"keys\.0\.created: .*timezone"),
         (("\n[[keys]]", "\n[[keys]]\nexpire = 2020-01-01T00:00:00Z"), r"keys\.0\.expire: Extra inputs"),
-        (("name = ", "name "), r"is no TOML"),
+        (("name = ", "name "), r"is not TOML"),
     ],
 )
 def test_a_file_that_says_something_else_than_it_seems_to_is_refused_whole(

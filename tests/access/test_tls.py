@@ -188,8 +188,8 @@ def _no_key(stage: Identity) -> None:
 BROKEN: dict[str, tuple[Callable[[Identity], None], str]] = {
     "missing": (_missing, r"^TLS_KEY_FILE: cannot read .*tls.key: No such file or directory\.$"),
     "of another": (_of_another, r"^TLS_KEY_FILE: .*tls.key is not the key of TLS_CERT_FILE \(.*tls.crt\)\.$"),
-    "no key": (_no_key, r"^TLS_KEY_FILE: .*tls.key holds no private key in PEM without a password\.$"),
-    "no authority": (_no_authority, r"^TLS_CA_FILE: .*ca.crt holds no certificate in PEM\.$"),
+    "no key": (_no_key, r"^TLS_KEY_FILE: .*tls.key has no private key in PEM form without a password\.$"),
+    "no authority": (_no_authority, r"^TLS_CA_FILE: .*ca.crt has no certificate in PEM form\.$"),
 }
 
 
@@ -271,7 +271,7 @@ async def test_lessons_under_way_while_authority_and_certificates_are_replaced_a
     for one in (*made, lesson):
         assert one.outcome is Outcome.COMPLETE
         assert {attempt.outcome for attempt in one.attempts} == {AttemptOutcome.OK}
-    assert "made out to 127.0.0.1, localhost, somebody" in refused.message  # the gateway does show its newest
+    assert "certificate has 127.0.0.1, localhost, somebody" in refused.message  # the gateway does show its newest
 
 
 async def test_a_stage_that_does_not_accept_the_gateways_name_makes_the_lesson_fail_with_the_reason(
