@@ -99,7 +99,7 @@ FOOD = "jf-349-food-a1.yaml"
         ([("たくさん食[た]べます", "沢山[たくさん]食[た]べます")], "(i)  reading.text.6: 沢山 is usually written in kana (たくさん)"),
     ],
 )  # fmt: skip
-def test_a_rule_that_is_broken_is_told_with_its_letter_and_place(
+def test_a_broken_rule_is_reported_with_its_letter_and_place(
     annotator: JapaneseAnnotator, tmp_path: Path, changes: list[tuple[str, str]], told: str
 ) -> None:
     shutil.copy(BANK / FOOD, tmp_path)
@@ -109,7 +109,7 @@ def test_a_rule_that_is_broken_is_told_with_its_letter_and_place(
     assert [str(fault) for fault in broken if told in str(fault)], [str(fault) for fault in broken]
 
 
-def test_a_run_that_two_lessons_share_is_told(bank: Path) -> None:
+def test_a_run_that_two_lessons_share_is_reported(bank: Path) -> None:
     title = 'title: {ja: "'
     shared = "駅[えき]の前[まえ]にある小[ちい]さいパンの店[みせ]"
     for name in (FOOD, "work-a1.yaml"):
@@ -120,7 +120,7 @@ def test_a_run_that_two_lessons_share_is_told(bank: Path) -> None:
     assert "JF:349  (h)  shares 駅の前にある小さいパンの店" in run.stdout
 
 
-def test_a_lesson_that_is_missing_is_told(bank: Path) -> None:
+def test_a_missing_lesson_is_reported(bank: Path) -> None:
     (bank / "food-b1.yaml").unlink()
     run = check("--bank", str(bank))
     assert "bank  (a)  no lesson for 食生活 at B1" in run.stdout
