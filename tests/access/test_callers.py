@@ -131,7 +131,7 @@ async def test_control_and_direction_characters_are_refused(monkeypatch: pytest.
             assert error.violations[0].description == "holds control characters"
 
 
-# --- anonymous callers -------------------------------------------------------------------------------------------------
+# --- anonymous callers --------------------------------------------------------------------------------------------
 
 
 async def test_on_loopback_without_a_keys_file_callers_need_no_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`nidan keys` and the file that it keeps: the key is printed once, the file has only hashes, and a gateway follows it."""
+"""`nidan keys` and the file that it keeps: the key is printed once, the file has hashes, a gateway follows it."""
 
 from __future__ import annotations
 
