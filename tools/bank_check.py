@@ -1,15 +1,15 @@
-"""Checks the built-in lessons as no reader could by eye (`make bank-check`): every rule that they must keep.
+"""Checks the built-in lessons against their rules (`make bank-check`).
 
-Each line it prints names the lesson, the rule and the place:
+Each printed line names the lesson, the rule and the place:
     a  the level table: lengths, counts, word levels, grammar that the level does not use yet
-    b  every bracket reading is the analyser's and the rules', or stands in the reviewed exceptions
+    b  every bracket reading agrees with the analyser and the rules, or is a reviewed exception
     c  names and facts agree with cast.yaml
     d  each turn's predicates fit the register of who speaks to whom
-    e  target words are met and practised; grammar points have their anchor and are practised
+    e  target words appear and are practised; grammar points have an anchor and are practised
     f  each comprehension answer has its evidence
     g  dialogue is speech          i  usual spelling
     h  across the lessons: no long run shared, text types, registers, openings
-Ends with 1 when a rule is broken, 2 when a file cannot be read.
+Exits with 1 for a broken rule, 2 for an unreadable file.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _CAST = ROOT / "offline_model" / "cast.yaml"
 
 @dataclass(frozen=True)
 class Broken:
-    """A rule that a lesson breaks, and where."""
+    """A broken rule, with its lesson and place."""
 
     lesson: str
     rule: str
@@ -93,7 +93,7 @@ class Person:
 
 
 class Checked:
-    """A bank lesson with everything that the rules look at."""
+    """A bank lesson with all data for the rules."""
 
     def __init__(self, lesson: BankLesson, annotator: JapaneseAnnotator) -> None:
         self.lesson = lesson
@@ -102,7 +102,7 @@ class Checked:
         self.content = Content.model_validate({key: json.loads(text) for key, text in lesson.sections.items()})
         frame, reading, dialogue = self.content.frame, self.content.reading, self.content.dialogue
         if frame is None or reading is None or dialogue is None:
-            raise BankError(f"{self.id}: is not whole")
+            raise BankError(f"{self.id}: is not complete")
         self.frame, self.reading, self.dialogue = frame, reading, dialogue
         self._annotator = annotator
 
@@ -112,7 +112,7 @@ class Checked:
 
     @cached_property
     def sections(self) -> tuple[EnhancedSection, ...]:
-        """As the enhancer annotates them without a model."""
+        """The annotations that the enhancer makes without a model."""
         return tuple(asyncio.run(self._section(name)) for name in self.content.written)
 
     async def _section(self, name: SectionName) -> EnhancedSection:
@@ -152,11 +152,11 @@ class Checked:
         return tuple(item for section in self.sections for item in section.items)
 
     def words(self, *prefixes: str) -> list[Word]:
-        """Of all texts whose id starts so."""
+        """The words of all texts whose id starts with a prefix."""
         return [word for id_, text in self.texts.items() if id_.startswith(prefixes) for word in text.words]
 
     def spoken(self) -> Iterator[tuple[int, str, str, JapaneseText]]:
-        """Index, speaker, the one spoken to, the turn."""
+        """Yields index, speaker, addressee and turn."""
         turns = self.dialogue.turns
         speakers = list(dict.fromkeys(turn.speaker_id for turn in turns))
         for index, turn in enumerate(turns):
@@ -199,7 +199,7 @@ def reading_rules(lesson: Checked, exceptions: Mapping[str, str]) -> Iterator[st
 
 
 def load_exceptions(path: Path) -> dict[str, str]:
-    """By bracketed text, why it is right though the analyser reads otherwise."""
+    """The reason by bracketed text: why it is right although the analyser reads it otherwise."""
     rows = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line and line[0] != "#")
     return {row[0]: row[1] for row in rows}
 
@@ -223,7 +223,7 @@ def cast_rules(lesson: Checked, cast: Mapping[str, Person]) -> Iterator[str]:
     for character in lesson.frame.characters:
         person = cast.get(character.id)
         if person is None:
-            yield f"frame: {character.id} is nobody of the cast"
+            yield f"frame: {character.id} is not in the cast"
             continue
         for field, given in (("name", character.name), ("kana", character.kana), ("label", character.label)):
             if given != getattr(person, field):
@@ -302,7 +302,7 @@ def _plain_fault(sentence: str, words: Sequence[Word]) -> str:
 
 
 def _polite_fault(words: Sequence[Word]) -> str:
-    """A predicate that ends the sentence is polite; fragments and sentences left open are speech."""
+    """Describes a final predicate that is not polite. Fragments and unfinished sentences count as speech and pass."""
     core = [word for word in words if word.pos not in {"symbol", "interjection"}]
     while core and core[-1].pos == "particle" and core[-1].surface not in _OPEN_ENDS:
         core.pop()
@@ -371,7 +371,7 @@ def _run(short: Sequence[str], long: Sequence[str]) -> bool:
 
 
 def _practised(lesson: Checked, pattern: str) -> bool:
-    """Named by a practice whose sentences have a piece of it."""
+    """Whether a practice names the point and its sentences contain part of it."""
     pieces = [piece for piece in re.split(r"[～〜…／/（）()A-ZＡ-ＺVNー\s・、]+", pattern) if piece]
     for index, practice in enumerate(lesson.content.practice):
         if pattern in practice.target_refs:
@@ -415,13 +415,13 @@ def shared_rules(lessons: Sequence[Checked]) -> Iterator[Broken]:
             text = _MARKS.sub("", item.text)
             for at in range(len(text) - _SHARED):
                 runs[text[at : at + _SHARED + 1]].add(number)
-    told: set[tuple[int, int, str]] = set()
+    shared: set[tuple[int, int, str]] = set()
     for run, where in runs.items():
         for one, other in combinations(sorted(where), 2):
             if not any(phrase in run for phrase in _SET_RUNS):
-                told.add((one, other, run))
+                shared.add((one, other, run))
     seen: Counter[tuple[int, int]] = Counter()
-    for one, other, run in sorted(told):
+    for one, other, run in sorted(shared):
         seen[one, other] += 1
         if seen[one, other] <= 3:
             yield Broken(lessons[one].id, "h", f"shares {run} with {lessons[other].id}")
@@ -451,7 +451,7 @@ def bank_rules(lessons: Sequence[Checked]) -> Iterator[Broken]:
 
 
 def rules_of(lesson: Checked, cast: Mapping[str, Person], exceptions: Mapping[str, str]) -> Iterator[Broken]:
-    """Everything that this lesson breaks by itself."""
+    """The rules that this lesson breaks on its own."""
     style = [str(fault) for fault in style_issues(lesson.content, lesson.level)]
     spelling = [fault for fault in style if "written in kana" in fault]
     for rule, faults in (
@@ -477,7 +477,7 @@ def check(bank: Bank, cast: Mapping[str, Person], exceptions: Mapping[str, str])
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bank", type=Path, help="folder of lessons (default: the package's own)")
-    parser.add_argument("--cast", type=Path, default=_CAST, help="who the people are")
+    parser.add_argument("--cast", type=Path, default=_CAST, help="the file of the people")
     parser.add_argument("--exceptions", type=Path, default=_EXCEPTIONS, help="readings that the analyser gets wrong")
     options = parser.parse_args()
     try:
@@ -489,8 +489,8 @@ def main() -> int:
     for fault in broken:
         print(fault)
     counts = Counter(fault.rule for fault in broken)
-    told = ", ".join(f"{rule}: {count}" for rule, count in sorted(counts.items()))
-    print(f"{len(bank.lessons)} lessons: {told or 'every rule kept'}")
+    summary = ", ".join(f"{rule}: {count}" for rule, count in sorted(counts.items()))
+    print(f"{len(bank.lessons)} lessons: {summary or 'every rule kept'}")
     return 1 if broken else 0
 
 

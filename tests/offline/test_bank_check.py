@@ -1,4 +1,4 @@
-"""`make bank-check`: the bank keeps every rule, and each rule, broken once, is told with its letter and place."""
+"""`make bank-check`: the bank keeps every rule, and each rule, broken once, is reported with its letter and place."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ FOOD = "jf-349-food-a1.yaml"
         # c: the cast
         ([("label: Kobayashi", "label: Mr Kobayashi")], "(c)  frame: kobayashi's label is Kobayashi"),
         ([("role: colleague", "role: teacher")], "(c)  frame: kobayashi is colleague or customer, not teacher"),
-        ([("id: anna", "id: hanna"), ("learnerRole: anna", "learnerRole: hanna"), ("speakerId: anna", "speakerId: hanna")], "(c)  frame: hanna is nobody of the cast"),
+        ([("id: anna", "id: hanna"), ("learnerRole: anna", "learnerRole: hanna"), ("speakerId: anna", "speakerId: hanna")], "(c)  frame: hanna is not in the cast"),
         (
             [("わたしは野菜[やさい]が好[す]きです。", "アンナさんは学生[がくせい]です。")],
             "(c)  practice.3.model_answer.0: Anna is 会社員, not 学生",
