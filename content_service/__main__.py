@@ -8,7 +8,7 @@ from content_service.stage import ContentStage
 from servicekit.auth import CertificateAuthorizer
 from servicekit.llm.observe import observe_calls
 from servicekit.llm.settings import model_client
-from servicekit.llm.shutdown_dates import ListedEnds
+from servicekit.llm.shutdown_dates import ShutdownDates
 from servicekit.server import Service, start
 from servicekit.telemetry import ModelMetrics, Registry
 from servicekit.tls import identity
@@ -26,7 +26,7 @@ async def build(settings: ContentSettings) -> Service:
     client = model_client(settings, provider, "CANDO_AI_STAGE1_PROVIDER", observe)
     assert client is not None  # noqa: S101 - Stage 1 has no provider `none`
     metrics.watch_pool(lambda: client.in_use)
-    ends = ListedEnds(client)
+    ends = ShutdownDates(client)
     servicer = ContentServicer(
         ContentStage(
             client,

@@ -15,7 +15,7 @@ from lesson.calls import ContentCall, ContentResult, SectionReleased
 from lesson.v1 import content_service_pb2 as pb
 from lesson.v1 import content_service_pb2_grpc, lesson_pb2
 from servicekit.errors import FieldViolation, InvalidRequestError
-from servicekit.llm.shutdown_dates import ListedEnds
+from servicekit.llm.shutdown_dates import ShutdownDates
 
 FULL_NAME = "lesson.v1.ContentService"
 # What an answer needs on its way back once the model is done.
@@ -30,7 +30,7 @@ class ContentServicer(content_service_pb2_grpc.ContentServiceServicer):
         stage: ContentStage,
         timeout_seconds: float,
         *,
-        ends: ListedEnds,
+        ends: ShutdownDates,
     ) -> None:
         self._stage = stage
         self._ends = ends

@@ -13,7 +13,7 @@ from enhancer_service.stage import EnhancerStage
 from servicekit.auth import CertificateAuthorizer
 from servicekit.llm.observe import observe_calls
 from servicekit.llm.settings import model_client
-from servicekit.llm.shutdown_dates import ListedEnds
+from servicekit.llm.shutdown_dates import ShutdownDates
 from servicekit.server import Service, start
 from servicekit.settings import SettingsError
 from servicekit.telemetry import ModelMetrics, Registry
@@ -39,7 +39,7 @@ async def build(settings: EnhancerSettings, analyser: Analyser | None = None) ->
     except OverridesError as error:
         raise SettingsError(f"OVERRIDES_FILE: {error}") from error
     metrics.watch_pool(lambda: client.in_use if client else 0)
-    ends = ListedEnds(client)
+    ends = ShutdownDates(client)
     stage = EnhancerStage(annotator, client, settings.ai_stage2_reasoning_effort)
     servicer = EnhancerServicer(stage, settings.ai_stage2_timeout_seconds, ends)
     return Service(

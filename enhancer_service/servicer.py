@@ -15,7 +15,7 @@ from lesson.models import Brief, EnhancementMode, Frame, Issue, ItemKind, Model,
 from lesson.v1 import enhancer_service_pb2 as pb
 from lesson.v1 import enhancer_service_pb2_grpc, lesson_pb2
 from servicekit.errors import FieldViolation, InvalidRequestError, UnsupportedError
-from servicekit.llm.shutdown_dates import ListedEnds
+from servicekit.llm.shutdown_dates import ShutdownDates
 
 FULL_NAME = "lesson.v1.EnhancerService"
 _REPLY_SECONDS = 0.5
@@ -28,7 +28,7 @@ MOST_TEXT_BYTES = 32 * 1024
 class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
     """Serves one stage with its default limit."""
 
-    def __init__(self, stage: EnhancerStage, timeout_seconds: float, ends: ListedEnds) -> None:
+    def __init__(self, stage: EnhancerStage, timeout_seconds: float, ends: ShutdownDates) -> None:
         self._stage = stage
         self._ends = ends
         self._timeout_seconds = timeout_seconds

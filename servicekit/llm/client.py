@@ -26,7 +26,7 @@ from servicekit.llm.failures import CALL_ERRORS, failure_of, tier_has_no_capacit
 from servicekit.llm.prices import cost_usd
 from servicekit.llm.redaction import without_key
 from servicekit.llm.request_body import affordable_tokens, chat_body, is_affordable, is_plausible
-from servicekit.llm.wait_timer import Patience
+from servicekit.llm.wait_timer import WaitTimer
 
 ATTEMPT_HEADER = "X-Client-Request-Id"
 _CONNECT_SECONDS = 10.0
@@ -219,7 +219,7 @@ class ModelStream:
         answer, request = self._begun, self._request
         if self._client.is_refused(answer):
             return
-        now, timer = asyncio.get_running_loop().time, Patience()
+        now, timer = asyncio.get_running_loop().time, WaitTimer()
         self._stack.callback(timer.close)
         deadline = now() + request.timeout_seconds
         try:

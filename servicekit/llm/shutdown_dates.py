@@ -20,7 +20,7 @@ EVERY_SECONDS = 12 * 3600.0
 _ANSWER_SECONDS = 10.0
 
 
-class ListedEnds:
+class ShutdownDates:
     """What one client's provider lists. `clock` gives monotonic seconds."""
 
     def __init__(self, client: ModelClient | None, clock: Callable[[], float] = time.monotonic) -> None:

@@ -7,7 +7,7 @@ import math
 from types import TracebackType
 
 
-class Patience:
+class WaitTimer:
     """`patience.until = when` and `with patience:` around a wait are `async with asyncio.timeout_at(when):`.
 
     `asyncio.timeout_at` sets a timer and takes it away again; a stream waits 1,300 times, and nearly always in vain.

@@ -20,7 +20,7 @@ from servicekit.llm.failures import retry_after_seconds
 from servicekit.llm.prices import TokenUsage, cost_usd
 from servicekit.llm.request_body import LEAST_OUTPUT_TOKENS
 from servicekit.llm.settings import ModelServerSettings, model_client
-from servicekit.llm.shutdown_dates import EVERY_SECONDS, ListedEnds, day_of
+from servicekit.llm.shutdown_dates import EVERY_SECONDS, ShutdownDates, day_of
 from servicekit.settings import SettingsError, load
 from tests.trio import until
 
@@ -205,7 +205,7 @@ async def test_listed_ends_are_asked_for_without_waiting_and_twice_a_day() -> No
             {"id": "other", "object": "model", "created": 1, "owned_by": "x"},
         ]
         client = ModelClient(Provider.OPENAI, served.url, "k")
-        ends = ListedEnds(client, clock=lambda: now[0])
+        ends = ShutdownDates(client, clock=lambda: now[0])
         assert ends.known() == {}
         await until(lambda: bool(ends.known()))
         assert ends.known() == {"gpt-5": date(2026, 12, 1)}
@@ -219,13 +219,13 @@ async def test_listed_ends_are_asked_for_without_waiting_and_twice_a_day() -> No
 
 async def test_a_server_that_lists_nothing_is_no_reason_for_anything() -> None:
     client = ModelClient(Provider.OPENAI, "http://127.0.0.1:1/v1", "k")
-    ends = ListedEnds(client)
+    ends = ShutdownDates(client)
     assert ends.known() == {}
     await asyncio.sleep(0.1)
     assert ends.known() == {}
     await ends.close()
     await client.close()
-    assert ListedEnds(None).known() == {}
+    assert ShutdownDates(None).known() == {}
 
 
 @pytest.mark.parametrize(

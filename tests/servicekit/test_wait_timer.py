@@ -9,18 +9,18 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from servicekit.llm.wait_timer import Patience
+from servicekit.llm.wait_timer import WaitTimer
 
 Limit = Callable[[float], AbstractAsyncContextManager[None]]
 
 
 def ours() -> Limit:
-    patience = Patience()
+    timer = WaitTimer()
 
     @asynccontextmanager
     async def until(when: float) -> AsyncIterator[None]:
-        patience.until = when
-        with patience:
+        timer.until = when
+        with timer:
             yield
 
     return until
@@ -183,11 +183,11 @@ async def test_the_next_wait_may_be_another_tasks(made: Callable[[], Limit]) -> 
 
 
 async def test_a_wait_outside_a_task_is_refused() -> None:
-    patience, told = Patience(), asyncio.get_running_loop().create_future()
+    timer, told = WaitTimer(), asyncio.get_running_loop().create_future()
 
     def wait() -> None:
         try:
-            with patience:
+            with timer:
                 pass
         except RuntimeError as error:
             told.set_result(str(error))
@@ -197,13 +197,13 @@ async def test_a_wait_outside_a_task_is_refused() -> None:
 
 
 async def test_once_closed_a_limit_to_come_is_forgotten_and_a_new_wait_has_its_own() -> None:
-    patience = Patience()
-    patience.until = now() + 0.02
-    with patience:
+    timer = WaitTimer()
+    timer.until = now() + 0.02
+    with timer:
         await asyncio.sleep(0)
-        patience.close()
-        patience.close()
+        timer.close()
+        timer.close()
         await asyncio.sleep(0.1)
-    patience.until = now() + 0.02
-    with pytest.raises(TimeoutError), patience:
+    timer.until = now() + 0.02
+    with pytest.raises(TimeoutError), timer:
         await asyncio.sleep(1)
