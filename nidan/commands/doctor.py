@@ -143,7 +143,11 @@ def _model_findings(
     providers = [Provider(gateway[f"cando_ai_stage{stage}_provider"]) for stage in (1, 2)]
     yield from key_findings(providers, environment)
     for stage, provider in enumerate(providers, start=1):
-        yield from chain_findings(stage, provider, gateway[f"stage{stage}_models"], today)
+        models = gateway[f"stage{stage}_models"]
+        yield from chain_findings(stage, provider, models, today)
+        service = settings[CONTENT.name if stage == 1 else ENHANCER.name]
+        if not isinstance(service, str):
+            yield from effort_findings(stage, provider, models, service[f"ai_stage{stage}_reasoning_effort"])
 
 
 def key_findings(providers: Sequence[Provider], environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -205,6 +209,21 @@ def chain_findings(stage: int, provider: Provider, models: Sequence[str], today:
         )
     elif all(finding.state == "ok" for finding in findings):
         yield Finding(title, "ok", f"{', '.join(models)} ({provider.value})")
+
+
+def effort_findings(stage: int, provider: Provider, models: Sequence[str], effort: str) -> Iterator[Finding]:
+    """The models of a stage that reason, but not at the configured effort."""
+    able = {model: capabilities(provider, model) for model in models}
+    sent = {model: able[model].effort(effort) for model in models if able[model].reasons}
+    for model, nearest in sent.items():
+        if nearest != effort:
+            efforts = ", ".join(able[model].reasoning_efforts)
+            yield Finding(
+                f"Stage {stage} effort",
+                "warn",
+                f"{model} does not take {effort}: {nearest} is sent",
+                f"Set AI_STAGE{stage}_REASONING_EFFORT to one of its own for another one: {efforts}.",
+            )
 
 
 def _ending(stage: int, provider: Provider, model: str, end: date, today: date) -> Finding:

@@ -1,4 +1,4 @@
-"""Who serves models and what each model takes, costs and how long it lives, read from models.toml."""
+"""Providers and models as models.toml describes them: addresses, parameters, limits, prices, end dates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 
 class Provider(enum.StrEnum):
-    """Who serves the models. `openai` is also any server that speaks its API; `none` is no model (Stage 2 only)."""
+    """Who serves the models. `openai` also stands for servers that speak its API; `none` means no model (Stage 2)."""
 
     OPENAI = "openai"
     GEMINI = "gemini"
@@ -36,7 +36,7 @@ OFFLINE_MODEL = "nidan-offline"
 
 @dataclass(frozen=True)
 class Preset:
-    """Where a provider is found, and whether it wants a key."""
+    """A provider's address, and whether it needs a key."""
 
     base_url: str
     key: Literal["yes", "maybe", "no"]
@@ -46,7 +46,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class Price:
-    """Dollars a million tokens; `cached` is for the part of the input that the provider had kept."""
+    """Dollars per million tokens; `cached` applies to input that the provider had cached."""
 
     input: float
     cached: float
@@ -55,7 +55,7 @@ class Price:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What one model takes. Tokens of a limit that is not known are None."""
+    """What one model takes. An unknown limit of tokens is None."""
 
     max_tokens: Literal["max_tokens", "max_completion_tokens"]
     structured: Literal["json_schema", "json_object", "none"]
@@ -65,7 +65,7 @@ class Capabilities:
     context_tokens: int | None = None
     output_tokens: int | None = None
     price: Price | None = None
-    """In place of the data set's; None: the data set's counts."""
+    """Replaces the data set's price; None: the data set's price holds."""
     shutdown: date | None = None
     successor: str = ""
     tiers: Mapping[str, float] = field(default_factory=dict)
@@ -89,12 +89,12 @@ class Capabilities:
 
 
 def preset(provider: Provider) -> Preset:
-    """Of every provider but `none`. Raises KeyError for that one."""
+    """The provider's preset. Raises KeyError for `none`."""
     return Preset(**_table()["providers"][provider.value])
 
 
 def key_variable(provider: Provider) -> str:
-    """The setting that holds the provider's key, and no other's."""
+    """The setting that holds the provider's key."""
     return f"{provider.value.upper()}_API_KEY"
 
 
@@ -105,7 +105,7 @@ def base_url_variable(provider: Provider) -> str:
 
 @cache
 def capabilities(provider: Provider, model: str) -> Capabilities:
-    """The model's own entry over its provider's default over the common default. Unknown models get the defaults."""
+    """The model's entry, over its provider's default, over the common default. Unknown models get the defaults."""
     table = _table()
     of_provider: dict[str, Any] = table.get(provider.value, {})
     entry: dict[str, Any] = table["default"] | of_provider.get("default", {}) | of_provider.get(model, {})

@@ -1,4 +1,4 @@
-"""How a caller's data travels to a model: as one JSON block that no text inside it can close."""
+"""Wraps a caller's data for a model in one JSON block that no text inside can close."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ OPEN, CLOSE = "<data>", "</data>"
 
 
 def data_block(data: dict[str, Any]) -> str:
-    """The data between its marks, a line each. `<` is escaped, so that the marks can stand nowhere inside."""
+    """The data between its marks, on lines of their own. Escapes `<`, so that the marks cannot occur inside."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     return f"{OPEN}\n{text}\n{CLOSE}"

@@ -1,4 +1,4 @@
-"""A key may come back in what a server says, and stops there: what a server says goes to logs, errors and lessons."""
+"""Removes keys from what a server says, before it reaches logs, errors and lessons."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from urllib.parse import quote
 
 IN_ITS_PLACE = "[key]"
 _LONG = 8
-"""A key of so many characters is one wherever it stands; a shorter one, of a local server, might be part of a word."""
+"""A key of this many characters is replaced anywhere; a shorter one only as a whole word."""
 
 
 def without_key(text: str, key: str) -> str:
-    """The text with `[key]` where the key stood, as it is or as it is written in an address."""
+    """The text with `[key]` in place of the key, plain or percent-encoded."""
     for form in {key, quote(key, safe="")} - {""}:
         if len(form) >= _LONG:
             text = text.replace(form, IN_ITS_PLACE)

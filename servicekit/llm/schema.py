@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# Strict decoders refuse these, or dispute them (minLength); the models check them all the same.
+# Strict decoders refuse these or differ on them (minLength); the models check them anyway.
 _DROPPED = {
     "title", "default", "examples", "format", "pattern", "minLength", "maxLength", "minItems", "maxItems",
     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "discriminator", "description",
@@ -27,7 +27,7 @@ def _strict(node: Any) -> Any:
     out = {key: value for key, value in node.items() if key not in _DROPPED}
     for key in ("properties", "$defs"):
         if isinstance(node.get(key), dict):
-            # Their keys are names of ours, not keywords.
+            # Their keys are our own names, not keywords.
             out[key] = {name: _strict(member) for name, member in node[key].items()}
     out |= {key: _strict(value) for key, value in out.items() if key not in ("properties", "$defs", "enum", "required")}
     if "oneOf" in out:
@@ -38,7 +38,7 @@ def _strict(node: Any) -> Any:
 
 
 def outline(schema: dict[str, Any]) -> str:
-    """A strict schema as a few lines of shorthand, for models that cannot be held to it: {"a": string, "b": [A]}."""
+    """A strict schema in a few lines of shorthand, for models without structured output: {"a": string, "b": [A]}."""
     definitions: dict[str, Any] = schema.get("$defs", {})
     lines = [f"{name} = {_outlined(node)}" for name, node in definitions.items()]
     return "\n".join([_outlined(schema), *lines])

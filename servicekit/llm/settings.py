@@ -1,4 +1,4 @@
-"""The settings by which a stage finds its model server."""
+"""A stage's settings for its model server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from servicekit.settings import ServiceSettings, SettingsError
 
 
 def _sendable(secret: SecretStr) -> SecretStr:
-    """Without the spaces and line ends that come with a key from a file. Raises ValueError for what is no header."""
+    """The key without surrounding white space. Raises ValueError for a key that no HTTP header can hold."""
     key = secret.get_secret_value().strip()
     if not (key.isascii() and key.isprintable()):
         raise ValueError("has a character that no HTTP header can hold; copy the key anew")
@@ -24,7 +24,7 @@ Key = Annotated[SecretStr, AfterValidator(_sendable)]
 
 
 class ModelServerSettings(ServiceSettings):
-    """Address and key of each provider; an empty address is the preset's (models.toml). A key goes to its own alone."""
+    """Address and key of each provider. An empty address means the preset's (models.toml)."""
 
     openai_api_key: Key = SecretStr("")
     openai_base_url: str = preset(Provider.OPENAI).base_url
@@ -39,7 +39,7 @@ class ModelServerSettings(ServiceSettings):
     ai_service_tier: Literal["", "flex"] = ""
     """Asked of the models that have it; empty: the standard tier."""
     otel_instrumentation_genai_capture_message_content: bool = False
-    """Whether a trace holds prompts and answers."""
+    """Whether traces hold prompts and answers."""
 
     def address(self, provider: Provider) -> str:
         """The provider's base URL."""
@@ -47,7 +47,7 @@ class ModelServerSettings(ServiceSettings):
         return url
 
     def key(self, provider: Provider) -> str:
-        """The provider's own key; empty when it has none."""
+        """The provider's key; empty when it has none."""
         key: SecretStr = getattr(self, f"{provider}_api_key", SecretStr(""))
         return key.get_secret_value()
 
@@ -55,10 +55,9 @@ class ModelServerSettings(ServiceSettings):
 def model_client(
     settings: ModelServerSettings, provider: Provider, variable: str, observe: Observer | None = None
 ) -> ModelClient | None:
-    """The client for a provider; None for `none`. `variable` is the setting that chose it.
+    """The client for a provider; None for `none`. `variable` is the setting that chose the provider.
 
-    Raises SettingsError naming what to set when the provider needs a key and has none: the offline model is never
-    fallen into.
+    Raises SettingsError when the provider needs a key and has none. The offline model is never a silent fallback.
     """
     if provider is Provider.NONE:
         return None

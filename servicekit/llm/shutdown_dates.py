@@ -1,7 +1,7 @@
-"""The end dates of models as their provider's own list tells them (`shutdown_date` of GET /v1/models).
+"""The shutdown dates of models, from their provider's own list (`shutdown_date` of GET /v1/models).
 
-Asked for in the background, at first use and twice a day; a provider that does not answer, or says nothing of ends, is
-no reason for anything: models.toml has the dates that are known.
+The list is fetched in the background, at first use and then twice a day. A provider that does not answer, or gives no
+dates, changes nothing: models.toml holds the announced dates.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ _ANSWER_SECONDS = 10.0
 
 
 class ShutdownDates:
-    """What one client's provider lists. `clock` gives monotonic seconds."""
+    """The dates that one client's provider lists. `clock` gives monotonic seconds."""
 
     def __init__(self, client: ModelClient | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client if client and client.provider is not Provider.OFFLINE else None
         self._clock = clock
-        self._asked_at: float | None = None
+        self._fetched_at: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._known: dict[str, date] = {}
 
     def known(self) -> Mapping[str, date]:
-        """What is known now, by model; asks anew when it is time, without waiting for it."""
+        """The dates known now, by model. Starts a new fetch when one is due, without waiting for it."""
         now = self._clock()
-        due = self._asked_at is None or now - self._asked_at >= EVERY_SECONDS
+        due = self._fetched_at is None or now - self._fetched_at >= EVERY_SECONDS
         if self._client is not None and due and (self._task is None or self._task.done()):
-            self._asked_at = now
-            self._task = asyncio.create_task(self._ask(self._client))
+            self._fetched_at = now
+            self._task = asyncio.create_task(self._fetch(self._client))
         return dict(self._known)
 
     async def close(self) -> None:
@@ -44,7 +44,7 @@ class ShutdownDates:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _ask(self, client: ModelClient) -> None:
+    async def _fetch(self, client: ModelClient) -> None:
         try:
             listed = await client.models(_ANSWER_SECONDS)
         except ConnectionError as error:

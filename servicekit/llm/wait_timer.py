@@ -1,4 +1,4 @@
-"""A limit of time around each of many waits, at the price of one timer for all of them."""
+"""A time limit around each of many waits, for the price of one timer."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from types import TracebackType
 
 
 class WaitTimer:
-    """`patience.until = when` and `with patience:` around a wait are `async with asyncio.timeout_at(when):`.
+    """`timer.until = when` and `with timer:` around a wait do what `async with asyncio.timeout_at(when):` does.
 
-    `asyncio.timeout_at` sets a timer and takes it away again; a stream waits 1,300 times, and nearly always in vain.
-    Here a wait only says until when. The one timer looks when it fires at what holds then, and is set anew; it is moved
-    at once only to be earlier. One wait at a time; between two it does nothing: what runs there is not its to cancel.
+    `asyncio.timeout_at` sets and cancels a timer for each wait, and a stream waits 1,300 times, nearly always without a
+    timeout. Here a wait only sets its limit. When the one timer fires, it reads the limit that holds then and sets
+    itself anew; it moves at once only to an earlier time. It covers one wait at a time and never cancels what runs
+    between two waits.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.until = math.inf
-        """The next wait's limit, in seconds of the loop's clock. One that has passed gives the loop one turn."""
+        """The limit of the next wait, in seconds of the loop's clock. A limit in the past gives the loop one turn."""
         self._timer: asyncio.TimerHandle | None = None
         self._set_for = math.inf
         self._waiting: asyncio.Task[object] | None = None
@@ -37,7 +38,7 @@ class WaitTimer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        """Raises TimeoutError for a cancellation that was the timer's alone; anybody else's goes on as it is."""
+        """Raises TimeoutError for a cancellation by the timer alone; any other cancellation passes through."""
         task, self._waiting = self._waiting, None
         if not self._fired or task is None:
             return
@@ -46,7 +47,7 @@ class WaitTimer:
             raise TimeoutError from error
 
     def close(self) -> None:
-        """No more waits."""
+        """Ends the timer; no wait may follow."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._set_for = None, math.inf

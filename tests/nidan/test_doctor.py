@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from nidan.commands.doctor import Finding, chain_findings, key_findings, port_finding, python_version
+from nidan.commands.doctor import Finding, chain_findings, effort_findings, key_findings, port_finding, python_version
 from nidan.services.supervisor import CONTENT, GATEWAY, Service, Trio, free_ports
 from servicekit.llm.capabilities import Provider, capabilities
 from tests.nidan.conftest import nidan
@@ -40,6 +40,19 @@ def test_a_chain_that_ends_on_one_day_is_a_warning_however_far_the_day_is() -> N
     assert finding.state == "warn"
     assert "all end on 2027-01-14" in finding.message
     assert "CANDO_AI_STAGE2_FALLBACK_MODELS" in finding.next_step
+
+
+def test_a_model_that_does_not_take_the_effort_is_named_with_the_one_it_is_sent() -> None:
+    (finding,) = effort_findings(1, Provider.OPENAI, ("gpt-5", "gpt-4o", "gpt-6.1-sol"), "minimal")
+    assert (finding.state, finding.message) == ("warn", "gpt-6.1-sol does not take minimal: low is sent")
+    assert "AI_STAGE1_REASONING_EFFORT" in finding.next_step
+    assert not list(effort_findings(1, Provider.OPENAI, ("gpt-5", "gpt-4o", "gpt-6.1-sol"), "low"))
+
+
+def test_the_command_names_efforts_that_a_model_of_the_chain_does_not_take() -> None:
+    findings = json.loads(nidan("doctor", "--json", AI_STAGE2_REASONING_EFFORT="none").stdout)["checks"]
+    (effort,) = (finding for finding in findings if finding["name"] == "Stage 2 effort")
+    assert effort["message"] == "gpt-6.1-sol does not take none: low is sent"
 
 
 def test_models_without_end_and_no_models_at_all_are_fine() -> None:
