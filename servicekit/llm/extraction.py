@@ -1,7 +1,7 @@
 """What of a language model's answer is accepted as JSON: complete, balanced, unambiguous, and nothing else.
 
 `extract` reads a whole answer; `SectionStream` reads it while it is written and hands out each top-level value once it
-is sure, and reads the whole again at the end. Syntax is repaired only where the meaning cannot change (json_reader);
+is sure, and reads the whole again at the end. Syntax is repaired only where the meaning cannot change (json_lossless);
 nothing is ever completed on the model's behalf. Pure: no I/O but in the command at the end, no model of any lesson.
 
 Why the client reads bodies itself: docs/adr/0005-reading-model-answers.md.
@@ -19,16 +19,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from servicekit.llm.json_reader import (
-    MAX_CHARS,
-    ODD_SPACE,
-    OPEN_QUOTES,
-    TOO_LARGE,
-    ExtractError,
-    Parsed,
-    read_value,
-    strict_loads,
-)
+from servicekit.llm.json_lossless import ODD_SPACE, OPEN_QUOTES, read_value
 from servicekit.llm.json_scanner import (
     ENVELOPES,
     MAX_CANDIDATES,
@@ -38,6 +29,7 @@ from servicekit.llm.json_scanner import (
     begins_inside_an_object,
     end_of_reasoning,
 )
+from servicekit.llm.json_strict import MAX_CHARS, TOO_LARGE, ExtractError, Parsed, strict_loads
 
 __all__ = ["MAX_CHARS", "ExtractError", "Extracted", "Section", "SectionStream", "extract", "strict_loads"]
 

@@ -1,9 +1,9 @@
-"""Where the top-level values of an object end, in text that arrives in pieces.
+"""Finds where the top-level values of an object end, in text that arrives in pieces.
 
-The scanner knows brackets, quotes and the few characters between top-level keys, and nothing of what stands inside a
-value; whoever is told of a value parses its slice. It is deliberately simple-minded: at whatever it does not know
-(Python repr, smart quotes, full-width structure, comments or odd spaces *between* top-level keys) it stops for good,
-which costs lateness and never a wrong answer. Time is linear in the text, about a microsecond a delta.
+The scanner knows brackets, quotes and the few characters between top-level keys, and nothing of what is inside a value;
+the caller parses each value's slice. The scanner is deliberately simple: at anything it does not know (Python repr,
+smart quotes, full-width structure, comments or odd spaces *between* top-level keys) it stops for good, which delays
+sections but never gives a wrong one. Time is linear in the text, about a microsecond per delta.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal, NamedTuple
 
-from servicekit.llm.json_reader import ODD_SPACE
+from servicekit.llm.json_lossless import ODD_SPACE
 
 ENVELOPES = frozenset({"lesson", "data", "result", "output", "response"})
 MAX_CANDIDATES = 16
@@ -66,34 +66,21 @@ _SCALAR = re.compile(r"[^\s,\]}]++(?=[\s,\]}])")
 _LONGEST_WORD = 200
 
 
-class RootScanner:
-    """Feed it deltas; it answers with events. One instance reads one text and follows one root object.
+class _StateMachine:
+    """Collects the text and hands it to the current state.
 
-    The root is the first object that has one of `keys` at its top level, or under envelopes of one key. After it has
-    closed, or after `stop`, there are no more events.
+    A state is a method (buffer, position) -> position up to which it understands the buffer. A state that moves neither
+    itself nor the position waits for more text. `_idle` finds the only characters at which the state can change; a
+    delta without them is passed over, which makes feeding cheap.
     """
 
-    def __init__(self, keys: Collection[str]) -> None:
-        self._keys = frozenset(keys)
-        self._envelopes = ENVELOPES - self._keys
+    def __init__(self) -> None:
         self._chunks: list[str] = []
-        self._held = ""  # what was fed and not yet understood; begins at offset `_base`
+        self._held = ""  # fed and not yet understood; begins at offset `_base`
         self._base = 0
         self._events: list[Event] = []
-        self._candidates = 0
-        self._closer = REASONING_TAG  # of the reasoning being skipped
-        self._levels = 0  # envelopes around the keys
-        self._seen: set[str] = set()  # top-level keys
-        self._name = ""  # the last top-level key
-        self._start = self._depth = 0  # of its value
-        self._quoted = False  # inside a string of its value
         self._state: Callable[[str, int], int] = self._pass_over
         self._idle: _Search | None = None
-        self._become_seeker()
-
-    # Each state is a method (buffer, position) -> position up to which the buffer is understood. A state that moves
-    # neither itself nor the position waits for more text. `_idle` finds the only characters at which the state can
-    # change; a delta without them is passed over, which is what makes feeding cheap.
 
     def feed(self, delta: str) -> Sequence[Event]:
         """Take the next piece of text, of any length; the events it makes sure, in order."""
@@ -134,6 +121,27 @@ class RootScanner:
     def _stop_at(self, position: int) -> int:
         self.stop()
         return position
+
+
+class RootScanner(_StateMachine):
+    """Feed it deltas; it answers with events. One instance reads one text and follows one root object.
+
+    The root is the first object that has one of `keys` at its top level, or under envelopes of one key. After it has
+    closed, or after `stop`, there are no more events.
+    """
+
+    def __init__(self, keys: Collection[str]) -> None:
+        super().__init__()
+        self._keys = frozenset(keys)
+        self._envelopes = ENVELOPES - self._keys
+        self._candidates = 0
+        self._closer = REASONING_TAG  # of the reasoning being skipped
+        self._levels = 0  # envelopes around the keys
+        self._seen: set[str] = set()  # top-level keys
+        self._name = ""  # the last top-level key
+        self._start = self._depth = 0  # of its value
+        self._quoted = False  # inside a string of its value
+        self._become_seeker()
 
     # outside of the root
 
