@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from lesson import models
 from lesson.fields import bare, fields, is_kind, is_union, without_none
+from lesson.steps import Steps
 from lesson.v1 import enhancer_service_pb2, lesson_pb2
 
 M = TypeVar("M", bound=BaseModel)
@@ -45,6 +46,34 @@ def from_message(kind: type[M], message: Message) -> M:
         first = error.errors(include_url=False)[0]
         path = ".".join(str(part) for part in first["loc"])
         raise WireError(f"{kind.__name__}.{path}: {first['msg']}") from error
+
+
+def lesson_message(lesson: models.Lesson) -> Steps[lesson_pb2.Lesson]:
+    """`to_message` of a lesson in steps, one a text."""
+    message: lesson_pb2.Lesson = to_message(lesson.model_copy(update={"sections": ()}))
+    yield
+    for section in lesson.sections:
+        message.sections.append((yield from section_message(section)))
+        yield
+    return message
+
+
+def section_message(section: models.EnhancedSection) -> Steps[lesson_pb2.EnhancedSection]:
+    """`to_message` of a section in steps, one a text."""
+    message: lesson_pb2.EnhancedSection = to_message(section.model_copy(update={"texts": ()}))
+    for text in section.texts:
+        message.texts.append(to_message(text))
+        yield
+    return message
+
+
+def from_messages(kind: type[M], messages: Iterable[Message]) -> Steps[tuple[M, ...]]:
+    """`from_message` of each message, one a step. Raises WireError as it does."""
+    found: list[M] = []
+    for message in messages:
+        found.append(from_message(kind, message))
+        yield
+    return tuple(found)
 
 
 def enum_to_number(member: enum.Enum | None) -> int:

@@ -24,6 +24,7 @@ from gateway.events import (
 from gateway.pipeline import Pipeline
 from lesson import wire
 from lesson.models import Content, Level
+from lesson.steps import run_in_slices
 from lesson.v1 import lesson_service_pb2 as pb
 from lesson.v1 import lesson_service_pb2_grpc
 from servicekit.errors import DeadlineError, FieldViolation, InvalidRequestError
@@ -61,7 +62,7 @@ class LessonServicer(lesson_service_pb2_grpc.LessonServiceServicer):
     ) -> AsyncIterator[pb.StreamLessonResponse]:
         async with aclosing(self._events(request.spec, context)) as events:
             async for logged in events:
-                yield _message(logged)
+                yield await _message(logged)
 
     async def _events(self, request: pb.LessonSpec, context: Any) -> AsyncGenerator[LoggedEvent, None]:
         """The run's events as long as the caller waits: its deadline bounds its waiting, and it is told before."""
@@ -132,7 +133,7 @@ def _text_problem(text: str, limit: int) -> str:
     return ""
 
 
-def _message(logged: LoggedEvent) -> pb.StreamLessonResponse:
+async def _message(logged: LoggedEvent) -> pb.StreamLessonResponse:
     message = pb.StreamLessonResponse(sequence=logged.sequence, lesson_id=logged.lesson_id)
     event = logged.event
     match event:
@@ -154,7 +155,9 @@ def _message(logged: LoggedEvent) -> pb.StreamLessonResponse:
                 )
             )
         case SectionEnhanced():
-            message.section_enhanced.CopyFrom(pb.SectionEnhanced(section=wire.to_message(event.section)))
+            message.section_enhanced.CopyFrom(
+                pb.SectionEnhanced(section=await run_in_slices(wire.section_message(event.section)))
+            )
         case SectionReplaced():
             message.section_replaced.CopyFrom(
                 pb.SectionReplaced(
@@ -164,7 +167,6 @@ def _message(logged: LoggedEvent) -> pb.StreamLessonResponse:
                 )
             )
         case Completed():
-            message.completed.CopyFrom(
-                pb.LessonCompleted(lesson=wire.to_message(event.lesson), master_json=event.master_json)
-            )
+            lesson = await run_in_slices(wire.lesson_message(event.lesson))
+            message.completed.CopyFrom(pb.LessonCompleted(lesson=lesson, master_json=event.master_json))
     return message

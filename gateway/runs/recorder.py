@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
 
 from gateway.attempts.ledger import Ledger, Row
-from gateway.attempts.policy import Step
+from gateway.attempts.policy import NextAttempt
 from gateway.attempts.retirement import Retirement
 from gateway.metrics import LessonMetrics
 from lesson.models import (
@@ -70,8 +70,8 @@ def tell_ends(
             if ending is not None:
                 at = datetime.combine(ending.on, datetime.min.time(), UTC)
                 metrics.shutdown_at.labels(model).set(at.timestamp())
-        for ending, days in retirement.soon(provider, models, today):
-            logger().warning("model_retires", model=ending.model, within_days=days, note=ending.told(today))
+        for ending, days in retirement.due_warnings(provider, models, today):
+            logger().warning("model_retires", model=ending.model, within_days=days, note=ending.describe(today))
 
 
 def tell_common_end(retirement: Retirement, provider: Provider, models: Sequence[str]) -> None:
@@ -129,7 +129,7 @@ class Journal:
             "client",
         )
 
-    def opened(self, step: Step, stage: Stage, section: SectionName | None, reserved_usd: float | None) -> str:
+    def opened(self, step: NextAttempt, stage: Stage, section: SectionName | None, reserved_usd: float | None) -> str:
         """A row for a call that is about to be made; gives the attempt's id."""
         row_id = uuid.uuid4().hex
         self._ledger.open(Row(row_id, self._lesson_id, stage, section, step.model, step.kind, reserved_usd))

@@ -21,9 +21,9 @@ from gateway.attempts.breaker import Breakers
 from gateway.attempts.budget import Budget, DayBudget
 from gateway.attempts.costs import most_usd, stage1_usd
 from gateway.attempts.ledger import Ledger
-from gateway.attempts.policy import Remedy, Step, remedy_for
+from gateway.attempts.policy import NextAttempt, Remedy, remedy_for
 from gateway.attempts.retirement import Retirement
-from gateway.attempts.scheduler import Turn, Turns, Waits
+from gateway.attempts.scheduler import AttemptPermit, AttemptScheduler, RetryAfter
 from gateway.events import Accepted, Completed, Event, LessonSpec, SectionEnhanced, SectionReady, SectionReplaced
 from gateway.master.lesson import render
 from gateway.metrics import LessonMetrics
@@ -171,13 +171,13 @@ class Run:
         self._journal = Journal(metrics, ledger, brief, self.lesson_id)
         self._budget = Budget("lesson", flow.cost_limit_usd, stages.day)
         self._stage1_budget = Budget("lesson", flow.cost_limit_usd - flow.kept_for_stage2_usd, self._budget)
-        self._waits: dict[Provider, Waits] = {}
+        self._waits: dict[Provider, RetryAfter] = {}
         self._refused_by: str | None = None
         """The budget that left no model for Stage 1."""
-        self._stage1_models, self._stage1_ended = stages.retirement.parted(
+        self._stage1_models, self._stage1_ended = stages.retirement.split_retired(
             flow.stage1_provider, self._stage1_chain(), now().date()
         )
-        self._stage2_models, self._stage2_ended_models = stages.retirement.parted(
+        self._stage2_models, self._stage2_ended_models = stages.retirement.split_retired(
             flow.stage2_provider, flow.stage2_models, now().date()
         )
         self._notes: list[str] = []
@@ -209,7 +209,7 @@ class Run:
         try:
             self._journal.started()
             gone = (*self._stage1_ended, *self._stage2_ended_models)
-            self._notes.extend(f"{ending.told(self._now().date())}; it was not asked" for ending in gone)
+            self._notes.extend(f"{ending.describe(self._now().date())}; it was not asked" for ending in gone)
             self.events.append(Accepted(self._brief, self._stage1_models, self._stage2_models))
             lesson = await self._lesson()
             measured = await run_in_slices(measure(lesson))
@@ -245,8 +245,8 @@ class Run:
 
     def _described(self, told: Described) -> Versions:
         """Takes in what the providers list of their models' ends: the next lesson will know it."""
-        self._stages.retirement.take_in(self._flow.stage1_provider, told.stage1_ends)
-        self._stages.retirement.take_in(self._flow.stage2_provider, told.stage2_ends)
+        self._stages.retirement.add_listed(self._flow.stage1_provider, told.stage1_ends)
+        self._stages.retirement.add_listed(self._flow.stage2_provider, told.stage2_ends)
         return told.versions
 
     def _left(self, reserve_seconds: float) -> float:
@@ -260,7 +260,7 @@ class Run:
         """Attempts until every section is there, or none can help; then what is missing is said."""
         if not self._stage1_models:
             self._stage1_failed()
-            raise stage1_retired([ending.told(self._now().date()) for ending in self._stage1_ended], self.lesson_id)
+            raise stage1_retired([ending.describe(self._now().date()) for ending in self._stage1_ended], self.lesson_id)
         turns = self._turns(self._flow.stage1_provider, self._stage1_models, self._stage1_budget, self._stage1_reserve)
         reasons: tuple[str, ...] = ()
         reachable, time_for_it = True, self._left(self._flow.reserve_seconds)
@@ -270,7 +270,7 @@ class Run:
                 if self._stage1_left() < _LEAST_ATTEMPT_SECONDS:
                     break
                 result = await self._stage1_attempt(turn, missing, reasons)
-            turns.ended(result.attempt, result.faults)
+            turns.record_outcome(result.attempt, result.faults)
             reasons = _to_mend(result.attempt, result.faults, reasons)
             reachable = not self._missing() or await self._reachable(result.attempt)
         self._refused_by = self._money(turns)
@@ -284,11 +284,11 @@ class Run:
 
     def _turns(
         self, provider: Provider, models: Sequence[str], budget: Budget, price: Callable[[str], float | None]
-    ) -> Turns:
-        waits = self._waits.setdefault(provider, Waits(lambda: self._journal.elapsed))
-        return Turns(models, self._stages.breakers[provider], waits, budget, price)
+    ) -> AttemptScheduler:
+        waits = self._waits.setdefault(provider, RetryAfter(lambda: self._journal.elapsed))
+        return AttemptScheduler(models, self._stages.breakers[provider], waits, budget, price)
 
-    def _money(self, turns: Turns) -> str | None:
+    def _money(self, turns: AttemptScheduler) -> str | None:
         """The scope of the budget that left no model a turn; counted."""
         if turns.refused_by is not None:
             self._journal.refused_for_money(turns.refused_by)
@@ -302,7 +302,7 @@ class Run:
     def _missing(self) -> tuple[SectionName, ...]:
         return tuple(name for name in SectionName if name not in self._sections)
 
-    async def _ask_for_better(self, turns: Turns) -> None:
+    async def _ask_for_better(self, turns: AttemptScheduler) -> None:
         """What a learner would stumble over is asked for again, once; only an answer with less of it replaces it.
 
         Not the frame: all that was written stands on it.
@@ -314,12 +314,12 @@ class Run:
         if turn is None:
             return
         with turn:
-            if turn.step.kind is AttemptKind.REASK:
+            if turn.attempt.kind is AttemptKind.REASK:
                 reasons = tuple(fault for name in wanted for fault in self._style[name])
                 await self._stage1_attempt(turn, wanted, reasons, on_trial=True)
 
     async def _stage1_attempt(
-        self, turn: Turn, wanted: tuple[SectionName, ...], reasons: tuple[str, ...], *, on_trial: bool = False
+        self, turn: AttemptPermit, wanted: tuple[SectionName, ...], reasons: tuple[str, ...], *, on_trial: bool = False
     ) -> ContentResult:
         """One model call. `on_trial`: the wanted sections stand already, and each is replaced only by a better one."""
         async with (
@@ -328,7 +328,7 @@ class Run:
         ):
             call = ContentCall(
                 brief=self._brief,
-                model=turn.step.model,
+                model=turn.attempt.model,
                 attempt_id=row.id,
                 timeout_seconds=self._left(self._flow.reserve_seconds),
                 max_output_tokens=self._flow.stage1_max_output_tokens,
@@ -455,9 +455,9 @@ class Run:
                     section.why = "; ".join(part for part in (_TOO_LATE, section.why) if part)
                     break
                 number += 1
-                self._note_fallback(section.name, turn.step)
+                self._note_fallback(section.name, turn.attempt)
                 attempt, faults = await self._section_attempt(section, turn, wanted, reasons)
-            turns.ended(attempt, faults)
+            turns.record_outcome(attempt, faults)
             reasons = _to_mend(attempt, faults, reasons)
             if still := section.wanting_model():
                 self._journal.section_attempt_failed(attempt, len(still), number)
@@ -483,7 +483,7 @@ class Run:
         """Under which a section is counted that no model answered for."""
         return next(iter(self._flow.stage2_models), "")
 
-    def _note_fallback(self, name: SectionName, step: Step) -> None:
+    def _note_fallback(self, name: SectionName, step: NextAttempt) -> None:
         if step.model != self._stage2_models[0]:
             self._fell_back[name] = step.model
             self._tell_if_all_fell_back()
@@ -508,11 +508,11 @@ class Run:
         section.why = section.why or self._why_no_model()
 
     def _why_no_model(self) -> str:
-        ended = [ending.told(self._now().date()) for ending in self._stage2_ended_models]
+        ended = [ending.describe(self._now().date()) for ending in self._stage2_ended_models]
         return f"no model was asked: {'; '.join(ended)}" if ended and not self._stage2_models else "no model was asked"
 
     async def _section_attempt(
-        self, section: _Section, turn: Turn, wanted: tuple[str, ...], reasons: tuple[str, ...]
+        self, section: _Section, turn: AttemptPermit, wanted: tuple[str, ...], reasons: tuple[str, ...]
     ) -> tuple[Attempt, tuple[str, ...]]:
         """One model call for the wanted items: its attempt as counted, and what a re-ask should mend."""
         async with (
@@ -520,7 +520,7 @@ class Run:
             self._row(turn, self._flow.stage2_provider, Stage.STAGE2, section.name) as row,
         ):
             call = self._enhance_call(
-                section, turn.step.model, row.id, wanted, reasons=reasons, max_cost_usd=turn.reserved_usd
+                section, turn.attempt.model, row.id, wanted, reasons=reasons, max_cost_usd=turn.reserved_usd
             )
             tracing.note({"nidan.items": len(wanted)})
             result = await self._stages.upstream.enhance(call)
@@ -584,21 +584,21 @@ class Run:
 
     @asynccontextmanager
     async def _row(
-        self, turn: Turn, provider: Provider, stage: Stage, section: SectionName | None
+        self, turn: AttemptPermit, provider: Provider, stage: Stage, section: SectionName | None
     ) -> AsyncIterator[_Row]:
         """A ledger row around a call: whatever ends the call, the row is settled, once, and its money with it."""
-        row_id = self._journal.opened(turn.step, stage, section, turn.reserved_usd)
+        row_id = self._journal.opened(turn.attempt, stage, section, turn.reserved_usd)
         untold = unanswered_attempt(
             attempt_id=row_id,
             stage=stage,
             section=section,
             provider=provider.value,
-            model=turn.step.model,
+            model=turn.attempt.model,
             outcome=AttemptOutcome.CANCELLED,
             reason="nobody waits for the answer any more",
         )
         row = _Row(row_id, self._journal, turn, untold)
-        with self._journal.attempt_span(untold, turn.step.kind):
+        with self._journal.attempt_span(untold, turn.attempt.kind):
             try:
                 yield row
             finally:
@@ -662,7 +662,7 @@ class _Row:
 
     id: str
     journal: Journal
-    turn: Turn
+    turn: AttemptPermit
     untold: Attempt
     """The attempt when nobody told how it ended."""
     settled: bool = False
@@ -670,7 +670,7 @@ class _Row:
     def settle(self, attempt: Attempt, *, wasted: bool) -> Attempt:
         self.settled = True
         counted = self.journal.settled(self.id, attempt, wasted=wasted)
-        self.turn.ended(counted)
+        self.turn.settle(counted)
         return counted
 
 

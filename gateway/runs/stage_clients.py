@@ -29,6 +29,7 @@ from lesson.models import (
     Versions,
     unanswered_attempt,
 )
+from lesson.steps import run_in_slices
 from lesson.v1 import (
     content_service_pb2,
     content_service_pb2_grpc,
@@ -317,7 +318,7 @@ class Upstream:
             try:
                 async with self._enhancer.held() as held:
                     response = await held.stub.EnhanceSection(request, timeout=asked.left, metadata=_metadata())
-                items = tuple(wire.from_message(EnhancedItem, item) for item in response.items)
+                items = await run_in_slices(wire.from_messages(EnhancedItem, response.items))
                 attempt = wire.from_message(Attempt, response.attempt) if response.HasField("attempt") else None
                 return EnhanceResult(items, attempt)
             except grpc.aio.AioRpcError as error:

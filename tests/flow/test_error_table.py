@@ -1,4 +1,4 @@
-"""The table of outcomes (`gateway.attempts.policy.ENDS`, docs/errors.md): whole, shown to users as it is,
+"""The table of outcomes (`gateway.attempts.policy.OUTCOME_RULES`, docs/errors.md): whole, shown to users as it is,
 and every row made to happen.
 
 Each row happens at the first model of both chains in one lesson: for Stage 1, and for the dialogue's Stage 2.
@@ -23,8 +23,8 @@ import pytest
 
 from gateway.attempts.breaker import FAILURES_TO_OPEN, Breakers
 from gateway.attempts.budget import Budget
-from gateway.attempts.policy import ENDS, Remedy
-from gateway.attempts.scheduler import Turn, Turns, Waits
+from gateway.attempts.policy import OUTCOME_RULES, Remedy
+from gateway.attempts.scheduler import AttemptPermit, AttemptScheduler, RetryAfter
 from gateway.runs.errors import stage1_failure
 from lesson.models import (
     Attempt,
@@ -70,8 +70,8 @@ def failed(outcome: AttemptOutcome) -> Attempt:
 def held_back(outcome: AttemptOutcome) -> bool:
     breakers = Breakers(lambda: 0.0, lambda _model, _open: None)
     for _ in range(FAILURES_TO_OPEN):
-        breakers.begins("a")
-        breakers.ended("a", outcome)
+        breakers.begin("a")
+        breakers.record_outcome("a", outcome)
     return "a" in breakers.refused(("a", "b"))
 
 
@@ -84,7 +84,7 @@ def fails_with(outcome: AttemptOutcome) -> str:
 
 
 def test_every_end_of_an_attempt_has_its_row() -> None:
-    assert set(ENDS) == set(AttemptOutcome)
+    assert set(OUTCOME_RULES) == set(AttemptOutcome)
 
 
 def test_the_table_that_users_read_is_the_one_that_is_kept_to() -> None:
@@ -93,7 +93,7 @@ def test_the_table_that_users_read_is_the_one_that_is_kept_to() -> None:
     assert told == [
         f"| `{outcome.value}` | {end.meaning} | {words[end.remedy]} | {'yes' if held_back(outcome) else 'no'} "
         f"| {fails_with(outcome)} |"
-        for outcome, end in ENDS.items()
+        for outcome, end in OUTCOME_RULES.items()
     ]
 
 
@@ -183,14 +183,14 @@ def wanted(outcome: AttemptOutcome | None, chain: tuple[str, ...]) -> list[tuple
     """What the table says, when the first model always ends so and the second is well."""
     if outcome is None:
         return [(chain[0], AttemptKind.FIRST, AttemptOutcome.OK)]
-    again = {Remedy.REASK: AttemptKind.REASK, Remedy.RETRY: AttemptKind.RETRY}.get(ENDS[outcome].remedy)
+    again = {Remedy.REASK: AttemptKind.REASK, Remedy.RETRY: AttemptKind.RETRY}.get(OUTCOME_RULES[outcome].remedy)
     second = [(chain[0], again, outcome)] if again else []
     return [(chain[0], AttemptKind.FIRST, outcome), *second, (chain[1], AttemptKind.FALLBACK, AttemptOutcome.OK)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.outcome.value)
 async def test_a_row_is_kept_to(monkeypatch: pytest.MonkeyPatch, model: ModelServer, case: Case) -> None:
-    times = 1 if ENDS[case.outcome].remedy is Remedy.NEXT_MODEL else 2
+    times = 1 if OUTCOME_RULES[case.outcome].remedy is Remedy.NEXT_MODEL else 2
     model.script = {
         key: [answer] * times for key, answer in (("stage1", case.stage1), ("dialogue", case.stage2)) if answer
     }
@@ -436,15 +436,15 @@ async def test_a_wait_beyond_the_deadline_is_not_waited_for_and_the_error_says_w
 async def test_without_a_told_wait_the_pause_is_drawn_from_all_of_its_length() -> None:
     async def pause() -> float:
         breakers = Breakers(lambda: 0.0, lambda _model, _open: None)
-        turns = Turns(("a",), breakers, Waits(lambda: 0.0), Budget("lesson", None), lambda _: 0.0)
-        with turns.next(100.0) or pytest.fail("no turn"):
+        scheduler = AttemptScheduler(("a",), breakers, RetryAfter(lambda: 0.0), Budget("lesson", None), lambda _: 0.0)
+        with scheduler.next(100.0) or pytest.fail("no turn"):
             pass
-        turns.ended(failed(AttemptOutcome.SERVER_ERROR), ())
-        turn = turns.next(100.0)
-        assert isinstance(turn, Turn)
+        scheduler.record_outcome(failed(AttemptOutcome.SERVER_ERROR), ())
+        permit = scheduler.next(100.0)
+        assert isinstance(permit, AttemptPermit)
         began = asyncio.get_running_loop().time()
-        with turn:
-            await turn.pause()
+        with permit:
+            await permit.pause()
         return asyncio.get_running_loop().time() - began
 
     drawn = sorted(await asyncio.gather(*(pause() for _ in range(40))))

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from gateway.attempts.policy import MAX_ATTEMPTS, Attempts, Remedy, remedy_for
+from gateway.attempts.policy import MAX_ATTEMPTS, PastAttempt, Remedy, next_attempt, remedy_for
 from lesson import wire
 from lesson.models import (
     REQUIRED_SECTIONS,
@@ -441,11 +441,11 @@ def check_series(made: Made, key: str, attempts: Sequence[Attempt], *, done: boo
     chain = CHAINS[attempts[0].stage]
     check_models([attempt.model for attempt in attempts], chain)
     answered = {call.headers["X-Client-Request-Id"]: index for index, call in enumerate(made.asked(key))}
-    rules = Attempts(chain)
+    history: list[PastAttempt] = []
     for attempt, following in zip(attempts, [*attempts[1:], None], strict=True):
-        step = rules.next()
-        assert step is not None
-        assert (attempt.model, attempt.kind) == (step.model, step.kind)
+        planned = next_attempt(history, chain)
+        assert planned is not None
+        assert (attempt.model, attempt.kind) == (planned.model, planned.kind)
         if attempt.outcome is AttemptOutcome.CANCELLED:
             assert done is None
             return
@@ -456,7 +456,7 @@ def check_series(made: Made, key: str, attempts: Sequence[Attempt], *, done: boo
             assert attempt.outcome is not AttemptOutcome.OK
             asked = made.asked(key)
             told = asked[answered[following.id]].data.get("reask", ()) if following.id in answered else ()
-            rules.ended(attempt.outcome, told)
+            history.append(PastAttempt(attempt.model, attempt.kind, attempt.outcome, frozenset(told)))
     if done is not None:
         check_end(attempts, chain, done=done)
 

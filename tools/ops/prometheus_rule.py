@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "rules" / "nidan.yml"
 WRAPPED = ROOT / "deploy" / "k8s" / "components" / "monitoring" / "prometheusrule.yaml"
 
-_HEADER = "# Generated from deploy/prometheus/rules/nidan.yml by `make kube-rules`; edit nothing here.\n"
+_HEADER = "# Generated from deploy/prometheus/rules/nidan.yml by `make ops-rules`; edit nothing here.\n"
 
 
 class _Plain(yaml.SafeDumper):
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     if arguments == ["--check"]:
         if WRAPPED.read_text(encoding="utf-8") == wanted:
             return 0
-        print(f"{WRAPPED.relative_to(ROOT)} is not what {RULES.relative_to(ROOT)} says: run `make kube-rules`")
+        print(f"{WRAPPED.relative_to(ROOT)} is not what {RULES.relative_to(ROOT)} says: run `make ops-rules`")
         return 1
     WRAPPED.write_text(wanted, encoding="utf-8")
     return 0
