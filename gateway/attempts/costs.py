@@ -20,12 +20,12 @@ _SECTIONS: Final = len(SectionName) - 1  # the plan has no items
 
 
 def most_usd(provider: Provider, model: str, budget: TokenBudget, at: datetime) -> float | None:
-    """A call of Stage 2 at list price, with what the model may think where it does; None when nobody prices it."""
-    return _usd(provider, model, budget.with_reasoning(capabilities(provider, model).reasoning_effort), at)
+    """A Stage 2 call at list price, in US dollars, reasoning included; None when the model has no price."""
+    return _usd(provider, model, budget.with_reasoning(capabilities(provider, model).reasons), at)
 
 
 def stage1_usd(provider: Provider, model: str, output_tokens: int, at: datetime) -> float | None:
-    """The same of Stage 1, whose limit of output has the thinking in it."""
+    """A Stage 1 call at list price, in US dollars; `output_tokens` includes reasoning. None: the model has no price."""
     return _usd(provider, model, TokenBudget(STAGE1_PROMPT_TOKENS, output_tokens), at)
 
 

@@ -40,49 +40,43 @@ class OutcomeRule:
 
 OUTCOME_RULES: Final[Mapping[AttemptOutcome, OutcomeRule]] = {
     # Part of the answer may be right: ask again only for what is missing, with the reasons.
-    AttemptOutcome.OK: OutcomeRule(
-        Remedy.REASK, "a whole, valid answer; asked again only for what it lacks, if anything"
-    ),
-    AttemptOutcome.INVALID_JSON: OutcomeRule(Remedy.REASK, "the answer holds no JSON that can be read in one way only"),
+    AttemptOutcome.OK: OutcomeRule(Remedy.REASK, "a valid answer; a re-ask covers only what it lacks"),
+    AttemptOutcome.INVALID_JSON: OutcomeRule(Remedy.REASK, "the answer holds no JSON, or JSON that is ambiguous"),
     AttemptOutcome.INVALID_SCHEMA: OutcomeRule(
         Remedy.REASK, "JSON, but a section or an item is missing or breaks a rule"
     ),
-    AttemptOutcome.EMPTY: OutcomeRule(Remedy.REASK, "the answer ended well and has no text"),
+    AttemptOutcome.EMPTY: OutcomeRule(Remedy.REASK, "the answer ended normally without text"),
     AttemptOutcome.LENGTH: OutcomeRule(Remedy.REASK, "the answer was cut at its limit of output tokens"),
     # The model may be well; the connection to it was not.
-    AttemptOutcome.STALLED: OutcomeRule(Remedy.RETRY, "the stream fell silent in mid-answer"),
-    AttemptOutcome.BROKEN_STREAM: OutcomeRule(Remedy.RETRY, "the answer ended without its end, or is not the API's"),
-    AttemptOutcome.CONNECTION: OutcomeRule(Remedy.RETRY, "no connection, or one that ended before any answer"),
-    AttemptOutcome.RATE_LIMITED: OutcomeRule(Remedy.RETRY, "HTTP 429, but for a quota"),
+    AttemptOutcome.STALLED: OutcomeRule(Remedy.RETRY, "the stream stalled during the answer"),
+    AttemptOutcome.BROKEN_STREAM: OutcomeRule(Remedy.RETRY, "the stream ended early, or is not the API's"),
+    AttemptOutcome.CONNECTION: OutcomeRule(Remedy.RETRY, "no connection, or it closed before any answer"),
+    AttemptOutcome.RATE_LIMITED: OutcomeRule(Remedy.RETRY, "HTTP 429, except for a quota"),
     AttemptOutcome.SERVER_ERROR: OutcomeRule(
-        Remedy.RETRY, "HTTP 408, 409 or 5xx, an error in the stream, a body not the API's"
+        Remedy.RETRY, "HTTP 408, 409 or 5xx, an error in the stream, or a body that is not the API's"
     ),
-    AttemptOutcome.UPSTREAM: OutcomeRule(Remedy.RETRY, "our own stage could not be reached, or ended in mid-call"),
-    AttemptOutcome.SHED: OutcomeRule(Remedy.RETRY, "every replica of our own stage was full until the time was up"),
+    AttemptOutcome.UPSTREAM: OutcomeRule(Remedy.RETRY, "our own stage was unreachable, or ended during the call"),
+    AttemptOutcome.SHED: OutcomeRule(Remedy.RETRY, "every replica of our own stage stayed full"),
     # The same model would only repeat itself.
     AttemptOutcome.REFUSED: OutcomeRule(Remedy.NEXT_MODEL, "the model refused"),
     AttemptOutcome.CONTENT_FILTER: OutcomeRule(Remedy.NEXT_MODEL, "the provider's content filter ended the answer"),
     AttemptOutcome.REASONING_EXHAUSTED: OutcomeRule(
         Remedy.NEXT_MODEL, "reasoning used up all output tokens before any text"
     ),
-    AttemptOutcome.AUTH: OutcomeRule(Remedy.NEXT_MODEL, "HTTP 401 or 403: the key is wrong, or may not do this"),
+    AttemptOutcome.AUTH: OutcomeRule(Remedy.NEXT_MODEL, "HTTP 401 or 403: the key is wrong or lacks the permission"),
     AttemptOutcome.QUOTA: OutcomeRule(Remedy.NEXT_MODEL, "HTTP 429 with code insufficient_quota: the account is empty"),
     AttemptOutcome.UNKNOWN_MODEL: OutcomeRule(
         Remedy.NEXT_MODEL, "code model_not_found: the provider has no such model"
     ),
-    AttemptOutcome.BAD_REQUEST: OutcomeRule(
-        Remedy.NEXT_MODEL, "any other HTTP 4xx: the server does not take the request"
-    ),
+    AttemptOutcome.BAD_REQUEST: OutcomeRule(Remedy.NEXT_MODEL, "any other HTTP 4xx: the server rejects the request"),
     # The model has used up its time or its money, or must not be asked.
-    AttemptOutcome.TIMEOUT: OutcomeRule(Remedy.NEXT_MODEL, "the attempt's whole time was up"),
-    AttemptOutcome.FIRST_TOKEN_TIMEOUT: OutcomeRule(Remedy.NEXT_MODEL, "no text within the limit for the first"),
+    AttemptOutcome.TIMEOUT: OutcomeRule(Remedy.NEXT_MODEL, "the attempt ran out of time"),
+    AttemptOutcome.FIRST_TOKEN_TIMEOUT: OutcomeRule(Remedy.NEXT_MODEL, "no text within the limit for the first token"),
     AttemptOutcome.BUDGET_TOO_SMALL: OutcomeRule(
-        Remedy.NEXT_MODEL, "the money left pays for no answer: nothing was sent"
+        Remedy.NEXT_MODEL, "the remaining budget pays for no answer: nothing was sent"
     ),
-    AttemptOutcome.RETIRED: OutcomeRule(
-        Remedy.NEXT_MODEL, "past its provider's end date: passed over, nothing was sent"
-    ),
-    AttemptOutcome.CANCELLED: OutcomeRule(Remedy.NEXT_MODEL, "nobody waits for the answer any more"),
+    AttemptOutcome.RETIRED: OutcomeRule(Remedy.NEXT_MODEL, "past its provider's end date: skipped, nothing was sent"),
+    AttemptOutcome.CANCELLED: OutcomeRule(Remedy.NEXT_MODEL, "cancelled: its answer is no longer needed"),
 }
 """What every outcome means and calls for; docs/errors.md shows it to users. After the last attempt with the last model
 the lesson fails (Stage 1), or the section stays as it is (Stage 2)."""

@@ -87,7 +87,7 @@ def _metadata(lesson: Lesson, minutes: int) -> schema.Metadata:
         language_code="ja",
         learner_language=lesson.brief.learner_language,
         multilingual_version=True,
-        created_at=int(lesson.created_at),
+        created_at=int(lesson.created_at.timestamp()),
         estimated_duration_min=minutes,
         tags=tuple(tag for tag in (lesson.brief.topic, lesson.brief.level.value, lesson.brief.activity) if tag),
         stage2_enhanced_map={name.value: lesson.state(name) is SectionState.ENHANCED for name in COUNTED_SECTIONS},
@@ -111,7 +111,7 @@ def _metadata(lesson: Lesson, minutes: int) -> schema.Metadata:
         ),
         attempts=tuple(_attempt_row(attempt) for attempt in lesson.attempts),
         versions=lesson.versions.model_dump(by_alias=True),
-        notes=lesson.notes,
+        notes=tuple(map(str, lesson.notes)),
         attributions=_attributions(texts),
     )
 

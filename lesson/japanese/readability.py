@@ -1,8 +1,8 @@
 """How hard a lesson is to read for its level, and which words it uses beside those that it teaches. Pure.
 
-Measured over the sentences of the reading and the turns of the dialogue. Content words are nouns, pronouns, verbs,
-adjectives and adverbs that are neither target words nor grammar nor a set phrase; the lists they are looked for in are
-rough (`lesson.japanese.levels.JLPT`), so what is far off is said, and nothing is refused.
+Measures the sentences of the reading and the turns of the dialogue. Content words are nouns, pronouns, verbs,
+adjectives and adverbs that are neither target words nor grammar nor part of a set phrase. The word lists are rough
+(`lesson.japanese.levels.JLPT`), so a lesson that is far off gets a note and is never refused.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from lesson.japanese.levels import (
     Verdict,
     WordLevels,
 )
-from lesson.models import JapaneseText, Lesson, Level, Role, SectionName, Word
+from lesson.models import Issue, JapaneseText, Lesson, Level, Role, SectionName, Word, general_issue, issue_at
 from lesson.script import has_japanese
 from lesson.steps import Steps, run
 
 _CONTENT = frozenset({"noun", "pronoun", "verb", "adjective", "adverb"})
 _INFLECTED = frozenset({"verb", "adjective"})
 _ATTACHED = frozenset({"particle", "auxiliary", "prefix", "suffix"})
-# In kana, as ordinary spelling has them where they are grammar: 事 and 物 are words.
+# Grammar when written in kana; 事 and 物 in kanji are words.
 _GRAMMAR = re.compile("こと|もの|とき|ため|ところ|ほう|はず|つもり|わけ|まま|よう|そう|みたい")
-# Verbs, and ほしい, that only help the verb before them when they stand behind its て-form.
+# Verbs, and ほしい, that are auxiliaries after a て-form.
 _HELPERS = re.compile(
     "いる|おる|ある|おく|みる|しまう|くる|いく|まいる|いらっしゃる|もらう|くれる|あげる|やる|いただく|いただける|ほしい"
 )
-# What is learnt whole; the words that the analyser cuts it into are no words of the text.
+# Set phrases: their parts do not count as words of the text.
 _PHRASES = re.compile(
     "お願い(?:いた)?し?|くださ[いっる]|下さ[いっる]|よろしく|すみません|はじめまし|失礼(?:いた)?し[まて]|いただ[きけ]ま"
     "|ごちそうさ|ございま|いらっしゃいま|かしこまりま|お世話にな|お疲れ|おかげさ|いってきま|いってらっしゃ|どうぞ|どうも"
@@ -48,15 +48,15 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class ContentWord:
-    """A word in its dictionary form, where it is met first."""
+    """A word in its dictionary form, at its first occurrence."""
 
     lemma: str
     reading: str
-    """Of the dictionary form; empty when the lesson has the word only inflected: its reading there is another."""
+    """Of the dictionary form; empty when the lesson has only inflected forms, whose reading differs."""
     pos: str
     gloss: str | None
     level: str | None
-    """N5 to N1, or None when no list has it."""
+    """N5 to N1; None when no list has the word."""
     section: SectionName
 
 
@@ -71,14 +71,14 @@ class Readability:
     words: tuple[ContentWord, ...]
     """In order of first occurrence, each once."""
     shares: Mapping[str | None, float] | None
-    """Of the words at N5 ... N1 and on no list (None); None when no level is known."""
+    """Shares of the words at N5 ... N1 and on no list (None), 0 to 1; None when no level is known."""
     jlpt_estimate: str | None
     """The easiest list up to which most of the words stand; None when there is none, or there are too few words."""
     verdict: Verdict | None
     """For the lesson's level. None when there are too few words, no levels, or the level is above B1."""
     note: str
-    """A sentence for people when the words are far too hard, or their level is not checked; else empty."""
-    grammar_notes: tuple[str, ...]
+    """A sentence for people when the words are far too hard or their level was not checked; else empty."""
+    grammar_notes: tuple[Issue, ...]
     """The first uses of grammar that the level does not have yet: item, form and the words around it."""
 
 
@@ -117,17 +117,17 @@ def measure(lesson: Lesson) -> Steps[Readability]:
 
 def with_notes(lesson: Lesson, measured: Readability) -> Lesson:
     """The lesson with what `measured` found too hard, or did not check, added to its notes."""
-    found = [note for note in (measured.note, *measured.grammar_notes) if note]
+    found = [*([general_issue(measured.note)] if measured.note else []), *measured.grammar_notes]
     return lesson.model_copy(update={"notes": (*lesson.notes, *found)}) if found else lesson
 
 
-def _grammar_notes(lesson: Lesson) -> Steps[tuple[str, ...]]:
+def _grammar_notes(lesson: Lesson) -> Steps[tuple[Issue, ...]]:
     """Staff may use keigo to a customer at any level: the learner only hears it."""
     level, staff = lesson.brief.level, _said_by_staff(lesson)
-    notes: list[str] = []
+    notes: list[Issue] = []
     for text in (text for section in lesson.sections for text in section.texts):
         forms = (form for form in not_yet(level, text.words) if not (form.startswith(KEIGO) and text.id in staff))
-        notes += [f"{text.id}: {form}: not at {level} yet" for form in forms]
+        notes += [issue_at(text.id, f"{form}: not at {level} yet") for form in forms]
         if len(notes) >= _NAMED:
             break
         yield
@@ -143,13 +143,13 @@ def _said_by_staff(lesson: Lesson) -> frozenset[str]:
 
 
 def level_of(words: Sequence[Word]) -> str | None:
-    """The level of an expression: that of its hardest word; None when the level of one is not known."""
+    """The level of an expression, which is that of its hardest word; None when the level of a word is unknown."""
     levels = [word.level for word in words if word.pos not in _ATTACHED]
     known = [level for level in levels if level]
     return min(known, default=None) if len(known) == len(levels) else None  # as text, N1 comes before N5
 
 
-# --- which words count ------------------------------------------------------------------------------------------
+# --- content words ------------------------------------------------------------------------------------------------
 
 
 def _read_or_heard(lesson: Lesson) -> Iterator[tuple[SectionName, JapaneseText]]:
@@ -173,7 +173,7 @@ def _add_words(
 
 
 def _identity(word: Word) -> tuple[str, str | None]:
-    """Lemma and reading; of what inflects, lemma and gloss: 食べ and 食べる are one word, 空く is あく or すく."""
+    """Lemma and reading; of inflecting words, lemma and gloss: 食べ and 食べる are one word, 空く is あく or すく."""
     return word.lemma, word.gloss if word.pos in _INFLECTED else word.reading
 
 
@@ -196,7 +196,7 @@ def _content(text: JapaneseText) -> Iterator[Word]:
 
 
 def _te_form(before: Sequence[Word]) -> bool:
-    """Whether the words end in a て-form; the で of 店で is none."""
+    """Whether the words end in a て-form. The で of 店で is a particle."""
     if len(before) < 2:
         return False
     stem, last = before[-2:]
@@ -237,11 +237,11 @@ def _unchecked(level: Level) -> str:
 
 
 def _note(words: Sequence[ContentWord], level: Level, wanted: WordLevels) -> str:
-    """Only of what is too hard: easy words around the target words are what a learner reads best."""
+    """Easy words get no note: they are the best surroundings for target words."""
     beyond = [word for word in words if word.level not in _up_to(wanted.reach)]
     if len(beyond) / len(words) <= FAR_OFF_SHARE:
         return ""
-    # N1, N2, then what is on no list: that may be a rare word, or a loanword that anybody knows.
+    # N1, N2, then words on no list, which may be rare words or well-known loanwords.
     hardest = sorted(beyond, key=lambda word: word.level or "none")[:_NAMED]
     [(section, _)] = Counter(word.section for word in beyond).most_common(1)
     return (

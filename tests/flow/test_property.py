@@ -1,4 +1,4 @@
-"""Whatever the models do, what a lesson says of itself is true: random faults through the wire, against a model.
+"""Whatever the models do, a lesson's account of itself is true: random faults through the wire, against a model.
 
 The model knows what each call was answered with, never what the gateway made of it, and says what must then hold. The
 examples of a mode share one running trio. Retries pause for real, so `make test` tries few and `make test-slow` many.
@@ -45,7 +45,7 @@ from tests.trio import Trio, check_lesson, check_master, trio, until
 EXAMPLES = examples(16, 100)
 CHAINS = {
     Stage.STAGE1: ("gpt-5", "gpt-4o", "gpt-6.1-sol"),
-    Stage.STAGE2: ("gpt-6-luna", "gpt-4.1", "gpt-4o-mini", "gpt-6.1-sol"),
+    Stage.STAGE2: ("gpt-4.1", "gpt-4o-mini", "gpt-6-luna", "gpt-6.1-sol"),
 }
 STAGE1 = "stage1"
 # The plan has no items: Stage 2 is never asked for it.

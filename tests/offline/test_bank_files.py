@@ -50,7 +50,7 @@ def changed(old: str, new: str) -> str:
     ],
     ids=range(21),
 )  # fmt: skip
-def test_a_mistake_is_told_with_its_file_and_path(tmp_path: Path, text: str, path: str, message: str) -> None:
+def test_a_mistake_is_reported_with_its_file_and_path(tmp_path: Path, text: str, path: str, message: str) -> None:
     with pytest.raises(BankError) as caught:
         load(tmp_path, text)
     told = str(caught.value)
@@ -105,5 +105,5 @@ def test_bracket_notation_that_is_right_has_no_fault(good: str) -> None:
     "bad",
     ["食べ物[もの]", "3時", "T[ティー]シャツL", "食[ta]べ", "食[]べ", "ねこ[ねこ]", "食[た]]べ", "[た]べ", "食、[た]"],
 )
-def test_bracket_notation_that_is_wrong_is_told(bad: str) -> None:
+def test_wrong_bracket_notation_is_reported(bad: str) -> None:
     assert brackets.fault(bad)

@@ -34,6 +34,7 @@ MADE_ELSEWHERE: Final = {
     "002-JF_349.json": "written by `nidan batch`",
     "docker-compose.override.yml": "a user's addition to docker-compose.yml",
     "gateway/catalogue.jsonl": "an imported list, in the folder that Compose mounts",
+    "deploy/compose/gateway/catalogue.jsonl": "the same, from the top",
     "gateway/keys/keys.toml": "the operator's keys, in the folder that Compose mounts",
     "enhancer/overrides.tsv": "a teacher's corrections, in the folder that Compose mounts",
     "build/sbom.cdx.json": "written by `make ops-image`",

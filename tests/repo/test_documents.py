@@ -28,3 +28,9 @@ def test_the_changelog_has_the_sections_of_keep_a_changelog() -> None:
         *("Added", "Changed", "Deprecated"),
         *("Removed", "Fixed", "Security"),
     }
+
+
+def test_the_index_of_decisions_has_every_page() -> None:
+    folder = ROOT / "docs" / "adr"
+    linked = re.findall(r"^\| \[\d{4}\]\((.+?)\)", (folder / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert linked == sorted(path.name for path in folder.glob("0*.md"))

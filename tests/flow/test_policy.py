@@ -1,4 +1,4 @@
-"""Which attempt comes next, and the ledger: pure rules, held over random outcomes."""
+"""The retry policy and the ledger: pure rules, tested over random outcomes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_same_fault_twice_on_a_model_is_its_last() -> None:
     ]
 
 
-def test_another_fault_may_be_asked_again_while_one_attempt_is_left_for_each_untried_model() -> None:
+def test_a_new_fault_gets_a_reask_while_each_untried_model_keeps_an_attempt() -> None:
     faults: list[tuple[AttemptOutcome, tuple[str, ...]]] = [
         (AttemptOutcome.INVALID_SCHEMA, (str(number),)) for number in range(5)
     ]
@@ -108,13 +108,13 @@ def test_a_chain_of_none_has_no_attempt() -> None:
 
 
 @given(st.integers(1, 5), STEPS, st.sets(st.sampled_from(CHAIN)))
-def test_the_same_history_has_the_same_answer_and_any_prefix_can_be_replayed(
+def test_equal_histories_give_equal_answers_and_any_prefix_replays(
     length: int, outcomes: list[tuple[AttemptOutcome, tuple[str, ...]]], refused: set[str]
 ) -> None:
     chain = "abcde"[:length]
     history = history_of(tuple(chain), outcomes, tuple(refused))
     for made, past in enumerate(history):
-        # Rebuilt from what a store keeps: equal records, not the same ones.
+        # Rebuilt as from a store: equal records, not identical ones.
         stored = [PastAttempt(row.model, row.kind, row.outcome, frozenset(row.faults)) for row in history[:made]]
         attempt = next_attempt(stored, tuple(chain), refused)
         assert attempt == next_attempt(history[:made], tuple(chain), refused)

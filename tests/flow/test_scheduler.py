@@ -1,4 +1,4 @@
-"""Whose permit it is: breakers, budgets and the chain together, under a clock of the tests' own."""
+"""The attempt scheduler with its breakers, budgets and end dates, under a virtual clock."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_whatever_is_asked_at_once_the_limit_is_never_passed(calls: list[tuple[f
     assert budget.reserved_usd == pytest.approx(0.0, abs=1e-9)
 
 
-# --- turns --------------------------------------------------------------------------------------------------------
+# --- permits --------------------------------------------------------------------------------------------------------
 
 
 def scheduler(limit: float | None, prices: Mapping[str, float | None], clock: Clock | None = None) -> AttemptScheduler:
@@ -221,7 +221,7 @@ def attempt(
 def play(
     attempts: AttemptScheduler, *ends: tuple[AttemptOutcome, float], seconds_left: float = 100.0
 ) -> list[tuple[str, AttemptKind]]:
-    """The turns that are given while attempts end so, each at so much money."""
+    """The permits granted while attempts end so, each at that cost."""
     made = []
     for outcome, cost in ends:
         permit = attempts.next(seconds_left)
@@ -251,7 +251,7 @@ def test_a_model_that_costs_too_much_is_passed_over_for_a_cheaper_one() -> None:
     assert play(attempts, (OK, 0.05)) == [("c", AttemptKind.FALLBACK)]
 
 
-def test_when_no_model_fits_there_is_no_turn_and_the_scope_is_told() -> None:
+def test_without_money_for_any_model_there_is_no_permit_and_the_scope_is_named() -> None:
     attempts = scheduler(0.05, CHEAP)
     assert attempts.next(100.0) is None
     assert attempts.refused_by == "lesson"
@@ -280,7 +280,7 @@ def test_a_wait_longer_than_the_time_that_is_left_goes_to_the_next_model_at_once
     assert (following.attempt.model, following.attempt.kind) == ("b", AttemptKind.FALLBACK)
 
 
-async def test_what_one_section_is_told_to_wait_holds_for_the_others_of_its_lesson() -> None:
+async def test_a_retry_after_holds_for_all_sections_of_its_lesson() -> None:
     clock = Clock()
     retry_after = RetryAfter(lambda: clock.seconds)
     one, other, third = (
@@ -314,7 +314,7 @@ async def test_a_pause_is_never_shorter_than_the_provider_asked() -> None:
     assert asyncio.get_running_loop().time() - began >= 0.05
 
 
-def test_a_turn_that_is_left_without_an_end_gives_everything_back() -> None:
+def test_a_permit_that_ends_unsettled_gives_its_reservation_back() -> None:
     clock = Clock()
     budget = Budget("lesson", 1.0)
     attempts = AttemptScheduler(CHAIN, clock.breakers(), RetryAfter(lambda: 0.0), budget, lambda _: 0.4)
@@ -340,14 +340,16 @@ def test_a_half_open_model_gets_a_probe() -> None:
 # --- retirement ---------------------------------------------------------------------------------------------------
 
 GPT_5_ENDS = date(2026, 12, 11)
+SOL = "gpt-6.1-sol"
+"""A model without an announced end."""
 
 
 @pytest.mark.parametrize(
     ("days", "living"),
-    [(-7, ("gpt-5", "gpt-4o")), (-1, ("gpt-5", "gpt-4o")), (0, ("gpt-4o",)), (1, ("gpt-4o",)), (365, ("gpt-4o",))],
+    [(-7, ("gpt-5", SOL)), (-1, ("gpt-5", SOL)), (0, (SOL,)), (1, (SOL,)), (365, (SOL,))],
 )
 def test_a_model_is_skipped_from_its_last_day_on(days: int, living: tuple[str, ...]) -> None:
-    kept, ended = Retirement().split_retired(Provider.OPENAI, ("gpt-5", "gpt-4o"), GPT_5_ENDS + timedelta(days=days))
+    kept, ended = Retirement().split_retired(Provider.OPENAI, ("gpt-5", SOL), GPT_5_ENDS + timedelta(days=days))
     assert kept == living
     assert [ending.model for ending in ended] == ([] if "gpt-5" in living else ["gpt-5"])
 
@@ -368,12 +370,12 @@ def test_the_earlier_of_two_dates_counts() -> None:
     assert [ending.on for ending in ends if ending] == [date(2026, 12, 1), date(2027, 1, 14)]
 
 
-def test_each_threshold_is_told_once() -> None:
-    retirement, told = Retirement(), []
+def test_each_threshold_is_returned_once() -> None:
+    retirement, warned = Retirement(), []
     for days in (90, 60, 59, 30, 10, 7, 6, 0, -5):
-        soon = retirement.due_warnings(Provider.OPENAI, ("gpt-5", "gpt-4o"), GPT_5_ENDS - timedelta(days=days))
-        told += [(days, ending.model, limit) for ending, limit in soon]
-    assert told == [(60, "gpt-5", 60), (30, "gpt-5", 30), (7, "gpt-5", 7)]
+        soon = retirement.due_warnings(Provider.OPENAI, ("gpt-5", SOL), GPT_5_ENDS - timedelta(days=days))
+        warned += [(days, ending.model, limit) for ending, limit in soon]
+    assert warned == [(60, "gpt-5", 60), (30, "gpt-5", 30), (7, "gpt-5", 7)]
 
 
 def test_a_chain_whose_models_end_on_one_day_has_that_day() -> None:
@@ -394,7 +396,7 @@ def test_an_ending_says_when_and_what_comes_instead() -> None:
 # --- costs --------------------------------------------------------------------------------------------------------
 
 DAY = datetime(2026, 11, 25, tzinfo=UTC)
-STAGE2 = ("gpt-6-luna", "gpt-4.1", "gpt-4o-mini", "gpt-6.1-sol")
+STAGE2 = ("gpt-4.1", "gpt-4o-mini", "gpt-6-luna", "gpt-6.1-sol")
 
 
 def test_the_default_limit_leaves_room_for_a_lesson_at_list_price() -> None:
@@ -411,7 +413,7 @@ def test_what_a_model_that_reasons_may_think_is_reserved_in_stage_2() -> None:
     assert most_usd(Provider.OPENAI, "gpt-4.1", room, DAY) == pytest.approx((3100 * 2 + 1600 * 8) / 1e6)
 
 
-def test_the_default_chain_of_stage_2_does_not_end_on_one_day_and_two_of_it_outlive_the_others() -> None:
+def test_two_models_of_the_default_stage_2_chain_outlive_the_others() -> None:
     chain = GatewaySettings.model_construct().stage2_models
     assert chain == STAGE2
     assert Retirement().common_end(Provider.OPENAI, chain) is None
@@ -420,7 +422,7 @@ def test_the_default_chain_of_stage_2_does_not_end_on_one_day_and_two_of_it_outl
 
 
 def test_a_limit_below_one_lesson_names_both_figures() -> None:
-    with pytest.raises(SettingsError, match=r"LESSON_COST_LIMIT_USD is 0\.09: .* \$0\.0862 .* \$0\.0127"):
+    with pytest.raises(SettingsError, match=r"LESSON_COST_LIMIT_USD is 0\.09: .* \$0\.0862 .* \$0\.1140"):
         check_limit(0.09, (Provider.OPENAI, "gpt-5", 8000), (Provider.OPENAI, STAGE2), DAY)
 
 
