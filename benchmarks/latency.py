@@ -43,7 +43,8 @@ from nidan.client import (
     SectionReady,
     SectionReplaced,
 )
-from nidan.services.supervisor import StartError, raise_on_signals
+from nidan.errors import StartError
+from nidan.services.signals import raise_on_signals
 
 CAN_DO = "JF:349"
 RATIO_BOUND = 1.05

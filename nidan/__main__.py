@@ -442,7 +442,7 @@ def _check_address(name: str, address: str, example: int = 50050) -> None:
 
 def main() -> None:
     """The console script. Ends with the command's status; SIGTERM and SIGHUP end what it started first."""
-    from nidan.services.supervisor import raise_on_signals
+    from nidan.services.signals import raise_on_signals
 
     raise_on_signals()
     app()

@@ -18,13 +18,12 @@ from queue import Empty, SimpleQueue
 
 from lesson.models import Lesson, Level
 from lesson.models import Outcome as LessonOutcome
-from nidan import errors as failure
 from nidan.batch.report import Outcome, Result, one_line
 from nidan.batch.rows import Row
 from nidan.client import Completed, LessonClient, LessonError, LessonRequest
-from nidan.commands.generate import Gateway
-from nidan.services.own import GivenUpError
-from nidan.services.supervisor import StartError
+from nidan.errors import GivenUpError, StartError
+from nidan.explain import gateway_failure
+from nidan.services.find_gateway import Gateway
 from nidan.terminal.output import Output, OutputError
 from servicekit.errors import RemoteError
 
@@ -249,7 +248,7 @@ def _lacking(lesson: Lesson) -> str:
 
 
 def _failed(row: Row, error: RemoteError, offline: bool, seconds: float) -> Result:
-    told = failure.of_gateway(error, offline)
+    told = gateway_failure(error, offline)
     fields = "; ".join(f"{name.removeprefix('--').lower()}: {problem}" for name, problem in told.fields.items())
     return Result(
         row,

@@ -18,8 +18,13 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nidan.services.own import ANSWER_SECONDS, EXIT_FAILED, EXIT_INTERRUPTED, GivenUpError, own_services, report
-from nidan.services.supervisor import ENHANCER, enhancer_plan
+from nidan.errors import EXIT_FAILED, EXIT_INTERRUPTED, GivenUpError
+from nidan.explain import enhancer_failure, line_too_long, not_utf8, unreachable_enhancer, unreadable_input
+from nidan.services.find_gateway import ANSWER_SECONDS
+from nidan.services.own import own_services
+from nidan.services.plan import enhancer_plan
+from nidan.services.service import ENHANCER
+from nidan.terminal.failures import report_failure
 from nidan.terminal.output import Output, OutputError, Screen
 from nidan.terminal.progress import Progress, message_console
 
@@ -85,7 +90,7 @@ def annotate(asked: Asked, environment: Mapping[str, str]) -> int:
     except BrokenPipeError:
         return 0  # whoever read it has had enough
     except (GivenUpError, OutputError) as error:
-        report(error, asked.as_json, progress, _HEADLINE)
+        report_failure(error, asked.as_json, progress, _HEADLINE)
         return EXIT_FAILED
     return 0
 
@@ -131,10 +136,8 @@ def _stdin() -> int:
 
 
 def _not_read(file: str | int, error: OSError) -> GivenUpError:
-    from nidan import errors as failure
-
     name = file if isinstance(file, str) and file not in ("", "-") else "standard input"
-    return GivenUpError(failure.not_read(name, error))
+    return GivenUpError(unreadable_input(name, error))
 
 
 def batches(source: BufferedReader) -> Iterator[list[Line]]:
@@ -186,14 +189,12 @@ def _grouped(arrived: Sequence[bytes], first: int) -> Iterator[list[Line]]:
 
 def _line(number: int, raw: bytes) -> Line:
     """Raises GivenUpError for one that is too long, or not UTF-8."""
-    from nidan import errors as failure
-
     if len(raw) > MOST_BYTES:
-        raise GivenUpError(failure.too_long(number, MOST_BYTES))
+        raise GivenUpError(line_too_long(number, MOST_BYTES))
     try:
         text = (raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw).rstrip(b"\r").decode()
     except UnicodeDecodeError as error:
-        raise GivenUpError(failure.not_utf8(number, error)) from error
+        raise GivenUpError(not_utf8(number, error)) from error
     return Line(number, text if text.strip() else "")
 
 
@@ -213,11 +214,10 @@ def _enhancer(asked: Asked, environment: Mapping[str, str], progress: Progress) 
 
 
 def _check_serving(address: str) -> None:
-    from nidan import errors as failure
     from nidan.client import is_serving
 
     if not is_serving(address, ENHANCER.grpc_name, ANSWER_SECONDS):
-        raise GivenUpError(failure.no_enhancer(address))
+        raise GivenUpError(unreachable_enhancer(address))
 
 
 def _texts(client: EnhancerClient, batch: Sequence[Line], check: Callable[[], None]) -> Sequence[JapaneseText]:
@@ -235,7 +235,6 @@ def _texts(client: EnhancerClient, batch: Sequence[Line], check: Callable[[], No
 def _answered(
     client: EnhancerClient, items: Sequence[Item], first: int, check: Callable[[], None]
 ) -> Sequence[JapaneseText]:
-    from nidan import errors as failure
     from nidan.client import AnnotateError
 
     pauses = iter(_PAUSES)
@@ -245,7 +244,7 @@ def _answered(
         except AnnotateError as error:
             pause = next(pauses, None)
             if pause is None or not error.error.retryable:
-                raise GivenUpError(failure.of_enhancer(error.error, first)) from error
+                raise GivenUpError(enhancer_failure(error.error, first)) from error
         time.sleep(pause)
         check()
 

@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any
 from nidan.batch.progress import BatchProgress
 from nidan.batch.report import Outcome, Report, Result, exit_code, summary, table
 from nidan.batch.rows import LEVELS, Row, RowsError, read_rows
-from nidan.commands.generate import gateway
 from nidan.credentials import Access
-from nidan.services.own import EXIT_FAILED, EXIT_INTERRUPTED, GivenUpError, report
-from nidan.services.supervisor import StartError, Terminated
+from nidan.errors import EXIT_FAILED, EXIT_INTERRUPTED, GivenUpError, StartError
+from nidan.services.find_gateway import find_gateway
+from nidan.services.signals import Terminated
+from nidan.terminal.failures import report_failure
 from nidan.terminal.layout import printed
 from nidan.terminal.output import Output, OutputError, Screen
 from nidan.terminal.progress import Progress, message_console
@@ -72,7 +73,7 @@ def batch(asked: Asked, environment: Mapping[str, str]) -> int:
         progress.say("Interrupted.")
         return EXIT_INTERRUPTED
     except (GivenUpError, OutputError) as error:
-        report(error, asked.as_json, progress, _HEADLINE)
+        report_failure(error, asked.as_json, progress, _HEADLINE)
         return EXIT_FAILED
 
 
@@ -119,7 +120,7 @@ class _Batch:
         asked = self._asked
         with (
             self._progress.shown(),
-            gateway(asked.address, asked.offline, environment, self._progress, asked.access) as asking,
+            find_gateway(asked.address, asked.offline, environment, self._progress, asked.access) as asking,
         ):
             from nidan.batch.lessons import Workshop
 

@@ -171,7 +171,8 @@ def _check_text(text: str, name: str) -> None:
 
 def _run(do: Callable[[_Desk], None], as_json: bool, headline: str) -> None:
     """Ends the command with its exit status."""
-    from nidan.services.own import EXIT_FAILED, EXIT_INTERRUPTED, GivenUpError, report
+    from nidan.errors import EXIT_FAILED, EXIT_INTERRUPTED, GivenUpError
+    from nidan.terminal.failures import report_failure
     from nidan.terminal.output import Output, OutputError
     from nidan.terminal.progress import Progress, message_console
 
@@ -184,7 +185,7 @@ def _run(do: Callable[[_Desk], None], as_json: bool, headline: str) -> None:
     except BrokenPipeError:
         return  # whoever read it has had enough
     except (GivenUpError, OutputError) as error:
-        report(error, as_json, progress, headline)
+        report_failure(error, as_json, progress, headline)
         raise typer.Exit(EXIT_FAILED) from error
 
 
@@ -248,8 +249,7 @@ class _Desk:
             self._progress.say("… and more; --json tells 200.", "yellow")
 
     def _nothing(self, topics: Sequence[str]) -> None:
-        from nidan.errors import Failure
-        from nidan.services.own import GivenUpError
+        from nidan.errors import Failure, GivenUpError
 
         step = (
             f"Topics: {', '.join(topics)}." if topics else "Try fewer or other words; `nidan catalogue list` has all."

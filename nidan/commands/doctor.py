@@ -22,17 +22,10 @@ from rich.table import Table
 from rich.text import Text
 
 from nidan.credentials import Access, AccessError
-from nidan.services.supervisor import (
-    CONTENT,
-    ENHANCER,
-    GATEWAY,
-    LOOPBACK,
-    OFFLINE_MODEL,
-    Service,
-    StartError,
-    configured,
-    is_free,
-)
+from nidan.errors import StartError
+from nidan.services.plan import configured
+from nidan.services.ports import LOOPBACK, is_free
+from nidan.services.service import CONTENT, ENHANCER, GATEWAY, OFFLINE_MODEL, Service
 from nidan.terminal.sanitize import clean
 from servicekit.llm.capabilities import Provider, base_url_variable, capabilities, key_variable, preset
 

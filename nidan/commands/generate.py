@@ -7,16 +7,17 @@ comes up while we load.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nidan.credentials import Access
-from nidan.services.own import ANSWER_SECONDS, EXIT_FAILED, EXIT_INTERRUPTED, GivenUpError, own_services, report
-from nidan.services.supervisor import GATEWAY, Plan, Providers, private_plan
+from nidan.errors import EXIT_FAILED, EXIT_INTERRUPTED, GivenUpError
+from nidan.explain import gateway_failure
+from nidan.services.find_gateway import Gateway, find_gateway
+from nidan.terminal.failures import report_failure
 from nidan.terminal.output import Output, OutputError, Screen
 from nidan.terminal.progress import Progress, message_console
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from nidan.client import Completed
     from nidan.terminal.ruby import Ruby
 
-_PROBE_SECONDS = 0.5
-"""How long a gateway that may or may not run at the default address may take to say that it serves."""
 ABOVE_FROM_COLUMNS = 60
 """On a terminal that is narrower, furigana over the kanji would leave lines of a few words."""
 
@@ -53,16 +52,6 @@ class Asked:
     teacher: bool = False
 
 
-@dataclass(frozen=True)
-class Gateway:
-    """Whom to ask for lessons."""
-
-    address: str
-    access: Access
-    check: Callable[[], None]
-    """Raises GivenUpError or StartError when it is gone; for when it did not answer."""
-
-
 def generate(asked: Asked, environment: Mapping[str, str]) -> int:
     """Makes the lesson and hands it over; the exit status. Whatever it started has ended when it returns."""
     progress = Progress(message_console())
@@ -70,7 +59,7 @@ def generate(asked: Asked, environment: Mapping[str, str]) -> int:
         with (
             Output(asked.out) as output,
             progress.shown(),
-            gateway(asked.address, asked.offline, environment, progress, asked.access) as asking,
+            find_gateway(asked.address, asked.offline, environment, progress, asked.access) as asking,
         ):
             completed = _follow(asked, asking, progress)
             progress.finish()
@@ -79,7 +68,7 @@ def generate(asked: Asked, environment: Mapping[str, str]) -> int:
         progress.say("Interrupted: the lesson was cancelled.")
         return EXIT_INTERRUPTED
     except (GivenUpError, OutputError) as error:
-        report(error, asked.as_json, progress)
+        report_failure(error, asked.as_json, progress)
         return EXIT_FAILED
     return 0
 
@@ -87,7 +76,6 @@ def generate(asked: Asked, environment: Mapping[str, str]) -> int:
 def _follow(asked: Asked, asking: Gateway, progress: Progress) -> Completed:
     """Reads the run to its end, showing how far it is. Raises GivenUpError."""
     from lesson.models import Level
-    from nidan import errors as failure
     from nidan.client import Completed, LessonClient, LessonError, LessonRequest
 
     request = LessonRequest(
@@ -106,7 +94,7 @@ def _follow(asked: Asked, asking: Gateway, progress: Progress) -> Completed:
                 if isinstance(event, Completed):
                     completed = event
     except LessonError as error:
-        raise GivenUpError(failure.of_gateway(error.error, asked.offline)) from error
+        raise GivenUpError(gateway_failure(error.error, asked.offline)) from error
     return completed
 
 
@@ -128,52 +116,3 @@ def _ruby(wanted: str, screen: Screen) -> Ruby:
     if wanted:
         return Ruby(wanted)
     return Ruby.ABOVE if screen.terminal and screen.columns >= ABOVE_FROM_COLUMNS else Ruby.BRACKETS
-
-
-# --- whom to ask ------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def gateway(
-    address: str, offline: bool, environment: Mapping[str, str], progress: Progress, access: Access
-) -> Iterator[Gateway]:
-    """The gateway to ask. --offline never asks one that it did not start: that one might be paid.
-
-    One that was started for this command is not told the key.
-
-    Raises GivenUpError.
-    """
-    named = address or ("" if offline else environment.get("NIDAN_ADDRESS", ""))
-    if named:
-        _check_serving(named, access)
-        yield Gateway(named, access, lambda: _check_serving(named, access))
-    elif not offline and _is_gateway(GATEWAY.address, _PROBE_SECONDS, access):
-        progress.doing(f"Asking the gateway at {GATEWAY.address}")
-        yield Gateway(GATEWAY.address, access, lambda: _check_serving(GATEWAY.address, access))
-    else:
-        with _own_gateway(offline, environment, progress) as own:
-            yield own
-
-
-@contextlib.contextmanager
-def _own_gateway(offline: bool, environment: Mapping[str, str], progress: Progress) -> Iterator[Gateway]:
-    """A trio of this command's own, gone when the block is left."""
-
-    def plan() -> Plan:
-        return private_plan(environment, Providers.chosen(environment, offline))
-
-    with own_services(plan, progress) as trio:
-        yield Gateway(trio.plan.gateway.address, Access(), trio.check)
-
-
-def _check_serving(address: str, access: Access) -> None:
-    if not _is_gateway(address, ANSWER_SECONDS, access):
-        from nidan import errors as failure
-
-        raise GivenUpError(failure.unreachable(address, access.tls))
-
-
-def _is_gateway(address: str, timeout_seconds: float, access: Access) -> bool:
-    from nidan.client import is_serving
-
-    return is_serving(address, GATEWAY.grpc_name, timeout_seconds, access)

@@ -136,7 +136,8 @@ def _run(
     tell: Callable[[_Lines, Output], None],
 ) -> None:
     """Ends the command with its exit status."""
-    from nidan.services.own import EXIT_FAILED, GivenUpError, report
+    from nidan.errors import EXIT_FAILED, GivenUpError
+    from nidan.terminal.failures import report_failure
     from nidan.terminal.output import Output, OutputError
     from nidan.terminal.progress import Progress, message_console
 
@@ -151,7 +152,7 @@ def _run(
     except BrokenPipeError:
         return
     except (GivenUpError, OutputError) as error:
-        report(error, as_json, Progress(message_console(), live_only=True), headline)
+        report_failure(error, as_json, Progress(message_console(), live_only=True), headline)
         raise typer.Exit(EXIT_FAILED) from error
 
 

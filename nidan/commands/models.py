@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nidan.commands.doctor import settings_of
-from nidan.services.supervisor import GATEWAY
+from nidan.services.service import GATEWAY
 from nidan.terminal.sanitize import clean
 from servicekit.llm.capabilities import Provider, capabilities
 from servicekit.llm.prices import TokenUsage, cost_usd

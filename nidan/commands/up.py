@@ -11,17 +11,11 @@ from typing import NoReturn
 from rich.console import Console
 from rich.table import Table
 
-from nidan.services.supervisor import (
-    GATEWAY,
-    Plan,
-    Providers,
-    Service,
-    StartError,
-    Terminated,
-    Trio,
-    public_plan,
-    running,
-)
+from nidan.errors import StartError
+from nidan.services.plan import Plan, Providers, public_plan
+from nidan.services.service import GATEWAY, Service
+from nidan.services.signals import Terminated
+from nidan.services.supervisor import Trio, running
 from nidan.terminal.progress import message_console
 from nidan.terminal.sanitize import clean
 

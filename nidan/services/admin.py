@@ -41,7 +41,7 @@ def ask(
 def _said(
     process: subprocess.Popen[bytes], next_steps: Mapping[str, str], doing: Callable[[int], None]
 ) -> Iterator[dict[str, Any]]:
-    from nidan.services.own import GivenUpError
+    from nidan.errors import GivenUpError
 
     assert process.stdout is not None  # noqa: S101 - it was asked for
     for raw in process.stdout:
@@ -62,8 +62,7 @@ def _failure(line: Mapping[str, Any], next_steps: Mapping[str, str]) -> Failure:
 
 
 def _check_end(status: int, complaints: str) -> None:
-    from nidan.errors import Failure
-    from nidan.services.own import GivenUpError
+    from nidan.errors import Failure, GivenUpError
 
     last = (complaints.strip().splitlines() or ["it said nothing"])[-1]
     if status == 2:

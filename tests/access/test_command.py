@@ -13,7 +13,7 @@ import pytest
 from gateway.access.keys import Scope
 from nidan.commands.doctor import access_finding
 from nidan.credentials import Access, AccessError
-from nidan.services.supervisor import Providers, enhancer_plan, private_plan
+from nidan.services.plan import Providers, enhancer_plan, private_plan
 from tests.access.callers import Ring
 from tests.access.certificates import Authority, Identity
 from tests.model_server import ModelServer

@@ -12,7 +12,8 @@ import pytest
 
 from lesson.models import Lesson
 from nidan.client import Completed, LessonClient, LessonRequest
-from nidan.services.supervisor import Providers, Trio, private_plan, running
+from nidan.services.plan import Providers, private_plan
+from nidan.services.supervisor import Trio, running
 
 _OURS = ("CANDO_AI_", "OPENAI_", "NIDAN_", "GATEWAY_", "CONTENT_", "ENHANCER_", "OFFLINE_MODEL_", "TLS_")
 

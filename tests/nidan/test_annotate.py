@@ -40,8 +40,11 @@ from lesson.v1 import enhancer_service_pb2 as pb
 from lesson.v1 import enhancer_service_pb2_grpc
 from nidan.client import AnnotateError, EnhancerClient
 from nidan.commands.annotate import BATCH_LINES, MOST_BYTES, batches
-from nidan.services.own import GivenUpError
-from nidan.services.supervisor import ENHANCER, Plan, Service, Trio, enhancer_plan, free_ports, running
+from nidan.errors import GivenUpError
+from nidan.services.plan import Plan, enhancer_plan
+from nidan.services.ports import free_ports
+from nidan.services.service import ENHANCER, Service
+from nidan.services.supervisor import Trio, running
 from servicekit.errors import OverloadedError, to_rpc_status
 from tests.nidan.conftest import environment, nidan, services_of
 

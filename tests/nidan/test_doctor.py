@@ -9,7 +9,9 @@ from datetime import date, timedelta
 import pytest
 
 from nidan.commands.doctor import Finding, chain_findings, key_findings, port_finding, python_version
-from nidan.services.supervisor import CONTENT, GATEWAY, Service, Trio, free_ports
+from nidan.services.ports import free_ports
+from nidan.services.service import CONTENT, GATEWAY, Service
+from nidan.services.supervisor import Trio
 from servicekit.llm.capabilities import Provider, capabilities
 from tests.nidan.conftest import nidan
 

@@ -231,7 +231,9 @@ def test_sigterm_while_the_services_start_ends_them_too() -> None:
 _SIGNAL_BEHIND_THE_FORK = """
 import os, signal, sys
 from pathlib import Path
-from nidan.services.supervisor import Providers, Terminated, Trio, private_plan, raise_on_signals, running
+from nidan.services.plan import Providers, private_plan
+from nidan.services.signals import Terminated, raise_on_signals
+from nidan.services.supervisor import Trio, running
 from tests.nidan.conftest import services_of
 
 forks = []
