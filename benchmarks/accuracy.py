@@ -156,23 +156,23 @@ def _romaji_variants(sentence: str, own: Segments, others: Sequence[Also], latin
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a system says of a sentence; None where it says nothing of the kind."""
+class Annotated:
+    """How a system annotates a sentence; None for what it does not give."""
 
     segments: Segments | None
     reading: str | None
     romaji: str | None
 
 
-def judged(row: Gold, told: Told, spells_out: bool = False) -> dict[str, bool]:
+def right_measures(row: Gold, annotated: Annotated, spells_out: bool = False) -> dict[str, bool]:
     """Which measures of the sentence are right; only those the system has. `spells_out`: kyou, not kyō."""
     result = {}
-    if told.segments is not None:
-        result["segments"] = one_ruby(told.segments) in map(one_ruby, row.segments)
-    if told.reading is not None:
-        result["reading"] = kana(told.reading) in map(kana, row.readings)
-    if told.romaji is not None:
-        words = latin_words(told.romaji, spells_out)
+    if annotated.segments is not None:
+        result["segments"] = one_ruby(annotated.segments) in map(one_ruby, row.segments)
+    if annotated.reading is not None:
+        result["reading"] = kana(annotated.reading) in map(kana, row.readings)
+    if annotated.romaji is not None:
+        words = latin_words(annotated.romaji, spells_out)
         right = [latin_words(text, spells_out) for text in row.romaji]
         result["romaji letters"] = latin_letters(words) in map(latin_letters, right)
         result["romaji words"] = words in right
@@ -221,16 +221,16 @@ class System:
     """Something that reads sentences."""
 
     name: str
-    read: Callable[[str], Told]
+    read: Callable[[str], Annotated]
     spells_out: bool = False
 
 
 def ours(analyser: Analyser) -> System:
     """By analyser and rules alone: no names, no model."""
 
-    def read(sentence: str) -> Told:
-        told = annotate(analyser, sentence)
-        return Told(told.segments, told.reading, told.romaji)
+    def read(sentence: str) -> Annotated:
+        annotated = annotate(analyser, sentence)
+        return Annotated(annotated.segments, annotated.reading, annotated.romaji)
 
     return System("nidan", read)
 
@@ -240,15 +240,15 @@ def raw_sudachi() -> System:
     sudachi = importlib.import_module("sudachipy")
     tokenizer = sudachi.Dictionary(dict="core").tokenizer(sudachi.SplitMode.C)
 
-    def read(sentence: str) -> Told:
+    def read(sentence: str) -> Annotated:
         tokens = []
         for word in tokenizer.tokenize(sentence):
             pos = tuple(word.part_of_speech())
             reading = None if pos[0] in {"補助記号", "空白"} else word.reading_form()  # a sign's may be キゴウ
-            said = spoken(word.surface(), reading)
-            tokens.append(Token(word.surface(), said, word.dictionary_form(), pos, word.begin()))
+            kana_of = spoken(word.surface(), reading)
+            tokens.append(Token(word.surface(), kana_of, word.dictionary_form(), pos, word.begin()))
         segments, reading = by_words(sentence, [(token.surface, token.reading) for token in tokens])
-        return Told(segments, reading, romaji(tokens))
+        return Annotated(segments, reading, romaji(tokens))
 
     return System(f"Sudachi {_version('sudachipy')}, mode C, core {_version('sudachidict_core')}", read)
 
@@ -256,9 +256,9 @@ def raw_sudachi() -> System:
 def fugashi() -> System:
     tagger = importlib.import_module("fugashi").Tagger()
 
-    def read(sentence: str) -> Told:
+    def read(sentence: str) -> Annotated:
         words = [(word.surface, spoken(word.surface, word.feature.kana)) for word in tagger(sentence)]
-        return Told(*by_words(sentence, words), romaji=None)
+        return Annotated(*by_words(sentence, words), romaji=None)
 
     return System(f"fugashi {_version('fugashi')} + unidic-lite {_version('unidic-lite')}", read)
 
@@ -267,10 +267,10 @@ def openjtalk() -> System:
     """It tells how a sentence sounds; long vowels and づ, ぢ are asked for as they are written."""
     library = importlib.import_module("pyopenjtalk")
 
-    def read(sentence: str) -> Told:
+    def read(sentence: str) -> Annotated:
         features = library.run_frontend(sentence, revert_long_vowels=True, revert_yotsugana=True)
         words = [(word["string"], spoken(word["string"], word["pron"].replace("’", ""))) for word in features]
-        return Told(*by_words(sentence, words), romaji=None)
+        return Annotated(*by_words(sentence, words), romaji=None)
 
     return System(f"pyopenjtalk-plus {_version('pyopenjtalk-plus')}", read)
 
@@ -279,7 +279,9 @@ def cutlet() -> System:
     library: Any = importlib.import_module("cutlet").Cutlet(use_foreign_spelling=False)
     library.use_wo = False
     return System(
-        f"cutlet {_version('cutlet')}", lambda text: Told(None, None, library.romaji(text).lower()), spells_out=True
+        f"cutlet {_version('cutlet')}",
+        lambda text: Annotated(None, None, library.romaji(text).lower()),
+        spells_out=True,
     )
 
 
@@ -305,13 +307,13 @@ def by_words(sentence: str, words: Sequence[tuple[str, str]]) -> tuple[Segments,
     first, start = _same_words(sentence, [surface for surface, _ in words])
     back, room = _same_words(sentence[start:][::-1], [surface[::-1] for surface, _ in words[first:]][::-1])
     last, end = len(words) - back, len(sentence) - room
-    rewritten = (sentence[start:end], "".join(said for _, said in words[first:last]))
+    rewritten = (sentence[start:end], "".join(kana_of for _, kana_of in words[first:last]))
     place, segments = 0, list[FuriganaSegment]()
-    for surface, said in (*words[:first], rewritten, *words[last:]):
+    for surface, kana_of in (*words[:first], rewritten, *words[last:]):
         written = sentence[place : place + len(surface)]
-        segments += _pieces(written, said)
+        segments += _pieces(written, kana_of)
         place += len(written)
-    return merge_plain(segments), "".join(said for _, said in words)
+    return merge_plain(segments), "".join(kana_of for _, kana_of in words)
 
 
 def _same_words(sentence: str, surfaces: Iterable[str]) -> tuple[int, int]:
@@ -325,12 +327,12 @@ def _same_words(sentence: str, surfaces: Iterable[str]) -> tuple[int, int]:
     return count, place
 
 
-def _pieces(written: str, said: str) -> Segments:
-    if is_kana(written) or written == said:
+def _pieces(written: str, kana_of: str) -> Segments:
+    if is_kana(written) or written == kana_of:
         return (FuriganaSegment(text=written, ruby=None),)
     if written.startswith(("ヶ", "ヵ")):  # ヶ月 cut off its number; our aligner would take ヶ for kana
-        return (FuriganaSegment(text=written, ruby=said),)
-    return tuple(FuriganaSegment(text=text, ruby=ruby or None) for text, ruby in align(written, said))
+        return (FuriganaSegment(text=written, ruby=kana_of),)
+    return tuple(FuriganaSegment(text=text, ruby=ruby or None) for text, ruby in align(written, kana_of))
 
 
 # --- measuring ----------------------------------------------------------------------------------------------------
@@ -383,7 +385,7 @@ Scores = Mapping[str, Mapping[str, Mapping[str, Score]]]
 
 
 def score(rows: Sequence[Gold], system: System) -> dict[str, Score]:
-    results = [judged(row, system.read(row.sentence), system.spells_out) for row in rows]
+    results = [right_measures(row, system.read(row.sentence), system.spells_out) for row in rows]
     return {
         measure: Score(sum(result[measure] for result in results), len(results))
         for measure in FLOORS
@@ -393,18 +395,18 @@ def score(rows: Sequence[Gold], system: System) -> dict[str, Score]:
 
 def misses(set_name: str, rows: Sequence[Gold], system: System) -> Iterator[Miss]:
     for row in rows:
-        told = system.read(row.sentence)
-        for measure, right in judged(row, told, system.spells_out).items():
+        annotated = system.read(row.sentence)
+        for measure, right in right_measures(row, annotated, system.spells_out).items():
             if not right:
-                yield Miss(set_name, measure, row.sentence, row.kind, *_shown(measure, row, told))
+                yield Miss(set_name, measure, row.sentence, row.kind, *_shown(measure, row, annotated))
 
 
-def _shown(measure: str, row: Gold, told: Told) -> tuple[str, str]:
+def _shown(measure: str, row: Gold, annotated: Annotated) -> tuple[str, str]:
     if measure == "segments":
-        return to_brackets(row.segments[0]), to_brackets(told.segments or ())
+        return to_brackets(row.segments[0]), to_brackets(annotated.segments or ())
     if measure == "reading":
-        return row.readings[0], told.reading or ""
-    return row.romaji[0], told.romaji or ""
+        return row.readings[0], annotated.reading or ""
+    return row.romaji[0], annotated.romaji or ""
 
 
 def below_floors(scores: Mapping[str, Mapping[str, Score]]) -> list[str]:
@@ -468,15 +470,16 @@ def miss_table(found: Sequence[Miss]) -> list[str]:
     ]
 
 
-def speed_lines(told: Speed) -> list[str]:
+def speed_lines(speed: Speed) -> list[str]:
     def mb(value: float | None) -> str:
         return "not told by this system" if value is None else f"{value:.0f} MB"
 
-    rates = f"{told.best:,.0f} sentences a second of process time at best, {told.median:,.0f} in the median"
+    rates = f"{speed.best:,.0f} sentences a second of process time at best, {speed.median:,.0f} in the median"
     return [
-        f"- {rates} of {_SPEED_PASSES} passes over {told.sentences:,} sentences",
-        f"- load average (1 min) {told.load_before:.2f} before, {told.load_after:.2f} after",
-        f"- resident memory grown by loading: {mb(told.resident_loaded)}; after all passes: {mb(told.resident_after)}",
+        f"- {rates} of {_SPEED_PASSES} passes over {speed.sentences:,} sentences",
+        f"- load average (1 min) {speed.load_before:.2f} before, {speed.load_after:.2f} after",
+        f"- resident memory grown by loading: {mb(speed.resident_loaded)}",
+        f"- resident memory grown after all passes: {mb(speed.resident_after)}",
     ]
 
 

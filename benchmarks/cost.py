@@ -30,7 +30,7 @@ from content_service import prompts as stage1
 from enhancer_service import prompts
 from enhancer_service.japanese.annotator import JapaneseAnnotator
 from gateway.settings import GatewaySettings
-from lesson.items import cut
+from lesson.items import extract_items
 from lesson.models import Brief, Content, EnhancementMode, Item, SectionName
 from offline_model.answer import answer
 from offline_model.bank import Bank, BankLesson, load_bank
@@ -86,7 +86,7 @@ def calls(bank: Bank, annotator: JapaneseAnnotator) -> Iterator[Call]:
         names = {person.name: person.kana for person in people if person.kana}
         for name in SectionName:
             value = content.section(name)
-            items = cut(name, value) if value else ()
+            items = extract_items(name, value) if value else ()
             for mode in EnhancementMode:
                 if any(item.needs_model(mode) for item in items):
                     yield _call(

@@ -1,8 +1,8 @@
-"""The earlier system's plan, as its published benchmark describes it: 13 calls, unstreamed, one after another.
+"""The earlier system's plan, as its published benchmark describes it: 13 unstreamed calls, one after another.
 
-Stage 1 whole; then the reading (title and text); then each of eight turns; then the grammar, three calls of two
-examples. The plan is described in our own words and asked with our own requests, so that one server answers both plans
-in one format; no code of theirs is here. What differs from what they ran is in benchmarks/README.md.
+It asks for the whole of Stage 1, then the reading (title and text), then each of eight turns, then the grammar in three
+calls of two examples. The description is ours and so are the requests, so that one server answers both plans in one
+format; none of their code is here. benchmarks/README.md lists the differences from what they ran.
 """
 
 from __future__ import annotations
@@ -76,20 +76,20 @@ class _Plan:
 
     async def stage1(self) -> dict[str, Any]:
         started = time.monotonic()
-        lesson, told = await self._ask("gpt-5", {"brief": self._brief, "sections": list(SECTIONS)})
-        self.parts[STAGE1] = PartRun(time.monotonic() - started, 1, told)
+        lesson, tokens = await self._ask("gpt-5", {"brief": self._brief, "sections": list(SECTIONS)})
+        self.parts[STAGE1] = PartRun(time.monotonic() - started, 1, tokens)
         return lesson
 
     async def stage2(self, section: str, calls: Sequence[Sequence[str]]) -> None:
-        started, told = time.monotonic(), 0
+        started, together = time.monotonic(), 0
         for texts in calls:
             items = [{"id": str(number), "text": text} for number, text in enumerate(texts, start=1)]
             data = {"brief": self._brief, "section": section, "mode": "model", "items": items}
             answer, tokens = await self._ask("gpt-4.1", data)
             if len(answer["items"]) != len(items):
                 raise PlanError(f"{section}: {len(answer['items'])} of {len(items)} texts were answered")
-            told += tokens
-        self.parts[section] = PartRun(time.monotonic() - started, len(calls), told)
+            together += tokens
+        self.parts[section] = PartRun(time.monotonic() - started, len(calls), together)
 
     async def _ask(self, model: str, data: dict[str, Any]) -> tuple[dict[str, Any], int]:
         """One whole answer, parsed, and its tokens. Raises openai.OpenAIError or PlanError."""

@@ -1,10 +1,10 @@
-"""What each process holds in memory and spends in processor time: `python -m benchmarks.footprint`.
+"""Measures the memory and processor time of each process: `python -m benchmarks.footprint`.
 
-The trio and the offline model run as four processes on their defaults and make lessons over gRPC: first one after the
-other, then as many at once as one gateway takes (LESSONS_LIMIT). The figures are the kernel's: VmRSS after the lessons,
-VmHWM as the highest ever, and user and system time of the process. Requests and limits of memory in deploy/k8s are
-set from them (docs/operations.md). The model's answers come in slow pieces, so that the lessons are really in flight
-at once. Status 1: a lesson was not complete.
+The trio and the offline model run as four processes on their defaults. They make lessons over gRPC, first one by one,
+then as many at once as a gateway accepts (LESSONS_LIMIT). The kernel supplies the figures: VmRSS after the lessons,
+VmHWM for the peak, and the process's user and system time. They set the memory requests and limits in deploy/k8s
+(docs/operations.md). The model answers in slow pieces, which keeps all lessons in flight together. Exit status 1: a
+lesson was not COMPLETE.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LIMIT: Final = int(GatewaySettings.model_fields["lessons_limit"].default)
 
 @dataclass(frozen=True)
 class Held:
-    """Of one process, at one moment."""
+    """One process at one moment: MiB and seconds."""
 
     resident_mib: float
     peak_mib: float
@@ -52,22 +52,22 @@ class Held:
         # The name in brackets may hold blanks; what follows it is counted from the third field.
         times = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
         ticks = int(times[11]) + int(times[12])
-        return cls(_kib(status["VmRSS"]), _kib(status["VmHWM"]), ticks / os.sysconf("SC_CLK_TCK"))
+        return cls(_mib(status["VmRSS"]), _mib(status["VmHWM"]), ticks / os.sysconf("SC_CLK_TCK"))
 
 
-def _kib(told: str) -> float:
-    return int(told.split(maxsplit=1)[0]) * 1024 / _MIB
+def _mib(field: str) -> float:
+    return int(field.split(maxsplit=1)[0]) * 1024 / _MIB
 
 
 def pids() -> dict[str, int]:
     """Our four children by the module that each runs."""
     found: dict[str, int] = {}
-    # The main thread started them; other threads come and go.
+    # The main thread started them; its task id is the process id.
     for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split():
         module = Path(f"/proc/{pid}/cmdline").read_bytes().removesuffix(b"\0").split(b"\0")[-1].decode()
         if module in MODULES:
             found[module] = int(pid)
-    assert found.keys() == set(MODULES), found  # noqa: S101 - else the table would have holes
+    assert found.keys() == set(MODULES), found  # noqa: S101 - a gap would make a wrong table
     return found
 
 
@@ -84,8 +84,8 @@ async def lessons(address: str, count: int, at_once: int) -> None:
                 response = await stub.GenerateLesson(request, timeout=_TIMEOUT_SECONDS)
                 return bool(response.lesson.outcome == lesson_pb2.OUTCOME_COMPLETE)
 
-        told = await asyncio.gather(*(one() for _ in range(count)), return_exceptions=True)
-    bad = [one for one in told if one is not True]
+        complete = await asyncio.gather(*(one() for _ in range(count)), return_exceptions=True)
+    bad = [one for one in complete if one is not True]
     if bad:
         print(f"{len(bad)} of {count} lessons are not complete, for example: {bad[0]!r}")
         raise SystemExit(1)
@@ -94,18 +94,18 @@ async def lessons(address: str, count: int, at_once: int) -> None:
 def measure(
     one_by_one: int, at_once: int, chunk_delay_ms: int = _CHUNK_DELAY_MS
 ) -> list[tuple[str, Mapping[str, Held]]]:
-    """(moment, each process) in order."""
+    """Each moment with its figures by process, in order."""
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
     plan = private_plan(
         kept | {"OFFLINE_MODEL_CHUNK_DELAY_MS": str(chunk_delay_ms), "CATALOGUE_FILE": "/nonexistent/catalogue.jsonl"},
         Providers("offline", "offline"),
     )
-    told: list[tuple[str, Mapping[str, Held]]] = []
+    moments: list[tuple[str, Mapping[str, Held]]] = []
     with tempfile.TemporaryDirectory() as logs, running(Trio(plan, Path(logs), print)) as trio:
         ours = pids()
 
         def look(moment: str) -> None:
-            told.append((moment, {module: Held.by(pid) for module, pid in ours.items()}))
+            moments.append((moment, {module: Held.by(pid) for module, pid in ours.items()}))
 
         look("started")
         asyncio.run(lessons(trio.plan.gateway.address, one_by_one, 1))
@@ -113,13 +113,13 @@ def measure(
         for _ in range(2):
             asyncio.run(lessons(trio.plan.gateway.address, at_once, at_once))
             look(f"{at_once} more at once")
-    return told
+    return moments
 
 
-def table(told: list[tuple[str, Mapping[str, Held]]]) -> str:
+def table(moments: list[tuple[str, Mapping[str, Held]]]) -> str:
     """Markdown: a row a moment, resident (highest so far) in MiB and processor seconds so far."""
     lines = [f"| after | {' | '.join(MODULES)} |", "|---|" + "---|" * len(MODULES)]
-    for moment, held in told:
+    for moment, held in moments:
         cells = [
             f"{one.resident_mib:.0f} ({one.peak_mib:.0f}) MiB, {one.cpu_seconds:.1f} s"
             for one in (held[module] for module in MODULES)
@@ -132,9 +132,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.footprint", description=__doc__)
     parser.add_argument("--one-by-one", type=int, default=5, help="lessons made one after the other")
     parser.add_argument("--at-once", type=int, default=_LIMIT, help="lessons made at once, twice")
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     print(f"{where.machine()}; commit {where.commit()}; {where.today()}\n")
-    print(table(measure(told.one_by_one, told.at_once)))
+    print(table(measure(options.one_by_one, options.at_once)))
     return 0
 
 

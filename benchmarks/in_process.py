@@ -1,4 +1,4 @@
-"""The three services in this process, really served on free ports, for benchmarks that look at rows and tasks."""
+"""Serves the trio on free ports inside this process, for benchmarks that inspect ledger rows and tasks."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ from lesson.v1 import lesson_service_pb2_grpc
 from servicekit.server import Ports, serving
 
 CHAINS = {"stage1": ("gpt-6.1-sol", "gpt-4o", "gpt-6-luna"), "stage2": ("gpt-6-luna", "gpt-4o", "gpt-6.1-sol")}
-"""Priced models without an end date: what is measured does not change with the day."""
+"""Priced models without an end date, so that results do not depend on the day."""
 _LISTENING = "0A"
 
 
 class KeptLedger(MemoryLedger):
-    """Keeps the rows of the lessons that were told, too, until they are taken."""
+    """Also keeps the rows of finished lessons until someone takes them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: dict[str, tuple[Row, ...]] = {}
+        self._finished: dict[str, tuple[Row, ...]] = {}
 
     def forget(self, lesson_id: str) -> None:
-        self._told[lesson_id] = self.rows(lesson_id)
+        self._finished[lesson_id] = self.rows(lesson_id)
         super().forget(lesson_id)
 
     def take(self, lesson_id: str) -> tuple[Row, ...]:
-        """The rows of a lesson that has ended; none the second time."""
-        return self._told.pop(lesson_id, ())
+        """The rows of a finished lesson; a second call gives none."""
+        return self._finished.pop(lesson_id, ())
 
     @property
     def lessons_held(self) -> int:
-        """Lessons under way, and those told and not taken."""
-        return len(self._rows) + len(self._told)
+        """Lessons in flight, and finished ones whose rows are not taken."""
+        return len(self._rows) + len(self._finished)
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class InProcess:
     session: aiohttp.ClientSession
 
     async def metric(self, name: str, of: Ports | None = None) -> float:
-        """The sum over all children of a metric; the gateway's unless told otherwise."""
+        """The sum over all children of a metric; by default the gateway's."""
         async with self.session.get(f"http://127.0.0.1:{(of or self.gateway).metrics}/metrics") as response:
             text = await response.text()
         return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
 
 
 def plain_process() -> None:
-    """No setting of this machine reaches what is measured, and the services' logs go nowhere."""
+    """Clears this machine's settings and silences the services' logs."""
     for kind in (ContentSettings, EnhancerSettings, GatewaySettings):
         for name in kind.model_fields:
             os.environ.pop(name.upper(), None)
@@ -109,12 +109,12 @@ async def in_process(
             yield InProcess(stub, gateway, (content, enhancer), session)
 
 
-# --- what a process holds -------------------------------------------------------------------------------------------
+# --- leaks -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Held:
-    """What this process holds open now."""
+    """The tasks and connections that this process holds open."""
 
     tasks: frozenset[asyncio.Task[Any]]
     connections: frozenset[str]
@@ -125,7 +125,7 @@ class Held:
         return cls(frozenset(asyncio.all_tasks()), frozenset(_connections()))
 
     async def left_over(self, seconds: float = 10.0) -> str:
-        """What is there beyond this after some time to give it back; empty when all was given back."""
+        """What is still open beyond this after up to `seconds`; empty if nothing leaked."""
         tasks: set[asyncio.Task[Any]] = set()
         connections: set[str] = set()
         with suppress(TimeoutError):
@@ -152,6 +152,6 @@ def _connections() -> set[str]:
 
 
 def resident_bytes() -> int:
-    """What this process has in memory."""
+    """This process's resident memory in bytes."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,8 +1,8 @@
-"""How long a lesson takes beside its own Stage 1 stream: `python -m benchmarks.latency [--scale 20] [--runs 5]`.
+"""Compares a lesson's time with its own Stage 1 stream: `python -m benchmarks.latency [--scale 20] [--runs 5]`.
 
 Starts the paced server and the real trio, makes lessons of JF:349 one after another through StreamLesson, then runs the
-earlier system's serial plan on the same server. Status 1: the median ratio is above the bound, or a run was no whole
-lesson. benchmarks/README.md says what the figures mean and what they do not.
+earlier system's serial plan on the same server. Exit status 1: the median ratio is above the bound, or a run gave no
+COMPLETE lesson. benchmarks/README.md explains the figures and their limits.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ CAN_DO = "JF:349"
 RATIO_BOUND = 1.05
 SMOKE_SCALE = 100.0
 SMOKE_ADDED_MS = 500.0
-"""Ten times what we hold ourselves to: at that scale a ratio is all overhead, and a CI machine is noisy."""
+"""Ten times the real target: at that scale the ratio is all overhead, and a CI machine is noisy."""
 
 _CONNECT_SECONDS = 10.0
 
 
 class RunError(Exception):
-    """A run that may not be counted; says why."""
+    """A run that does not count. The message says why."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class LessonRun:
 
 @dataclass(frozen=True)
 class Report:
-    """All that was measured, and where."""
+    """Every figure, with the commit and machine it comes from."""
 
     command: str
     commit: str
@@ -96,7 +96,7 @@ class Report:
 
 @contextlib.contextmanager
 def connected(served: Rig) -> Iterator[LessonClient]:
-    """A client whose connection stands: connecting is no part of a lesson. Raises RunError when there is none."""
+    """A client that is already connected, since connecting is not part of a lesson. Raises RunError on failure."""
     options = [("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0)]
     with grpc.insecure_channel(served.gateway, options=options) as channel:
         try:
@@ -107,7 +107,7 @@ def connected(served: Rig) -> Iterator[LessonClient]:
 
 
 def lesson_run(served: Rig, client: LessonClient) -> LessonRun:
-    """Makes one lesson and measures it. Raises RunError unless it is whole: a fast half lesson is no result."""
+    """Makes one lesson and measures it. Raises RunError unless it is COMPLETE: a fast half lesson proves nothing."""
     before = len(served.calls())
     moments: list[Moment] = []
     lesson: Lesson | None = None
@@ -118,18 +118,18 @@ def lesson_run(served: Rig, client: LessonClient) -> LessonRun:
             moments += moments_of(event, completed)
             lesson = event.lesson if isinstance(event, Completed) else lesson
     if lesson is None:
-        raise RunError("no lesson came")
+        raise RunError("the stream ended without a lesson")
     check_whole(lesson.outcome, lesson.sections)
     calls = served.calls()[before:]
     stage1 = stage1_call(calls)
     if stage1 is None or stage1.ended is None:
-        raise RunError("Stage 1 was not asked exactly once to its end: the lesson was repaired, not just made")
+        raise RunError("the model server did not see exactly one whole Stage 1 call: the lesson needed a repair")
     figures = measure(begun, completed, moments, Stream(stage1.asked, stage1.ended))
     return LessonRun(figures, calls, os.getloadavg()[0])
 
 
 def moments_of(event: Event, at: float) -> list[Moment]:
-    """What an event means for the timeline; nothing for most kinds."""
+    """The moments that an event adds to the timeline; none for most kinds."""
     match event:
         case SectionReady(name=name):
             return [Moment(at, Seen.READY, name.value)]
@@ -142,14 +142,14 @@ def moments_of(event: Event, at: float) -> list[Moment]:
 
 
 def is_translated(section: EnhancedSection) -> bool:
-    """Whether the section came enhanced, each text that needs a translation with the model's own."""
+    """Whether the section is ENHANCED and the model translated every text that needs it."""
     needing = [text for text in section.texts if text.needs_translation]
     given = all(text.translation_provenance is TranslationProvenance.MODEL for text in needing)
     return section.state is SectionState.ENHANCED and bool(needing) and given
 
 
 def check_whole(outcome: Outcome, sections: Sequence[EnhancedSection]) -> None:
-    """Raises RunError unless the lesson is COMPLETE and its practice, the last to be enhanced, stands translated."""
+    """Raises RunError unless the lesson is COMPLETE and its practice, the last section, is translated."""
     if outcome is not Outcome.COMPLETE:
         reasons = "; ".join(f"{section.name.value}: {section.reason}" for section in sections if section.reason)
         raise RunError(f"the lesson is {outcome.value}, not complete: {reasons}")
@@ -162,10 +162,10 @@ def check_whole(outcome: Outcome, sections: Sequence[EnhancedSection]) -> None:
 
 
 def report(scale: float, runs: int, logs: Path, command: str) -> Report:
-    """Measures. Raises RunError, and whatever starting, asking or the earlier plan raise."""
-    # Before anything starts: the source may change while we measure, and the processes keep what they loaded.
+    """Measures. Raises RunError, StartError, LessonError, PlanError or openai.OpenAIError."""
+    # Read the commit first: the source may change during the run, while the processes keep the code they loaded.
     commit, load_before = where.commit(), os.getloadavg()[0]
-    # One collection of all that was imported here takes 60 ms and would fall into some run; the services keep theirs.
+    # A full collection in this process takes 60 ms and would land in some run. The services keep their own collector.
     gc.collect()
     gc.freeze()
     with rig(scale, logs) as served:
@@ -191,22 +191,23 @@ def _numbered(number: int, served: Rig, client: LessonClient) -> LessonRun:
         raise RunError(f"run {number}: {error}") from error
 
 
-# --- telling ----------------------------------------------------------------------------------------------------
+# --- reporting --------------------------------------------------------------------------------------------------
 
 
-def table(told: Report) -> str:
+def table(result: Report) -> str:
     """The report as Markdown."""
     lines = [
-        f"- command: `{told.command}`",
-        f"- commit: {told.commit}",
-        f"- machine: {told.machine}; load average (1 min) {told.load_before:.2f} before, {told.load_after:.2f} after",
-        f"- scale 1/{told.scale:g}: seconds are as measured; times {told.scale:g} is the paced model's time",
+        f"- command: `{result.command}`",
+        f"- commit: {result.commit}",
+        f"- machine: {result.machine}",
+        f"- load average (1 min): {result.load_before:.2f} before, {result.load_after:.2f} after",
+        f"- scale 1/{result.scale:g}: seconds are as measured; times {result.scale:g} is the paced model's time",
         "",
         "| run | total s | stream s | ratio | added ms (before + after) | 1st section | reading | translated | load |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    lines += [_row(str(number), run.figures, run.load) for number, run in enumerate(told.runs, start=1)]
-    lines += [_row("median", told.median, None), "", _stream_line(told.runs[-1].calls), "", *_earlier_table(told)]
+    lines += [_row(str(number), run.figures, run.load) for number, run in enumerate(result.runs, start=1)]
+    lines += [_row("median", result.median, None), "", _stream_line(result.runs[-1].calls), "", *_earlier_table(result)]
     return "\n".join(lines)
 
 
@@ -225,7 +226,7 @@ def _row(name: str, run: Figures, load: float | None) -> str:
 
 
 def _stream_line(calls: Sequence[Call]) -> str:
-    """How the server wrote the last run's stream, how late it was itself, and what Stage 2 asked beside it."""
+    """How the server wrote the last run's stream, how late it ran, and which Stage 2 calls ran beside it."""
     stream = next(call for call in calls if call.kind == STAGE1)
     late = 1000 * ((stream.ended or stream.asked) - stream.asked - stream.planned_seconds)
     others = [call for call in calls if call.kind != STAGE1]
@@ -238,45 +239,45 @@ def _stream_line(calls: Sequence[Call]) -> str:
     )
 
 
-def _earlier_table(told: Report) -> list[str]:
+def _earlier_table(result: Report) -> list[str]:
     lines = [
-        f"| the earlier plan | calls | tokens | s | s times {told.scale:g} | its published s |",
+        f"| the earlier plan | calls | tokens | s | s times {result.scale:g} | its published s |",
         "|---|---|---|---|---|---|",
     ]
-    together = PartRun(told.earlier_seconds, *(sum(part) for part in zip(*_counts(told), strict=True)))
+    together = PartRun(result.earlier_seconds, *(sum(part) for part in zip(*_counts(result), strict=True)))
     published = {name: part.seconds for name, part in EARLIER.items()}
     published["together"] = sum(published.values())
-    for name, part in (told.earlier | {"together": together}).items():
-        seconds = f"{part.seconds:.3f} | {part.seconds * told.scale:.2f} | {published[name]:.2f}"
+    for name, part in (result.earlier | {"together": together}).items():
+        seconds = f"{part.seconds:.3f} | {part.seconds * result.scale:.2f} | {published[name]:.2f}"
         lines.append(f"| {name} | {part.calls} | {part.tokens} | {seconds} |")
-    lines += ["", _comparison(told)]
+    lines += ["", _comparison(result)]
     return lines
 
 
-def _counts(told: Report) -> list[tuple[int, int]]:
-    return [(part.calls, part.tokens) for part in told.earlier.values()]
+def _counts(result: Report) -> list[tuple[int, int]]:
+    return [(part.calls, part.tokens) for part in result.earlier.values()]
 
 
-def _comparison(told: Report) -> str:
-    """Against the serial plan as published, and (computed, not run) against it writing all that our Stage 1 writes."""
-    ours, stream = told.median.total_seconds, next(call for call in told.runs[-1].calls if call.kind == STAGE1)
-    longer = pace_of(STAGE1).seconds(stream.tokens - told.earlier[STAGE1].tokens, calls=0) / told.scale
+def _comparison(result: Report) -> str:
+    """Compares with the serial plan as published and, by computation, with one whose Stage 1 writes a frame too."""
+    ours, stream = result.median.total_seconds, next(call for call in result.runs[-1].calls if call.kind == STAGE1)
+    longer = pace_of(STAGE1).seconds(stream.tokens - result.earlier[STAGE1].tokens, calls=0) / result.scale
     return (
-        f"The serial plan takes {told.earlier_seconds / ours:.2f} times as long as the median lesson "
-        f"({(told.earlier_seconds + longer) / ours:.2f} times, computed, if its Stage 1 wrote the frame too)."
+        f"The serial plan takes {result.earlier_seconds / ours:.2f} times as long as the median lesson "
+        f"({(result.earlier_seconds + longer) / ours:.2f} times, computed, if its Stage 1 wrote the frame too)."
     )
 
 
-def as_json(told: Report) -> dict[str, Any]:
-    """The report with every call of every run."""
-    return asdict(told) | {"median": asdict(told.median), "earlier_seconds": told.earlier_seconds}
+def as_json(result: Report) -> dict[str, Any]:
+    """The report, including every call of every run."""
+    return asdict(result) | {"median": asdict(result.median), "earlier_seconds": result.earlier_seconds}
 
 
-def verdict(told: Report, smoke: bool) -> str:
-    """Why the measurement fails; empty when it passes."""
-    middle = told.median
+def verdict(result: Report, smoke: bool) -> str:
+    """The reason for failing; empty for a pass."""
+    middle = result.median
     if middle.reading_translated_percent >= 100:
-        return "the reading stood translated only after the stream: Stage 2 did not run beside Stage 1"
+        return "the reading was translated only after the stream ended: Stage 2 did not run beside Stage 1"
     if smoke and middle.added_ms > SMOKE_ADDED_MS:
         return f"{middle.added_ms:.0f} ms beyond the stream; the smoke bound is {SMOKE_ADDED_MS:g}"
     if not smoke and middle.ratio > RATIO_BOUND:
@@ -288,22 +289,22 @@ def verdict(told: Report, smoke: bool) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: within the bound; 1: above it, or no measurement."""
+    """Returns 0 within the bound, 1 above it or without a measurement."""
     raise_on_signals()
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _options(given)
     command = shlex.join(["python", "-m", "benchmarks.latency", *given])
     logs = Path(tempfile.mkdtemp(prefix="nidan-bench-"))
     try:
-        told = report(options.scale, options.runs, logs, command)
+        result = report(options.scale, options.runs, logs, command)
     except (RunError, StartError, LessonError, PlanError, openai.OpenAIError) as error:
         sys.stderr.write(f"benchmarks.latency: FAILED: {error}\nThe services' logs are in {logs}\n")
         return 1
     shutil.rmtree(logs, ignore_errors=True)
-    print(table(told))
+    print(table(result))
     if options.json:
-        options.json.write_text(json.dumps(as_json(told), indent=1) + "\n", encoding="utf-8")
-    why = verdict(told, options.smoke)
+        options.json.write_text(json.dumps(as_json(result), indent=1) + "\n", encoding="utf-8")
+    why = verdict(result, options.smoke)
     print(f"\nFAILED: {why}" if why else "\npassed")
     return 1 if why else 0
 

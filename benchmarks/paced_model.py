@@ -1,7 +1,7 @@
 """A model server that answers from the offline bank at a stated pace: `python -m benchmarks.paced_model --scale 20`.
 
 It speaks OpenAI's chat completions, streamed and whole, for any model name. A call takes `ttft + tokens / rate`
-seconds, all divided by --scale; nothing else changes with the scale. GET /calls tells what each call really took.
+seconds, all divided by --scale; nothing else changes with the scale. GET /calls lists what each call really took.
 
 Calibration. An earlier system published one run of its plan, 13 calls one after another:
 
@@ -10,13 +10,13 @@ Calibration. An earlier system published one run of its plan, 13 calls one after
     dialogue, 8 calls of one turn         22.65 s
     grammar, 3 calls of one point          9.12 s
 
-It published no token counts, so we assume that its calls said what the bank says of JF:349 (`EARLIER`; estimated as
+It published no token counts, so we assume that its calls wrote the bank's text for JF:349 (`EARLIER`; estimated as
 offline_model.tokens does): a Stage 1 of its six sections 2,991 tokens, title and text of the reading 384, eight turns
 362 together, the six grammar examples two a call 224 together. From these follow, at scale 1,
 
     Stage 2   t + 384 / r = 5.49 and 8 t + 362 / r = 22.65:   ttft t = 2.48 s, rate r = 127.4 tokens a second
     grammar   3 t + 224 / r = 9.12 with the same t:           r = 132.4 (with 127.4 it would be 9.19 s)
-    Stage 1   ttft 2.48 s, taken from Stage 2 because one figure cannot tell it from the rate; 36.0 tokens a second
+    Stage 1   ttft 2.48 s, taken from Stage 2 because one figure cannot separate it from the rate; 36.0 tokens a second
 
 Any other plan takes what its own calls and tokens come to: nidan's Stage 1 writes a frame too, 3,492 tokens, 99.4 s.
 """
@@ -59,7 +59,7 @@ _DRAIN_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the earlier system's plan: its calls, what they said together, and the seconds published for it."""
+    """A part of the earlier system's plan: its calls, their tokens together, and its published seconds."""
 
     calls: int
     tokens: int
@@ -82,9 +82,9 @@ class Pace:
     """From the request to the first token."""
     tokens_per_second: float
 
-    def seconds(self, told: float, calls: int = 1) -> float:
-        """What so many calls, one after another, take to tell so many tokens together, at scale 1."""
-        return calls * self.ttft_seconds + told / self.tokens_per_second
+    def seconds(self, tokens: float, calls: int = 1) -> float:
+        """Seconds at scale 1 for `calls` calls, one after another, that write `tokens` tokens together."""
+        return calls * self.ttft_seconds + tokens / self.tokens_per_second
 
 
 def pace_with_ttft(part: Part, ttft_seconds: float) -> Pace:
@@ -114,7 +114,7 @@ def pace_of(kind: str) -> Pace:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one call is told."""
+    """The answer to one call."""
 
     content: str
     finish_reason: str
@@ -133,10 +133,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Script:
-    """A streamed answer as bytes: event i is due when `told[i]` tokens are."""
+    """A streamed answer as bytes: event i is due once `tokens[i]` tokens are written."""
 
     events: tuple[bytes, ...]
-    told: tuple[float, ...]
+    tokens: tuple[float, ...]
     """Tokens, ascending."""
 
 
@@ -153,15 +153,15 @@ def script(given: Answer, include_usage: bool) -> Script:
     head = _head(given, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
     text = given.content
     pieces = [text[start : start + CHUNK_CHARACTERS] for start in range(0, len(text), CHUNK_CHARACTERS)]
-    told = list(itertools.accumulate(map(_tokens, pieces)))
+    written = list(itertools.accumulate(map(_tokens, pieces)))
     choices = [_choice({"role": "assistant", "content": ""})]
     choices += [_choice({"content": piece}) for piece in pieces]
     choices += [_choice({}, given.finish_reason)]
     events = [_event(head | {"choices": [choice]}) for choice in choices]
     tail = [_event(head | {"choices": [], "usage": given.usage})] if include_usage else []
     tail.append(b"data: [DONE]\n\n")
-    last = told[-1] if told else 0.0
-    return Script((*events, *tail), (0.0, *told, *[last] * (1 + len(tail))))
+    last = written[-1] if written else 0.0
+    return Script((*events, *tail), (0.0, *written, *[last] * (1 + len(tail))))
 
 
 def _tokens(piece: str) -> float:
@@ -208,7 +208,7 @@ class Call:
 
 
 class PacedModel:
-    """Answers from the bank, as late as the pace says. `calls` is in the order in which they came."""
+    """Answers from the bank at the stated pace. `calls` lists the calls in order of arrival."""
 
     def __init__(self, bank: Bank, scale: float) -> None:
         self._bank = bank
@@ -219,11 +219,11 @@ class PacedModel:
         """POST /v1/chat/completions, GET /calls and GET /healthz."""
         app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_errors_as_json])
         app.router.add_post("/v1/chat/completions", self.chat)
-        app.router.add_get("/calls", self.told)
+        app.router.add_get("/calls", self.list_calls)
         app.router.add_get("/healthz", _health)
         return app
 
-    async def told(self, _request: web.Request) -> web.Response:
+    async def list_calls(self, _request: web.Request) -> web.Response:
         return web.json_response([asdict(call) for call in self.calls])
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
@@ -257,7 +257,7 @@ class PacedModel:
     async def _stream(self, request: web.Request, given: Answer, call: Call, usage: bool) -> web.StreamResponse:
         ready = script(given, usage)
         pace = pace_of(call.kind)
-        due = [call.asked + pace.seconds(told) / self._scale for told in ready.told]
+        due = [call.asked + pace.seconds(written) / self._scale for written in ready.tokens]
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
         call.chunks = len(ready.events)
@@ -269,7 +269,7 @@ class PacedModel:
 async def _write_when_due(
     response: web.StreamResponse, events: Sequence[bytes], due: Sequence[float], call: Call
 ) -> None:
-    """All events due at a wake-up leave in one write: timers have a millisecond, and a real network gathers too."""
+    """Sends all events due at a wake-up in one write: timers have millisecond steps, and a real network gathers too."""
     sent = 0
     while sent < len(events):
         await asyncio.sleep(max(0.0, due[sent] - time.monotonic()))
@@ -281,7 +281,7 @@ async def _write_when_due(
 
 
 def _section(asked: ChatRequest) -> str:
-    """The section that Stage 2's data block names; it is for the record and the pace, never for the answer."""
+    """The section named in Stage 2's data block, for the record and the pace; it never changes the answer."""
     block = asked.messages[-1].content.partition("<data>\n")[2].partition("\n</data>")[0]
     return str(json.loads(block).get("section", "")) if block else ""
 
@@ -301,13 +301,13 @@ async def _errors_as_json(
 
 
 async def serve(port: int, scale: float) -> None:
-    """Serves on loopback until SIGTERM or SIGINT; tells its port in one JSON line. Raises OSError."""
+    """Serves on loopback until SIGTERM or SIGINT and prints its port as one JSON line. Raises OSError."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     model = PacedModel(load_bank(), scale)
     gc.collect()
-    gc.freeze()  # a collection of the whole bank would pause every stream for some 50 ms
+    gc.freeze()  # collecting the whole bank would pause every stream for 50 ms
     runner = web.AppRunner(model.app(), access_log=None, shutdown_timeout=_DRAIN_SECONDS)
     await runner.setup()
     try:
@@ -323,7 +323,7 @@ async def serve(port: int, scale: float) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 after a signal. PACED_MODEL_PORT and PACED_MODEL_SCALE replace the options under a supervisor."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.paced_model", description="A paced model server.")
-    parser.add_argument("--port", type=int, default=os.environ.get("PACED_MODEL_PORT", "0"), help="0: a free one")
+    parser.add_argument("--port", type=int, default=os.environ.get("PACED_MODEL_PORT", "0"), help="0 for a free port")
     parser.add_argument(
         "--scale",
         type=positive,
@@ -336,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def positive(text: str) -> float:
-    """A number above 0, for argparse, which reads a default from the environment the same way."""
+    """An argparse type: a finite number above 0. argparse also applies it to a default from the environment."""
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be above 0, not {text}")

@@ -1,9 +1,9 @@
-"""What reading a streamed answer costs beside its floor: `python -m benchmarks.reader [--rounds 5] [--streams 16]`.
+"""Compares the stream reader's CPU time with a floor: `python -m benchmarks.reader [--rounds 5] [--streams 16]`.
 
-The floor is what cannot be left out: the bare HTTP client, lines split by hand, one jiter parse an event (ADR 0005).
-Reader and floor read the same streams from a process of its own, in turns, in the same run; what counts is this
-process's CPU time. Events come all together, as under load, or each on its own, as from a provider that has time.
-Status 1: the reader costs more than 1.3 times its floor.
+The floor does only what no reader can skip: the bare HTTP client, lines split by hand, one jiter parse per event
+(ADR 0005). Reader and floor take turns on the same streams in the same run; another process sends them, and the figure
+is this process's CPU time. Events arrive all together, as under load, or one by one, as from an unhurried provider.
+Exit status 1: the reader costs more than 1.3 times the floor.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ TOGETHER, APART = "together", "apart"
 _HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 _END: Final = b"0\r\n\r\n"
 _APART_SECONDS: Final = 0.002
-"""Between two events of a stream: apart enough that each wakes its reader."""
+"""The gap between two events: long enough that each wakes the reader."""
 _MODEL: Final = "gpt-6.1-sol"
 _AGAIN: Final = {TOGETHER: 5, APART: 1}
-"""How many times a round takes its four turns: of events that come together, one turn is a tenth of a second."""
+"""How often a round repeats its four turns. A turn of events that arrive together takes only a tenth of a second."""
 
 
 # --- the server, a process of its own -------------------------------------------------------------------------------
 
 
 class _Streams(asyncio.Protocol):
-    """Answers every request with the same events, at the pace that its path begins with."""
+    """Answers every request with the same events, at the pace named by the first part of its path."""
 
     def __init__(self, events: Sequence[bytes]) -> None:
         self._events = events
@@ -57,7 +57,7 @@ class _Streams(asyncio.Protocol):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: Any = transport  # uvloop's is no asyncio.Transport by class
+        self._transport: Any = transport  # uvloop's class does not derive from asyncio.Transport
 
     def data_received(self, data: bytes) -> None:
         self._asked += data
@@ -86,10 +86,10 @@ def _length(head: bytes) -> int:
     return int(headers.get(b"content-length", b"0"))
 
 
-def _serve(events: Sequence[bytes], told: Connection) -> None:
+def _serve(events: Sequence[bytes], pipe: Connection) -> None:
     async def serve() -> None:
         server = await asyncio.get_running_loop().create_server(lambda: _Streams(events), HOST, 0)
-        told.send(server.sockets[0].getsockname()[1])
+        pipe.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
     uvloop.run(serve())
@@ -97,7 +97,7 @@ def _serve(events: Sequence[bytes], told: Connection) -> None:
 
 @contextmanager
 def _server(events: Sequence[bytes]) -> Iterator[int]:
-    """Its port."""
+    """Runs the server in its own process and gives its port."""
     context = get_context("spawn")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(events, there), daemon=True)
@@ -115,7 +115,7 @@ Read = Callable[[], Awaitable[str]]
 
 
 def floor(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> Read:
-    """The least that reads a stream of this API."""
+    """The least work that reads a stream of this API."""
 
     async def read() -> str:
         parts: list[str] = []
@@ -133,7 +133,7 @@ def floor(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> Rea
 
 
 def ours(client: ModelClient) -> Read:
-    """What the content service reads with."""
+    """The reader of the content service."""
 
     async def read() -> str:
         request = ModelRequest(
@@ -168,12 +168,12 @@ class Measured:
 
     @property
     def ratio(self) -> float:
-        """The median over rounds: each is measured beside its own floor."""
+        """The median over rounds; each round has its own floor."""
         return median(ours / floor for ours, floor in zip(self.ours_ms, self.floor_ms, strict=True))
 
 
 async def measure(port: int, pace: str, text: str, rounds: int, streams: int) -> Measured:
-    """Raises RuntimeError when a reader does not read what was sent."""
+    """Raises RuntimeError if a reader does not return the text that the server sent."""
     url = f"http://{HOST}:{port}/{pace}/v1"
     body = {"model": _MODEL, "messages": [{"role": "user", "content": "user"}], "stream": True}
     client = ModelClient(Provider.OPENAI, url, "benchmark")
@@ -182,7 +182,7 @@ async def measure(port: int, pace: str, text: str, rounds: int, streams: int) ->
         async with aiohttp.ClientSession() as session:
             readers = {"floor": floor(session, url, body), "ours": ours(client)}
             for turn in range(rounds + 1):
-                # Floor, ours, ours, floor and then the other way round: a load that rises or falls is shared.
+                # Floor, ours, ours, floor, then the reverse: both share a load that rises or falls.
                 first, second = sorted(readers, reverse=bool(turn % 2))
                 spent: dict[str, list[float]] = {first: [], second: []}
                 for name in (first, second, second, first) * _AGAIN[pace]:
@@ -197,10 +197,10 @@ async def measure(port: int, pace: str, text: str, rounds: int, streams: int) ->
 async def _cpu_ms(read: Read, text: str, streams: int) -> float:
     gc.collect()
     begun = time.process_time()
-    told = await asyncio.gather(*(read() for _ in range(streams)))
+    texts = await asyncio.gather(*(read() for _ in range(streams)))
     spent = time.process_time() - begun
-    if set(told) != {text}:
-        raise RuntimeError("a stream was not read as it was sent")
+    if set(texts) != {text}:
+        raise RuntimeError("a reader returned another text than the server sent")
     return 1000 * spent / streams
 
 
@@ -214,7 +214,7 @@ def _chunks(text: str) -> tuple[bytes, ...]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: within the bound at both paces."""
+    """Returns 0 within the bound at both paces."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reader", description="The stream reader and its floor.")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default %(default)s")
     parser.add_argument("--streams", type=int, default=16, metavar="N", help="at once (default %(default)s)")
@@ -233,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def table(measured: Sequence[Measured], events: int, load: tuple[float, float]) -> str:
-    """The figures as Markdown. `load` is the machine's average over a minute, before and after."""
+    """The figures as Markdown. `load` is the one-minute load average before and after."""
     lines = [
         f"- commit: {where.commit()}",
         f"- machine: {where.machine()}; {where.today()}",

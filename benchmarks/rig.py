@@ -1,4 +1,4 @@
-"""The paced server and the real trio, each a process of its own on free loopback ports, gone when the block is left."""
+"""Runs the paced server and the real trio as processes on free loopback ports for the length of a block."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nidan.services.service import Service
 from nidan.services.supervisor import Trio, running
 
 ROOT = Path(__file__).resolve().parent.parent
-# A setting of this machine must not reach what is measured: the trio runs on its defaults.
+# The trio runs on its defaults: no setting of this machine may reach it.
 _OURS = ("CANDO_", "AI_", "OPENAI_", "OFFLINE_", "LESSON_", "STAGE2_", "CONTENT_", "ENHANCER_", "GATEWAY_", "PACED_")
 _OURS_WHOLE = ("USE_TWOSTAGE_GENERATION", "ROMAJI_STYLE", "BIND", "LOG_LEVEL")
 _HTTP_SECONDS = 10.0
@@ -26,7 +26,7 @@ _HTTP_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Rig:
-    """What serves."""
+    """The running servers."""
 
     gateway: str
     """HOST:PORT."""
@@ -37,7 +37,7 @@ class Rig:
         return f"http://{HOST}:{self.model_port}/v1"
 
     def calls(self) -> list[Call]:
-        """Every call that the paced server had so far, in order."""
+        """Every call to the paced server so far, in order."""
         connection = http.client.HTTPConnection(HOST, self.model_port, timeout=_HTTP_SECONDS)
         try:
             connection.request("GET", "/calls")
@@ -49,7 +49,7 @@ class Rig:
 
 @contextlib.contextmanager
 def rig(scale: float, logs: Path) -> Iterator[Rig]:
-    """All four, serving. Their logs go to `logs`. Raises nidan.services.supervisor.StartError."""
+    """Starts all four; their logs go to `logs`. Raises nidan.services.supervisor.StartError."""
     model_port = free_ports(1)[0]
     plan = _plan(os.environ, model_port, scale)
     with running(Trio(plan, logs, print)) as trio:
@@ -57,22 +57,22 @@ def rig(scale: float, logs: Path) -> Iterator[Rig]:
 
 
 def _plan(environment: Mapping[str, str], model_port: int, scale: float) -> Plan:
-    """The plan of `nidan generate`, with the paced server in front and provider openai pointed at it."""
+    """The plan of `nidan generate` with provider openai pointed at the paced server."""
     kept = {name: value for name, value in environment.items() if not name.startswith(_OURS + _OURS_WHOLE)}
-    told = {
+    overrides = {
         "OPENAI_BASE_URL": f"http://{HOST}:{model_port}/v1",
         "OPENAI_API_KEY": "bench",
         "PACED_MODEL_SCALE": str(scale),
         "PACED_MODEL_PORT": str(model_port),
-        # Processes start with -P, which leaves out the current folder, and benchmarks is no installed package.
+        # Processes start with -P, which drops the current folder, and benchmarks is not an installed package.
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH", "")))),
     }
-    trio = private_plan(kept | told, Providers("openai", "openai"))
+    trio = private_plan(kept | overrides, Providers("openai", "openai"))
     model = Service("benchmarks.paced_model", "", "PACED_MODEL", model_port)
     return Plan((model, *trio.services), trio.environment)
 
 
 def stage1_call(calls: list[Call]) -> Call | None:
-    """The one Stage 1 call among them, ended; None when there is none or more than one, or it has no end."""
+    """The Stage 1 call if there is exactly one and it has ended, else None."""
     found = [call for call in calls if call.kind == STAGE1]
     return found[0] if len(found) == 1 and found[0].ended is not None else None

@@ -1,4 +1,4 @@
-"""What a lesson's timeline says: pure arithmetic on the moments that a caller saw and on the server's own record."""
+"""Turns the moments that a caller saw and the server's own record into figures. Pure."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ READING = "reading"
 
 
 class TimelineError(Exception):
-    """What was seen is no lesson that may be counted; says why."""
+    """The moments do not make a lesson that counts. The message says why."""
 
 
 class Seen(enum.Enum):
-    """What a moment was."""
+    """The kind of a moment."""
 
     READY = "ready"
     TRANSLATED = "translated"
-    """A section came enhanced, with a translation wherever one is needed."""
+    """A section arrived ENHANCED, with every translation it needs."""
     REPLACED = "replaced"
-    """What was said of the section no longer holds."""
+    """A later answer replaces the section."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Stream:
-    """Stage 1's call, from the server's own record: its request came, its last chunk was written."""
+    """Stage 1's call in the server's own record, from its request to its last chunk."""
 
     asked: float
     ended: float
@@ -45,13 +45,13 @@ class Stream:
         return self.ended - self.asked
 
     def percent(self, at: float) -> float:
-        """Where in the stream a moment lies; above 100: after it."""
+        """A moment's place in the stream; above 100 after its end."""
         return 100 * (at - self.asked) / self.seconds
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One lesson. Seconds as measured, nothing scaled back; per cent of Stage 1's stream."""
+    """One lesson. Seconds are as measured, not scaled back; percentages are of Stage 1's stream."""
 
     total_seconds: float
     """From the request to Completed, at the caller."""
@@ -59,7 +59,7 @@ class Figures:
     """Stage 1's own stream, by the server's record."""
     ratio: float
     added_ms: float
-    """The total without the stream: what follows, together."""
+    """The total minus the stream: the next two figures together."""
     before_ms: float
     """From the request to Stage 1's call at the model server."""
     after_ms: float
@@ -68,14 +68,14 @@ class Figures:
     reading_ready_percent: float
     """When the caller had the reading in plain Japanese."""
     reading_translated_percent: float
-    """When the reading stood translated before the caller."""
+    """When the caller had the reading translated."""
 
 
 def measure(begun: float, completed: float, moments: Sequence[Moment], stream: Stream) -> Figures:
-    """The figures of one lesson. Raises TimelineError when a moment they need was never seen."""
+    """The figures of one lesson. Raises TimelineError if a moment they need is missing."""
     total = completed - begun
     if stream.seconds <= 0 or total <= 0:
-        raise TimelineError("time did not pass")
+        raise TimelineError("the lesson or its stream took no time")
     first = min((moment.at for moment in moments if moment.what is Seen.READY), default=None)
     if first is None:
         raise TimelineError("no section was ever ready")
@@ -93,7 +93,7 @@ def measure(begun: float, completed: float, moments: Sequence[Moment], stream: S
 
 
 def _standing(moments: Iterable[Moment], section: str, what: Seen) -> float:
-    """When what the caller kept of the section came first: what was replaced later had not stood."""
+    """When the version that the caller kept arrived first; a replaced version does not count."""
     at: float | None = None
     for moment in moments:
         if moment.section != section:
@@ -108,6 +108,6 @@ def _standing(moments: Iterable[Moment], section: str, what: Seen) -> float:
 
 
 def median(runs: Sequence[Figures]) -> Figures:
-    """The median of each figure by itself. Raises statistics.StatisticsError when there is no run."""
+    """The median of each figure separately. Raises statistics.StatisticsError without a run."""
     names = [field.name for field in fields(Figures)]
     return Figures(**{name: statistics.median(getattr(run, name) for run in runs) for name in names})

@@ -1,4 +1,4 @@
-"""Where a measurement was made: the commit, the machine, the day."""
+"""The commit, machine and day of a measurement."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ SERVICES = ("gateway", "content_service", "enhancer_service", "lesson", "service
 
 
 def commit(measured: Sequence[str] = SERVICES) -> str:
-    """The commit, and which of the measured paths differ from it; reading takes no lock of git's."""
+    """The commit, and the measured paths that differ from it. Takes no git lock."""
     git = shutil.which("git")
     if git is None:
         return "unknown (no git)"
 
-    def said(*words: str) -> str:
+    def output(*words: str) -> str:
         command = [git, "--no-optional-locks", "-C", str(ROOT), *words]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
 
-    changed = said("status", "--porcelain", "--", *measured).splitlines()
+    changed = output("status", "--porcelain", "--", *measured).splitlines()
     with_changes = f" with uncommitted changes in {', '.join(line.split()[-1] for line in changed)}" if changed else ""
-    return (said("rev-parse", "--short", "HEAD") or "unknown") + with_changes
+    return (output("rev-parse", "--short", "HEAD") or "unknown") + with_changes
 
 
 def machine() -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from content_service import prompts
 from lesson.japanese.levels import soft_notes
-from lesson.japanese.style import style_faults, worth_asking_again
+from lesson.japanese.style import issues_to_reask, style_issues
 from lesson.models import (
     Attempt,
     AttemptOutcome,
@@ -136,7 +136,7 @@ class _Answer:
             faults += [f"{name.value}: missing" for name in missing if name not in self._read]
         notes = [note for read in self._read.values() for note in read.notes]
         notes += soft_notes(content, self._request.brief.level)
-        style = style_faults(content, self._request.brief.level)
+        style = style_issues(content, self._request.brief.level)
         notes += [str(fault) for fault in style if str(fault) not in notes]
         attempt = attempt_reported(
             reply,
@@ -153,7 +153,7 @@ class _Answer:
             attempt=attempt,
             notes=tuple(notes),
             faults=tuple(faults),
-            style_faults=tuple(map(str, worth_asking_again(style))),
+            style_faults=tuple(map(str, issues_to_reask(style))),
             origin=reply.fingerprint if provider is Provider.OFFLINE else "",
         )
 

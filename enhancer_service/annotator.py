@@ -1,6 +1,6 @@
-"""What the stage needs of a language: one small interface, whatever stands behind it (docs/adr/0008).
+"""The interface between the stage and one language's annotator (docs/adr/0008-what-the-stage-2-model-is-asked.md).
 
-An annotator is made once a process and does no I/O afterwards; its methods are pure, and raise for no text.
+A process makes one annotator at start. After that it does no I/O; its methods are pure and raise for no text.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ from lesson.models import FuriganaSegment, ReadingProvenance, Word
 
 @dataclass(frozen=True)
 class Correction:
-    """A word of the text, as written, and its whole reading in kana: what a reviewing model says of one word."""
+    """A reviewing model's reading of one word: the word as the text spells it and its whole reading in kana."""
 
     word: str
     reading: str
 
 
 @dataclass(frozen=True)
-class Said:
-    """What somebody said of one text's reading: the whole text in brackets (`furigana`), or single words."""
+class ProposedReading:
+    """An unchecked reading of one text: the whole text with bracketed furigana, or corrections of single words."""
 
     furigana: str | None = None
     corrections: tuple[Correction, ...] = ()
     source: ReadingProvenance = ReadingProvenance.MODEL
-    """Who said it: MODEL, or FRAME for a target word. What stands of it is theirs."""
+    """Who proposes it: MODEL, or FRAME for a target word. Accepted parts get this provenance."""
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """A text annotated whole: furigana, reading, romaji and words all say the same. Joined segments equal the text."""
+    """One text with consistent furigana, reading, romaji and words. The joined segments equal the text."""
 
     segments: tuple[FuriganaSegment, ...]
     reading: str
     romaji: str
     words: tuple[Word, ...]
     provenance: ReadingProvenance = ReadingProvenance.ANALYSER
-    """Who stands behind the reading as it is."""
+    """Where the accepted reading came from."""
     alternatives: tuple[str, ...] = ()
-    """Readings that are possible, too, and were not taken."""
+    """Other possible readings: the analyser's where the accepted reading differs from it."""
     notes: tuple[str, ...] = ()
-    """What was repaired or refused, and why."""
+    """Repairs, refused corrections and overrides, each with its reason."""
     faults: tuple[str, ...] = ()
-    """What a re-ask should mend; empty when the reading stands."""
+    """Faults that a re-ask should mend; empty when the reading stands."""
 
 
 class Annotator(Protocol):
@@ -53,17 +53,18 @@ class Annotator(Protocol):
 
     @property
     def language(self) -> str:
-        """BCP-47 tag of the language that is annotated."""
+        """BCP-47 tag of the annotated language."""
 
     @property
     def version(self) -> str:
-        """Of dictionary, rules and overrides together: equal versions annotate alike."""
+        """Version of dictionary, rules and overrides together: equal versions give equal annotations."""
 
-    def annotate(self, text: str, names: Mapping[str, str], said: Said | None = None) -> Annotation:
-        """The best reading there is. `names` maps a name as written to its kana, and binds.
+    def annotate(self, text: str, names: Mapping[str, str], proposed: ProposedReading | None = None) -> Annotation:
+        """Annotates the text with the best available reading.
 
-        What was `said` is checked before it is believed; None: nobody was asked, or said nothing.
+        `names` maps a name as written to its kana and is binding. `proposed` is validated before it is used; None means
+        that the analyser reads the text alone.
         """
 
     def bracketed(self, text: str, names: Mapping[str, str]) -> str:
-        """The text with its own readings in brackets, 食[た]べ物[もの], for a model to review."""
+        """The text with the analyser's readings in brackets, 食[た]べ物[もの], for a model to review."""

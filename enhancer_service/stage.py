@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from enhancer_service import prompts
-from enhancer_service.annotator import Annotation, Annotator, Correction, Said
+from enhancer_service.annotator import Annotation, Annotator, Correction, ProposedReading
 from enhancer_service.translation import translation_problems
 from lesson.models import (
     Attempt,
@@ -29,7 +29,7 @@ from lesson.models import (
     TranslationProvenance,
     attempt_reported,
 )
-from lesson.token_budget import room
+from lesson.token_budget import token_budget
 from servicekit.llm.capabilities import capabilities
 from servicekit.llm.client import CallOutcome, JsonSchema, ModelClient, ModelRequest, Reply
 from servicekit.llm.extraction import ExtractError, extract
@@ -68,7 +68,7 @@ class Enhanced:
 class _Answer:
     """What the model said of one item: of its reading, unchecked, and its translation if that can stand."""
 
-    said: Said | None = None
+    said: ProposedReading | None = None
     translation: str | None = None
     faults: tuple[str, ...] = ()
     unsure: bool = False
@@ -117,6 +117,7 @@ class EnhancerStage:
         self, request: EnhanceRequest, asked: list[Item], shown: Mapping[str, str], client: ModelClient
     ) -> ModelRequest:
         able = capabilities(client.provider, request.model)
+        budget = token_budget(request.items, asked, request.mode)
         return ModelRequest(
             model=request.model,
             system=prompts.system_prompt(request.mode, with_shape=able.structured != "json_schema"),
@@ -131,7 +132,7 @@ class EnhancerStage:
                 reask_reasons=request.reask_reasons,
             ),
             attempt_id=request.attempt_id,
-            max_output_tokens=room(request.items, asked, request.mode).of(able.reasoning_effort).output_tokens,
+            max_output_tokens=budget.with_reasoning(able.reasoning_effort).output_tokens,
             timeout_seconds=request.timeout_seconds,
             schema=JsonSchema("annotations", prompts.answer_schema(request.mode)),
             temperature=0.0,
@@ -172,11 +173,13 @@ def _names(frame: Frame | None) -> Mapping[str, str]:
     return {person.name: person.kana for person in frame.characters if person.kana} if frame else {}
 
 
-def _taught(frame: Frame | None) -> Mapping[str, Said]:
+def _taught(frame: Frame | None) -> Mapping[str, ProposedReading]:
     """What the frame says of its target words: alone, without a sentence around it, 辛い is からい or つらい."""
     words = frame.target_words if frame else ()
     return {
-        word.surface: Said(corrections=(Correction(word.surface, word.reading),), source=ReadingProvenance.FRAME)
+        word.surface: ProposedReading(
+            corrections=(Correction(word.surface, word.reading),), source=ReadingProvenance.FRAME
+        )
         for word in words
         if word.reading and word.reading != word.surface
     }
@@ -255,9 +258,9 @@ def _answer(
         return _Answer(faults=(_UNANSWERED,))
     said = None
     if reviewed:
-        said = Said(corrections=tuple(_correction(correction) for correction in corrections))
+        said = ProposedReading(corrections=tuple(_correction(correction) for correction in corrections))
     elif request.mode is EnhancementMode.MODEL and entry is not None:
-        said = Said(furigana=str(entry.get("furigana") or ""))
+        said = ProposedReading(furigana=str(entry.get("furigana") or ""))
     translation, faults = _translation(item, entry.get("translation") if entry else None, request.learner_language)
     return _Answer(said, translation, tuple(faults))
 

@@ -17,6 +17,7 @@ from gateway.attempts.costs import check_limit, sections_usd
 from gateway.attempts.ledger import MemoryLedger
 from gateway.catalogue.entries import Catalogue
 from gateway.catalogue.local_file import CatalogueFileError, LiveCatalogue
+from gateway.metrics import LessonMetrics
 from gateway.pipeline import Pipeline
 from gateway.runs.run import Flow
 from gateway.runs.stage_clients import Upstream
@@ -24,7 +25,7 @@ from gateway.settings import RUN_MARGIN_SECONDS, GatewaySettings
 from lesson.models import AttemptKind, AttemptOutcome, SectionName, SectionState
 from servicekit.server import Service, start
 from servicekit.settings import SettingsError, load
-from servicekit.telemetry import LessonMetrics, Registry, logger
+from servicekit.telemetry import Registry, logger
 from servicekit.tls import CertificateFiles, identity
 from servicekit.tracing import tracing
 

@@ -15,6 +15,7 @@ from gateway.attempts.retirement import Retirement
 from gateway.catalogue.entries import Catalogue
 from gateway.catalogue.local_file import LiveCatalogue
 from gateway.events import Event, LessonSpec
+from gateway.metrics import LessonMetrics
 from gateway.runs import recorder as journal
 from gateway.runs.errors import FeatureDisabledError, UnknownCanDoError, until_tomorrow
 from gateway.runs.run import Flow, Run, Stages
@@ -22,7 +23,7 @@ from gateway.runs.stage_clients import Upstream
 from lesson.models import Brief
 from servicekit.errors import FieldViolation, InvalidRequestError, OverloadedError, QuotaError, ServiceError
 from servicekit.llm.capabilities import Provider
-from servicekit.telemetry import LessonMetrics, bind_log_context
+from servicekit.telemetry import bind_log_context
 from servicekit.tracing import note
 
 _COME_BACK_SECONDS = 5.0

@@ -23,7 +23,7 @@ _OPENERS = "「『（(【"
 _CLOSERS = "」』）)】"
 
 
-def cut(name: SectionName, section: SectionValue) -> tuple[Item, ...]:
+def extract_items(name: SectionName, section: SectionValue) -> tuple[Item, ...]:
     """The section's items, in the order in which a learner meets them; empty for the plan."""
     found: list[Item] = []
     transform(name, section, found.append)
@@ -31,9 +31,9 @@ def cut(name: SectionName, section: SectionValue) -> tuple[Item, ...]:
 
 
 def put_together(name: SectionName, section: SectionValue, texts: Mapping[str, str]) -> SectionValue:
-    """The section with each item's text taken from `texts` (by id). `put_together(n, s, texts of cut(n, s)) == s`.
+    """The section with each item's text replaced by the one that `texts` has under its id.
 
-    Raises KeyError when an item's text is missing.
+    With the texts of `extract_items(name, section)` the result equals the section. Raises KeyError for a missing id.
     """
     return validate_section(name, transform(name, section, lambda item: texts[item.id], "".join))
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from lesson.answers import choice_form, order_of
 from lesson.fields import bare, fields, is_kind, is_union, without_none
-from lesson.items import cut
+from lesson.items import extract_items
 from lesson.models import (
     SECTION_TYPES,
     Brief,
@@ -101,7 +101,7 @@ def read_section(name: SectionName, raw: object, brief: Brief) -> SectionRead:
 
 
 def _too_long(name: SectionName, value: SectionValue) -> Iterator[str]:
-    items = cut(name, value)
+    items = extract_items(name, value)
     parts = value if isinstance(value, tuple) else (value,)
     sizes = (
         (len(items), MAX_ITEMS, "Japanese texts"),

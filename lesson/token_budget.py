@@ -21,20 +21,20 @@ _REASONING: Final = 2000
 
 
 @dataclass(frozen=True)
-class Room:
+class TokenBudget:
     """Tokens, at the most."""
 
     prompt_tokens: int
     output_tokens: int
 
-    def of(self, reasons: bool) -> Room:
+    def with_reasoning(self, reasons: bool) -> TokenBudget:
         """The same for a model that reasons, or does not."""
-        return Room(self.prompt_tokens, self.output_tokens + _REASONING) if reasons else self
+        return TokenBudget(self.prompt_tokens, self.output_tokens + _REASONING) if reasons else self
 
 
-def room(items: Iterable[Item], asked: Iterable[Item], mode: EnhancementMode) -> Room:
+def token_budget(items: Iterable[Item], asked: Iterable[Item], mode: EnhancementMode) -> TokenBudget:
     """For a call that shows all of the items and asks for some of them; without what a model thinks."""
     shown, wanted = [len(item.text) for item in items], [len(item.text) for item in asked]
     prompt = _PROMPT + _PROMPT_AN_ITEM * len(shown) + _PROMPT_A_CHARACTER * sum(shown)
     output = _ANSWER + _ANSWER_AN_ITEM[mode] * len(wanted) + _ANSWER_A_CHARACTER[mode] * sum(wanted)
-    return Room(prompt, output)
+    return TokenBudget(prompt, output)

@@ -24,7 +24,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from lesson.items import cut
+from lesson.items import extract_items
 from lesson.models import Content, Level, SectionName
 from offline_model import brackets
 
@@ -294,7 +294,7 @@ def _check_same(given: object, kept: object, path: str) -> None:
 
 def _check_annotated(content: Content, name: SectionName, annotations: Mapping[str, Annotation]) -> None:
     section = content.section(name)
-    for item in cut(name, section) if section is not None else ():
+    for item in extract_items(name, section) if section is not None else ():
         annotation = annotations.get(item.text.strip())
         if annotation is None:
             raise _FaultError(f"lesson.{item.id}", f"{item.text} must be written {{ja: ..., en: ...}}")

@@ -1,7 +1,8 @@
-"""The metrics catalogue and the JSON log lines: everything an operator can see of a service.
+"""Metrics and JSON log lines: everything an operator can see of a service.
 
-Every metric that exists is a line of this module; label values come from configuration or closed sets, and their zero
-children are published at start, so that rates and alerts work from the first failure.
+Holds the metrics of RPCs and of model calls; a service adds its own through `MetricFactory`. Label values come from the
+configuration or from closed sets. Their children are published at zero at start, so that rates and alerts work from the
+first failure.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -31,10 +32,6 @@ from structlog.contextvars import bind_contextvars
 from structlog.tracebacks import ExceptionDictTransformer
 
 _LAG_INTERVAL_SECONDS = 0.5
-# Edges at the objectives (180 s, 240 s, $0.05): a quantile against a target needs an edge exactly there.
-_LESSON_SECONDS = (1, 5, 10, 30, 60, 90, 120, 150, 180, 240, 300, 600)
-_CALL_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 90, 120, 180, 300)
-_LESSON_USD = (0.001, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5)
 # OpenTelemetry's own buckets, extended: its last edge, 81.92 s, is in the middle of a reasoning call.
 _GEN_AI_SECONDS = (
     0.01,
@@ -58,11 +55,6 @@ _GEN_AI_SECONDS = (
 )
 _GEN_AI_TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 _RPC_SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 180, 240, 300)
-RUN_OUTCOMES = ("complete", "partial", "failed", "cancelled")
-"""How a run ends."""
-LESSON_OUTCOMES = (*RUN_OUTCOMES, "rejected")
-"""How a request for a lesson ends; `rejected`: no run began, for load or because the flag is off."""
-
 
 Registry = CollectorRegistry
 """A fresh one a process: metrics are never global."""
@@ -129,136 +121,27 @@ class ModelMetrics:
             self.tokens.labels(*labels, kind).observe(count)
 
 
-class LessonMetrics:
-    """What the gateway tells of lessons, stages, sections, attempts and money."""
+class MetricFactory:
+    """Makes metrics in one registry, so that the packages that own them need not know the metrics library."""
 
     def __init__(self, registry: Registry) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(name, text, labels, registry=registry)
+        self._registry = registry
 
-        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(name, text, labels, buckets=buckets, registry=registry)
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        """`name` without its _total; `text` is the help text."""
+        return Counter(name, text, labels, registry=self._registry)
 
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(name, text, labels, registry=registry)
+    def gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self._registry)
 
-        self.lessons = counter(
-            "nidan_lessons",
-            "Lessons asked for, by how they ended; rejected: for load, or the flag is off",
-            "outcome",
-            "source",
-        )
-        self.lesson_seconds = histogram(
-            "nidan_lesson_duration_seconds", "Time a generated lesson took, once a run", _LESSON_SECONDS, "outcome"
-        )
-        self.lesson_usd = histogram(
-            "nidan_lesson_cost_usd",
-            "US dollars that a generated lesson cost, once a run",
-            _LESSON_USD,
-            "outcome",
-        )
-        self.sections_enhanced = counter(
-            "nidan_lesson_sections_enhanced", "Lessons by how many of five sections were enhanced", "count"
-        )
-        self.stage1 = counter(
-            "nidan_stage1",
-            "Stage 1 by how it finally ended; the model is the one asked last",
-            "outcome",
-            "model",
-        )
-        self.stage1_seconds = histogram(
-            "nidan_stage1_duration_seconds",
-            "From the run's start to the end of Stage 1",
-            _CALL_SECONDS,
-            "model",
-        )
-        self.sections = counter(
-            "nidan_section_enhancements",
-            "Sections by the state in which they ended",
-            "section",
-            "state",
-            "model",
-        )
-        self.section_seconds = histogram(
-            "nidan_section_duration_seconds", "Time the enhancement of a section took", _CALL_SECONDS, "section"
-        )
-        self.items = counter(
-            "nidan_items",
-            "Items by who stands behind the reading, and whether they are translated",
-            "section",
-            "reading_provenance",
-            "translated",
-        )
-        self.attempts = counter(
-            "nidan_model_attempts",
-            "Model calls by kind and outcome",
-            "stage",
-            "model",
-            "kind",
-            "outcome",
-        )
-        self.cost = counter("nidan_model_cost_usd", "US dollars for model calls, at list price", "stage", "model")
-        self.wasted = counter("nidan_wasted_cost_usd", "US dollars for answers that nobody got", "stage", "model")
-        self.unpriced = counter("nidan_unpriced_attempts", "Model calls whose price is not known", "model")
-        self.breaker_open = gauge("nidan_breaker_open", "1 while calls to the model are held back", "model")
-        self.budget_refusals = counter(
-            "nidan_budget_refusals",
-            "Times that a cost limit, a lesson's or the day's, left no model a turn",
-            "scope",
-        )
-        self.shutdown_at = gauge(
-            "nidan_model_shutdown_timestamp_seconds",
-            "When the provider ends the model (Unix time)",
-            "model",
-        )
-        self.lessons_in_flight = gauge("nidan_lessons_in_flight", "Lessons being made")
-        self.enabled = gauge("nidan_twostage_enabled", "1 when USE_TWOSTAGE_GENERATION is on")
-
-    def publish_zeros(
-        self,
-        *,
-        stage1_models: Sequence[str],
-        stage2_models: Sequence[str],
-        kinds: Sequence[str],
-        outcomes: Sequence[str],
-        sections: Sequence[str],
-        states: Sequence[str],
-    ) -> None:
-        """Makes the children of closed label sets exist before their first event."""
-        self._publish_lessons(stage1_models)
-        for section in sections:
-            self.section_seconds.labels(section)
-            # Without a model the analyser alone is counted, under no name.
-            for state, model in product(states, stage2_models or ("",)):
-                self.sections.labels(section, state, model)
-        for stage, models in (("stage1", stage1_models), ("stage2", stage2_models)):
-            for model, kind, outcome in product(models, kinds, outcomes):
-                self.attempts.labels(stage, model, kind, outcome)
-            for model in models:
-                self.cost.labels(stage, model)
-                self.wasted.labels(stage, model)
-                self.unpriced.labels(model)
-                self.breaker_open.labels(model)
-        for scope in ("lesson", "day", "caller"):
-            self.budget_refusals.labels(scope)
-
-    def _publish_lessons(self, stage1_models: Sequence[str]) -> None:
-        for outcome in LESSON_OUTCOMES:
-            self.lessons.labels(outcome, "generated")
-        for outcome in RUN_OUTCOMES:
-            self.lesson_seconds.labels(outcome)
-            self.lesson_usd.labels(outcome)
-        for count in range(6):
-            self.sections_enhanced.labels(str(count))
-        for model in stage1_models:
-            self.stage1_seconds.labels(model)
-            for outcome in ("ok", "failed"):
-                self.stage1.labels(outcome, model)
+    def histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        """`buckets` are the upper edges, without +Inf."""
+        return Histogram(name, text, labels, buckets=buckets, registry=self._registry)
 
 
 @dataclass(frozen=True)
-class Told:
-    """A metric of the catalogue, as docs/metrics.md tells it."""
+class MetricInfo:
+    """A metric of the catalogue, as docs/metrics.md lists it."""
 
     name: str
     """As queries name it: a counter with its _total."""
@@ -266,33 +149,34 @@ class Told:
     text: str
     labels: tuple[str, ...]
     buckets: tuple[float, ...]
-    """Upper edges of a histogram, +Inf left out; empty for any other kind."""
-    by: str
-    """Which services tell it."""
+    """Upper edges of a histogram, without +Inf; empty for any other kind."""
+    services: str
+    """The services that export it."""
 
 
-def catalogue() -> tuple[Told, ...]:
-    """Every metric that exists, in the order of this module."""
-    parts = (
-        (LessonMetrics(Registry()), "gateway"),
-        (ModelMetrics(Registry()), "content, enhancer"),
-        (RpcMetrics(Registry()), "all"),
-    )
-    found = [_told(metric, by) for part, by in parts for metric in vars(part).values()]
-    system = [
-        Told(family.name + "_total" * (family.type == "counter"), family.type, family.documentation, (), (), "all")
+def describe_metrics(part: object, services: str) -> tuple[MetricInfo, ...]:
+    """Every metric that is an attribute of `part`, in the order of definition."""
+    metrics = [value for value in vars(part).values() if isinstance(value, Counter | Gauge | Histogram)]
+    return tuple(_info(metric, services) for metric in metrics)
+
+
+def process_metrics() -> tuple[MetricInfo, ...]:
+    """What the system reports about the process of every service."""
+    return tuple(
+        MetricInfo(
+            family.name + "_total" * (family.type == "counter"), family.type, family.documentation, (), (), "all"
+        )
         for family in ProcessCollector(registry=None).collect()
-    ]
-    return (*found, *system)
+    )
 
 
-def _told(metric: Counter | Gauge | Histogram, by: str) -> Told:
+def _info(metric: Counter | Gauge | Histogram, services: str) -> MetricInfo:
     (family,) = metric.describe()
     name = family.name + "_total" * (family.type == "counter")
-    # The library has no public word for either.
+    # The library has no public name for either.
     labels = tuple(metric._labelnames)  # noqa: SLF001
     edges = tuple(metric._upper_bounds[:-1]) if isinstance(metric, Histogram) else ()  # noqa: SLF001
-    return Told(name, family.type, family.documentation, labels, edges, by)
+    return MetricInfo(name, family.type, family.documentation, labels, edges, services)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from enhancer_service.settings import EnhancerSettings
 from gateway.attempts.ledger import MemoryLedger
 from gateway.settings import GatewaySettings
 from lesson import wire
-from lesson.items import cut
+from lesson.items import extract_items
 from lesson.models import JapaneseText, Lesson, ReadingProvenance, SectionState, TranslationProvenance
 from lesson.script import has_japanese
 from lesson.v1 import lesson_service_pb2 as pb
@@ -126,7 +126,7 @@ def check_lesson(lesson: Lesson) -> None:
     for section in lesson.sections:
         value = lesson.content.section(section.name)
         assert (value is None) == (section.state is SectionState.MISSING)
-        items = cut(section.name, value) if value else ()
+        items = extract_items(section.name, value) if value else ()
         assert section.items == items
         assert [text.id for text in section.texts] == [item.id for item in items]
         for item, text in zip(items, section.texts, strict=True):

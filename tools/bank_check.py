@@ -36,10 +36,10 @@ from enhancer_service.japanese.annotator import JapaneseAnnotator
 from enhancer_service.japanese.furigana import to_brackets
 from enhancer_service.stage import EnhanceRequest, EnhancerStage
 from gateway import merge
-from lesson.items import cut, sentences
+from lesson.items import extract_items, sentences
 from lesson.japanese.levels import LEVEL_TABLE, WORD_LEVELS, soft_notes
 from lesson.japanese.readability import grammar_notes, readability
-from lesson.japanese.style import style_faults
+from lesson.japanese.style import style_issues
 from lesson.models import (
     Brief,
     Comprehension,
@@ -114,7 +114,7 @@ class Checked:
 
     async def _section(self, name: SectionName) -> EnhancedSection:
         value = self.content.section(name)
-        items = cut(name, value) if value is not None else ()
+        items = extract_items(name, value) if value is not None else ()
         request = EnhanceRequest(
             section=name, brief=self.brief, frame=self.content.frame, items=items,
             wanted=frozenset(item.id for item in items), learner_language="en", model="", attempt_id="",
@@ -449,7 +449,7 @@ def bank_rules(lessons: Sequence[Checked]) -> Iterator[Broken]:
 
 def rules_of(lesson: Checked, cast: Mapping[str, Person], exceptions: Mapping[str, str]) -> Iterator[Broken]:
     """Everything that this lesson breaks by itself."""
-    style = [str(fault) for fault in style_faults(lesson.content, lesson.level)]
+    style = [str(fault) for fault in style_issues(lesson.content, lesson.level)]
     spelling = [fault for fault in style if "written in kana" in fault]
     for rule, faults in (
         ("a", level_rules(lesson)),

@@ -1,1 +1,1 @@
-"""Whether a lesson survives its models: each fault of a list in one lesson through the real trio."""
+"""The fault matrix: each fault of a list happens to one lesson in the real trio."""

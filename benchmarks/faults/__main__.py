@@ -1,4 +1,4 @@
-"""The fault matrix: `python -m benchmarks.faults [--only WORD …] [--write]`. Status 1: a cell is not as wanted."""
+"""The fault matrix: `python -m benchmarks.faults [--only WORD …] [--write]`. Exit status 1: a cell is not as wanted."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from offline_model.bank import load_bank
 
 _PAGE = where.ROOT / "docs" / "reliability.md"
 _AT_ONCE = 8
-"""Most of a cell is waiting for a limit of time; more at once would make the limits those of this machine."""
+"""A cell mostly waits for time limits. With more at once this machine, not the fault, would reach the limits."""
 _AGAIN = 8
-"""So many cells that went wrong beside others run once more, alone: a limit of 1.5 s may have been the machine's."""
+"""Up to so many failed cells run once more, alone: a busy machine may have caused a 1.5 s time-out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: every cell is as wanted and nothing is left open."""
+    """Returns 0 if every cell is as wanted and nothing leaks."""
     options = _options(arguments)
     plain_process()
     cells = [cell for cell in wanted() if all(word in cell.name for word in options.only)]
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     left = f"; left open: {left_over}" if left_over else ""
     print(f"\n{len(results)} cells, {len(wrong)} not as wanted, {seconds:.0f} s{left}")
     if options.write:
-        told = page(
+        text = page(
             results,
             command="make faults",
             commit=where.commit(),
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             day=where.today(),
             seconds=seconds,
         )
-        _PAGE.write_text(told, encoding="utf-8")
+        _PAGE.write_text(text, encoding="utf-8")
     return 1 if wrong or left_over or not results else 0
 
 
@@ -63,7 +63,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 async def _matrix(cells: Sequence[Cell]) -> tuple[list[Judged], str]:
-    """All cells, some at once; and what this process still holds open after them."""
+    """Runs all cells, some at once. Gives the results and what this process still holds open."""
     use_bank(load_bank())
     analyser = Analyser.load()
     plain = await _plain(analyser)
@@ -92,7 +92,7 @@ async def _matrix(cells: Sequence[Cell]) -> tuple[list[Judged], str]:
 
 
 async def _plain(analyser: Analyser) -> Content:
-    """What every right answer of Stage 1 says. Raises RuntimeError when there is no lesson."""
+    """The content of a correct Stage 1 answer. Raises RuntimeError without a lesson."""
     seen = await run(Cell("stage1", "503 then fine", "-", "first", "", "", ""), analyser)
     if seen.lesson is None:
         raise RuntimeError(f"no lesson even when a retry helps: {seen.error}")

@@ -1,4 +1,4 @@
-"""The cells of the matrix: wanted.tsv read, and one cell run as one lesson through the trio."""
+"""The cells of the matrix: reads wanted.tsv and runs a cell as one lesson through the trio."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SETTINGS: Final[Mapping[str, object]] = {
     "ai_stage2_timeout_seconds": 1.5,
     "lesson_deadline_seconds": DEADLINE_SECONDS,
     "stage2_reserve_seconds": 8.0,
-    # Money must remain for all attempts that there may be: one of unknown usage counts as its reserve.
+    # Leave money for every possible attempt: one of unknown usage costs its reservation.
     "lesson_cost_limit_usd": 50.0,
 }
 _SETTLING_SECONDS = 3.0
@@ -49,7 +49,7 @@ _NEXT: Final = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One fault at one place, and what is wanted of it."""
+    """One fault at one place, and the wanted result."""
 
     stage: Literal["stage1", "stage2"]
     fault: str
@@ -65,11 +65,11 @@ class Cell:
 
     @property
     def unit(self) -> SectionName | None:
-        """Whose attempts are looked at; None: Stage 1's."""
+        """The section whose attempts count; None for Stage 1."""
         return None if self.stage == STAGE1 or self.position == ALL else SectionName(self.position)
 
     def hits(self, key: str, model: str) -> bool:
-        """Whether a call of that key to that model is a faulty one."""
+        """Whether the fault happens on a call of that key to that model."""
         if self.row == "first" and model != CHAINS[self.stage][0]:
             return False
         if self.stage == STAGE1:
@@ -84,7 +84,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Seen:
-    """A cell as it went."""
+    """The observed run of a cell."""
 
     cell: Cell
     lesson: Lesson | None
@@ -100,7 +100,7 @@ class Seen:
     server_errors: tuple[BaseException, ...]
 
     def attempts(self, stage: Stage, section: SectionName | None) -> list[Attempt]:
-        """Those at one thing, in order."""
+        """The attempts at Stage 1 or one section, in order."""
         mine = [row for row in self.rows if row.stage is stage and row.section is section]
         return [row.attempt for row in mine if row.attempt is not None]
 
@@ -115,7 +115,7 @@ class Seen:
 
     @property
     def next(self) -> str:
-        """What followed each attempt."""
+        """What followed each attempt: `re-ask, done`."""
         if self.cell.position == ALL:
             return ANY
         steps = [_NEXT.get(attempt.kind, attempt.kind.value) for attempt in self.unit[1:]]
@@ -129,14 +129,14 @@ class Seen:
 
     @property
     def outcome(self) -> str:
-        """Of the lesson."""
+        """The lesson's outcome, with the reason if it failed."""
         if self.lesson is not None:
             return self.lesson.outcome.value.upper()
         return f"FAILED {self.error.reason if self.error else ''}".strip()
 
 
 def wanted() -> list[Cell]:
-    """Every cell, in the order of the file. Raises ValueError for a line that is none."""
+    """Every cell, in the order of the file. Raises ValueError for a malformed line."""
     text = resources.files("benchmarks.faults").joinpath("wanted.tsv").read_text(encoding="utf-8")
     _, *lines = (line for line in text.splitlines() if line and not line.startswith("#"))
     cells: list[Cell] = []
@@ -145,7 +145,7 @@ def wanted() -> list[Cell]:
         if stage not in ("stage1", "stage2") or row not in ("first", "every"):
             raise ValueError(f"wanted.tsv: {line!r}")
         cells += [
-            Cell(stage, fault, position, row, outcomes, following, lesson)  # type: ignore[arg-type] # looked at above
+            Cell(stage, fault, position, row, outcomes, following, lesson)  # type: ignore[arg-type] # checked above
             for position in positions.split()
         ]
     return cells
@@ -155,7 +155,7 @@ _BANK: list[Bank] = []
 
 
 def use_bank(bank: Bank) -> None:
-    """The one bank of this process: its YAML takes a while to read."""
+    """Sets the bank of this process; reading its YAML takes a while, so it is read once."""
     _BANK[:] = [bank]
 
 
@@ -164,9 +164,10 @@ def bank_stage1() -> dict[str, Any]:
 
 
 class _GatedLedger(KeptLedger):
-    """Closes the server's port while an attempt is open that is to be refused.
+    """Closes the server's port while an attempt that must be refused is open.
 
-    A port speaks for all models, so it is the open row that says whose call comes. Stage 2's calls go one by one then.
+    One port serves all models, so the open row shows which model the next call is for. Stage 2's calls then go one by
+    one.
     """
 
     def __init__(self, cell: Cell, server: FaultServer) -> None:
@@ -189,7 +190,7 @@ class _GatedLedger(KeptLedger):
 
 
 async def run(cell: Cell, analyser: Analyser) -> Seen:
-    """One lesson with the fault, in a trio of its own: no breaker remembers another cell's."""
+    """Makes one lesson with the fault, in a trio of its own, so that no breaker remembers another cell."""
     refusing = cell.fault == REFUSED
     play = None if refusing else cell.play
 
@@ -228,7 +229,7 @@ async def _seen(cell: Cell, trio: InProcess, server: FaultServer, ledger: KeptLe
 async def ask(
     trio: InProcess, timeout_seconds: float, **spec: Any
 ) -> tuple[Lesson | None, Mapping[str, Any], RemoteError | None, str]:
-    """A lesson: itself and its master JSON, or the error; and its id."""
+    """Asks for a lesson. Gives the lesson and its master JSON, or the error, and the lesson's id."""
     request = pb.GenerateLessonRequest(spec=pb.LessonSpec(can_do_id=CAN_DO, **spec))
     try:
         response = await trio.stub.GenerateLesson(request, timeout=timeout_seconds)
@@ -240,7 +241,7 @@ async def ask(
 
 
 async def _left_running(trio: InProcess, server: FaultServer) -> str:
-    """What is still under way some time after the lesson; empty when nothing is."""
+    """What still runs a while after the lesson; empty if nothing does."""
     until = time.monotonic() + _SETTLING_SECONDS
     while True:
         counts = {

@@ -1,4 +1,4 @@
-"""What must hold in every cell, whatever was wanted of it: one function, one list of what does not."""
+"""The invariants of every cell, whatever its wanted result: one function that lists the broken ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.in_process import CHAINS
 from enhancer_service.translation import translation_problems
 from gateway.attempts.policy import MAX_ATTEMPTS
 from gateway.settings import RUN_MARGIN_SECONDS
-from lesson.items import cut
+from lesson.items import extract_items
 from lesson.models import (
     Attempt,
     AttemptOutcome,
@@ -26,13 +26,13 @@ from lesson.models import (
 from lesson.script import has_japanese
 
 _LATE_SECONDS = 1.0
-"""A run may notice so late that its time is over: other cells use the processor, too."""
+"""How late a run may notice its deadline: other cells use the processor too."""
 _EARLY_SECONDS = 0.02
-"""Two clocks are compared."""
+"""Tolerance between two clocks."""
 
 
 def broken(seen: Seen, plain: Content) -> list[str]:
-    """What does not hold; empty when all does. `plain` is the content that every right answer of Stage 1 tells."""
+    """The broken invariants; empty if all hold. `plain` is the content of a correct Stage 1 answer."""
     return [
         *_order(seen),
         *_bounds(seen),
@@ -45,9 +45,9 @@ def broken(seen: Seen, plain: Content) -> list[str]:
 
 
 def _order(seen: Seen) -> Iterator[str]:
-    """The chain, first to last: no model left out but by a breaker, or while its provider asks to wait; none come back
-    to, but for another version of the section; none asked before its time."""
-    told_to_wait = {call.model for call in seen.calls if call.not_before is not None}
+    """Attempts follow the chain from first to last. A model is left out only while its breaker is open or its provider
+    asks to wait, asked again later only for a new version of the section, and never asked before Retry-After."""
+    asked_to_wait = {call.model for call in seen.calls if call.not_before is not None}
     for what, attempts in _units(seen):
         models = [attempt.model for attempt in attempts]
         chain = CHAINS[attempts[0].stage.value]
@@ -55,10 +55,10 @@ def _order(seen: Seen) -> Iterator[str]:
         if sum(before > after for before, after in pairwise(places)) >= _versions(seen, what):
             yield f"order of the chain, {what}: {models}"
         kept = tuple(dict.fromkeys(models))
-        due = [model for model in chain if model in kept or model not in told_to_wait]
+        due = [model for model in chain if model in kept or model not in asked_to_wait]
         if seen.cell.position != ALL and list(kept) != due[: len(kept)]:
             yield f"a model is left out, {what}: {models}"
-    # Whoever withdrew a call does not hear what it was told.
+    # A cancelled call never sees its answer, so its Retry-After binds no one.
     withdrawn = {row.id for row in seen.rows if row.attempt and row.attempt.outcome is AttemptOutcome.CANCELLED}
     heard = [call for call in seen.calls if call.attempt_id not in withdrawn]
     for before, after in pairwise(sorted(heard, key=lambda call: (call.key, call.model, call.begun))):
@@ -80,7 +80,7 @@ def _bounds(seen: Seen) -> Iterator[str]:
 
 
 def _versions(seen: Seen, what: str) -> int:
-    """How often it was written: of Stage 1 and of a section that was never replaced, once."""
+    """How many versions Stage 1 wrote; 1 for Stage 1 itself and for a section never replaced."""
     sections = seen.lesson.sections if seen.lesson is not None else ()
     return max([1, *(section.revision for section in sections if section.name.value == what)])
 
@@ -91,15 +91,18 @@ def _time(seen: Seen) -> Iterator[str]:
 
 
 def _money(seen: Seen) -> Iterator[str]:
-    """Rows, reply and metrics say the same; what was answered counts as something, and nothing above its reserve."""
+    """Rows, reply and metrics agree; every answer costs something, and none costs more than its reservation."""
     rows = sum(attempt.cost_usd or 0.0 for _, attempts in _units(seen) for attempt in attempts)
-    told = {"metric": seen.counted_usd}
+    reported = {"metric": seen.counted_usd}
     if seen.lesson is not None:
-        told |= {"lesson": seen.lesson.cost_usd, "attempts told": sum(a.cost_usd or 0.0 for a in seen.lesson.attempts)}
-        told |= {"master": float(seen.master["metadata"]["costUsd"])}
+        reported |= {
+            "lesson": seen.lesson.cost_usd,
+            "attempts reported": sum(a.cost_usd or 0.0 for a in seen.lesson.attempts),
+        }
+        reported |= {"master": float(seen.master["metadata"]["costUsd"])}
         if len(seen.lesson.attempts) != len(seen.rows):
-            yield f"{len(seen.rows)} rows, {len(seen.lesson.attempts)} attempts told"
-    for where, usd in told.items():
+            yield f"{len(seen.rows)} rows, {len(seen.lesson.attempts)} attempts reported"
+    for where, usd in reported.items():
         if not isclose(usd, rows, rel_tol=1e-9, abs_tol=1e-6):
             yield f"money: the rows say {rows:.6f}, the {where} says {usd:.6f}"
     answered = {call.attempt_id for call in seen.calls if call.answered}
@@ -111,7 +114,7 @@ def _money(seen: Seen) -> Iterator[str]:
 
 
 def _ended(seen: Seen) -> Iterator[str]:
-    """Nothing runs on, and every row is settled."""
+    """Nothing keeps running, and every row is settled."""
     if seen.left_running:
         yield f"left running: {seen.left_running}"
     if seen.open_rows or any(row.attempt is None for row in seen.rows):
@@ -122,7 +125,7 @@ def _ended(seen: Seen) -> Iterator[str]:
 
 
 def _texts(seen: Seen, plain: Content) -> Iterator[str]:
-    """Stage 1's text as it was written, every item read and spelt, no placeholder."""
+    """Stage 1's text is unchanged, every item has furigana and romaji, and no translation is a placeholder."""
     if seen.lesson is None:
         return
     for section in seen.lesson.sections:
@@ -136,10 +139,10 @@ def _texts(seen: Seen, plain: Content) -> Iterator[str]:
 
 
 def faulty_items(lesson: Lesson) -> Iterator[str]:
-    """Items whose text is not Stage 1's, without furigana or romaji, or with a translation that is none."""
+    """Items whose text differs from Stage 1's, that lack furigana or romaji, or whose translation is a placeholder."""
     for section in lesson.sections:
         value = lesson.content.section(section.name)
-        items = cut(section.name, value) if value is not None else ()
+        items = extract_items(section.name, value) if value is not None else ()
         if [item.id for item in items] != [text.id for text in section.texts]:
             yield f"{section.name.value}: other items than Stage 1's"
             continue
@@ -153,13 +156,13 @@ def faulty_items(lesson: Lesson) -> Iterator[str]:
 
 
 def _whole(seen: Seen) -> Iterator[str]:
-    """With a healthy model left, and time and money, the lesson is whole."""
+    """While a healthy model, time and money remain, the lesson is COMPLETE."""
     if seen.cell.row == "first" and (seen.lesson is None or seen.lesson.outcome is not Outcome.COMPLETE):
         yield f"a healthy model was left, and the lesson is {seen.outcome}"
 
 
 def _units(seen: Seen) -> Iterator[tuple[str, list[Attempt]]]:
-    """The attempts at each thing."""
+    """The attempts at Stage 1 and at each section."""
     things = [("stage1", Stage.STAGE1, None), *((name.value, Stage.STAGE2, name) for name in SectionName)]
     for what, stage, section in things:
         attempts = seen.attempts(stage, section)

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import count
 from typing import Any, Final, Literal
 
-from benchmarks.faults.server import Call, Fault, Good, Line, completion, counted, said, well
+from benchmarks.faults.server import Call, Fault, Good, Line, answer_well, answer_with, completion, counted
 from lesson.models import SectionName
 from offline_model.brackets import plain
 
@@ -23,12 +23,12 @@ _HUGE_CHARACTERS: Final = 3_000_000
 _WAIT_SECONDS: Final = 1.0
 _WAIT_MS: Final = 700
 _REQUESTS = count(1)
-"""Providers put another request id, and other counts, into each message; it is the same fault all the same."""
+"""Providers put a new request id into each message; the fault stays the same one."""
 
 Place = Literal["before", "inside", "after"]
 
 
-# --- the way to the model -------------------------------------------------------------------------------------------
+# --- transport ----------------------------------------------------------------------------------------------------
 
 
 async def no_response(line: Line, _call: Call, _good: Good) -> None:
@@ -36,7 +36,7 @@ async def no_response(line: Line, _call: Call, _good: Good) -> None:
 
 
 async def slow_first_token(line: Line, call: Call, _good: Good) -> None:
-    """The head of the answer at once, its text not within any limit."""
+    """Sends the head at once and the text after every limit."""
     await line.begin("text/event-stream" if call.streamed else "application/json")
     if call.streamed:
         await line.event({"role": "assistant", "content": ""})
@@ -44,7 +44,7 @@ async def slow_first_token(line: Line, call: Call, _good: Good) -> None:
 
 
 async def comments_for_ever(line: Line, call: Call, _good: Good) -> None:
-    """What keeps a connection alive and says nothing: comments in a stream, white space before a body."""
+    """Keeps the connection alive without an answer: comments in a stream, white space before a body."""
     await line.begin("text/event-stream" if call.streamed else "application/json")
     while line.open:
         await line.chunk(b": still here\n\n" if call.streamed else b"  \n")
@@ -73,7 +73,7 @@ async def cut(line: Line, call: Call, good: Good, at: str, place: Place) -> None
 
 
 async def no_end(line: Line, call: Call, good: Good, at: str) -> None:
-    """Ends as HTTP ends, without finish reason and [DONE]."""
+    """Ends the HTTP response without finish reason and [DONE]."""
     await _beginning(line, call, good, at, "inside")
     await line.end()
 
@@ -85,7 +85,7 @@ async def reset(line: Line, call: Call, good: Good, at: str) -> None:
 
 async def length(line: Line, call: Call, good: Good, at: str) -> None:
     text = good.text
-    await said(
+    await answer_with(
         line, call, text[: _offset(text, good, at, "inside")] if call.streamed else text[: len(text) // 2], "length"
     )
 
@@ -102,13 +102,13 @@ async def _beginning(line: Line, call: Call, good: Good, at: str, place: Place) 
 
 
 def _early(good: Good) -> str:
-    """Where a fault in the midst of an answer of Stage 1 happens: in the reading, so that a part is there before it."""
+    """The section where a fault in the middle of a Stage 1 answer happens: the reading, so that a part precedes it."""
     return "reading" if "reading" in good.value else next(iter(good.value))
 
 
 def _offset(text: str, good: Good, at: str, place: Place) -> int:
-    """Where in the text of an answer of Stage 1 that place is: behind the quote that opens the section's key, in the
-    midst of its value, or right behind it."""
+    """The offset of a place in a Stage 1 answer: after the quote that opens the section's key, in the middle of its
+    value, or right after the value."""
     if at == END:
         return len(text)
     value = json.dumps(good.value[at], ensure_ascii=False)
@@ -117,7 +117,7 @@ def _offset(text: str, good: Good, at: str, place: Place) -> int:
     return {"before": start + 1, "inside": end - len(value) // 2, "after": end}[place]
 
 
-# --- what a server says in place of an answer -----------------------------------------------------------------------
+# --- error answers -------------------------------------------------------------------------------------------------
 
 
 async def refused_by(
@@ -131,8 +131,8 @@ async def refused_by(
     headers: Callable[[Call], dict[str, str]] = lambda _call: {},
 ) -> None:
     """An error body as OpenAI's."""
-    told = message.format(request=next(_REQUESTS))
-    body = json.dumps({"error": {"message": told, "type": "error", "param": None, "code": code}}).encode()
+    text = message.format(request=next(_REQUESTS))
+    body = json.dumps({"error": {"message": text, "type": "error", "param": None, "code": code}}).encode()
     await line.whole(body, status, headers=headers(call))
 
 
@@ -148,7 +148,7 @@ def _by_date(call: Call) -> dict[str, str]:
 
 
 def _in_milliseconds(call: Call) -> dict[str, str]:
-    # Both, as OpenAI's servers give them: the finer one counts.
+    # Both, as OpenAI's servers send them: the finer one counts.
     call.not_before = time.time() + _WAIT_MS / 1000
     return {"retry-after-ms": str(_WAIT_MS), "Retry-After": "1"}
 
@@ -171,58 +171,58 @@ async def then_fine(line: Line, call: Call, good: Good) -> None:
     if call.number == 1:
         await refused_by(line, call, good, status=503, message="The server is overloaded, request {request}.")
     else:
-        await well(line, call, good)
+        await answer_well(line, call, good)
 
 
-# --- answers that are none, or wrong as a whole ---------------------------------------------------------------------
+# --- answers that are wrong as a whole ----------------------------------------------------------------------------
 
 
 async def empty(line: Line, call: Call, _good: Good) -> None:
-    await said(line, call, "")
+    await answer_with(line, call, "")
 
 
 async def reasoning_ate_it(line: Line, call: Call, _good: Good) -> None:
     spent = {"completion_tokens": call.limit, "completion_tokens_details": {"reasoning_tokens": call.limit}}
     used = counted(call, "") | spent
-    await said(line, call, "", "length", used)
+    await answer_with(line, call, "", "length", used)
 
 
 async def prose(line: Line, call: Call, _good: Good) -> None:
-    await said(line, call, "Here is your lesson! I hope that your students enjoy it.")
+    await answer_with(line, call, "Here is your lesson! I hope that your students enjoy it.")
 
 
 async def fenced(line: Line, call: Call, good: Good) -> None:
-    await said(line, call, f"Sure, here it is:\n\n```json\n{good.text}\n```\n\nTell me if you need another one.")
+    await answer_with(line, call, f"Sure, here it is:\n\n```json\n{good.text}\n```\n\nTell me if you need another one.")
 
 
 async def duplicate_keys(line: Line, call: Call, good: Good) -> None:
     """The first key a second time, with another value."""
     key = next(iter(good.value))
     other = json.dumps(_altered(good.value[key]), ensure_ascii=False)
-    await said(line, call, f'{good.text[:-1]}, "{key}": {other}}}')
+    await answer_with(line, call, f'{good.text[:-1]}, "{key}": {other}}}')
 
 
 async def two_objects(line: Line, call: Call, good: Good) -> None:
     other = json.dumps(_altered(good.value), ensure_ascii=False)
-    await said(line, call, f"{good.text}\n\nOn second thoughts:\n\n{other}")
+    await answer_with(line, call, f"{good.text}\n\nOn second thoughts:\n\n{other}")
 
 
 async def extra_items(line: Line, call: Call, good: Good) -> None:
     if call.streamed:
-        await said(line, call, json.dumps({"bonus": {"text": "犬"}, **good.value}, ensure_ascii=False))
+        await answer_with(line, call, json.dumps({"bonus": {"text": "犬"}, **good.value}, ensure_ascii=False))
         return
     items = [{"id": "999", "furigana": "猫[ねこ]", "translation": "A cat."}, *good.value["items"]]
     await _with(line, call, good, items=items)
 
 
 async def huge(line: Line, call: Call, good: Good) -> None:
-    """Some hundred times what an answer of ours can be."""
+    """About a hundred times the longest possible answer."""
     value = deepcopy(good.value)
     key = _early(good)
     value[key] = {"text": "あ" * _HUGE_CHARACTERS}
     text = json.dumps(value, ensure_ascii=False)
     if not call.streamed:
-        await said(line, call, text, usage=None)
+        await answer_with(line, call, text, usage=None)
         return
     await line.begin()
     for start in range(0, len(text), 20_000):
@@ -231,7 +231,7 @@ async def huge(line: Line, call: Call, good: Good) -> None:
 
 
 async def invalid_utf8(line: Line, call: Call, good: Good) -> None:
-    """A byte that no UTF-8 has, in the midst of the answer."""
+    """A byte that is invalid in UTF-8, in the middle of the answer."""
     if not call.streamed:
         body = completion(call, good.text)
         await line.whole(body[: len(body) // 2] + b"\xff" + body[len(body) // 2 :])
@@ -245,7 +245,7 @@ async def invalid_utf8(line: Line, call: Call, good: Good) -> None:
 
 
 async def wrong_content_type(line: Line, call: Call, good: Good) -> None:
-    """All is right but what the head says of it."""
+    """Only the Content-Type is wrong."""
     if not call.streamed:
         await line.whole(completion(call, good.text), kind="text/plain")
         return
@@ -255,7 +255,7 @@ async def wrong_content_type(line: Line, call: Call, good: Good) -> None:
 
 
 async def error_event(line: Line, _call: Call, good: Good) -> None:
-    """The status was 200, and then the provider fails: an error as an event of the stream."""
+    """After status 200 the provider fails: an error arrives as an event of the stream."""
     await line.begin()
     await line.pieces(good.text[: _offset(good.text, good, _early(good), "inside")])
     error = {"message": f"The server had an error, request {next(_REQUESTS)}.", "type": "server_error", "code": None}
@@ -264,19 +264,19 @@ async def error_event(line: Line, _call: Call, good: Good) -> None:
 
 
 async def refusal(line: Line, call: Call, _good: Good) -> None:
-    await said(line, call, "", refusal="I'm sorry, I can't help with that.")
+    await answer_with(line, call, "", refusal="I'm sorry, I can't help with that.")
 
 
 async def content_filter(line: Line, call: Call, good: Good) -> None:
     at = _offset(good.text, good, _early(good), "inside") if call.streamed else len(good.text) // 2
-    await said(line, call, good.text[:at], "content_filter")
+    await answer_with(line, call, good.text[:at], "content_filter")
 
 
-async def usage(line: Line, call: Call, good: Good, told: object) -> None:
-    await said(line, call, good.text, usage=told)
+async def usage(line: Line, call: Call, good: Good, reported: object) -> None:
+    await answer_with(line, call, good.text, usage=reported)
 
 
-# --- answers with something wrong in them ---------------------------------------------------------------------------
+# --- answers with a fault inside -------------------------------------------------------------------------------------
 
 
 async def wrong_schema(line: Line, call: Call, good: Good, at: str) -> None:
@@ -288,45 +288,45 @@ async def wrong_schema(line: Line, call: Call, good: Good, at: str) -> None:
 
 
 async def too_long(line: Line, call: Call, good: Good, at: str) -> None:
-    """A section of four times the length of the longest built-in one, right in every other way."""
+    """A section four times as long as the longest built-in one, otherwise correct."""
     await _with(line, call, good, **{at: {**good.value[at], "text": "これは長い文です。" * 300}})
 
 
 async def missing_items(line: Line, call: Call, good: Good, at: str) -> None:
-    """The section is left out; or the last item, unless it is the only one."""
+    """Leaves out the section, or the last item unless it is the only one."""
     if call.streamed:
         text = json.dumps({key: value for key, value in good.value.items() if key != at}, ensure_ascii=False)
-        await said(line, call, text)
+        await answer_with(line, call, text)
         return
     items = good.value["items"]
     await _with(line, call, good, items=items[:-1] if len(items) > 1 else items)
 
 
 async def altered_stage1(line: Line, call: Call, good: Good, whole: Mapping[str, Any]) -> None:
-    """Leaves a section out, and when it is asked for alone writes all of them, in other words."""
+    """Leaves a section out; asked for that section alone, rewrites all of them."""
     if call.number == 1:
         await missing_items(line, call, good, "culture")
     else:
-        await said(line, call, json.dumps(_altered(dict(whole)) | good.value, ensure_ascii=False))
+        await answer_with(line, call, json.dumps(_altered(dict(whole)) | good.value, ensure_ascii=False))
 
 
 async def altered_review(line: Line, call: Call, good: Good) -> None:
-    """Corrects a word that no text of the section has."""
+    """Corrects a word that does not occur in the section."""
     corrections = [{"id": entry["id"], "word": "縄文杉", "reading": "じょうもんすぎ"} for entry in good.value["items"]]
     await _with(line, call, good, corrections=corrections)
 
 
 async def altered_brackets(line: Line, call: Call, good: Good) -> None:
-    """The first item's brackets are of another sentence."""
+    """Writes the brackets of another sentence for the first item."""
     await _edited(line, call, good, lambda items: items[0].update(furigana="犬[いぬ]が嫌[きら]いです。"))
 
 
 async def wrong_kana_review(line: Line, call: Call, good: Good) -> None:
-    """Corrects the first word with a reading to one that it does not have."""
+    """Corrects the first word to a reading that it does not have."""
     shown = json.loads(_user_text(call).partition("<data>\n")[2].partition("\n</data>")[0])["items"]
     read = [item for item in shown if item.get("want", True) and "[" in item["text"]]
-    if not read:  # asked again for one item that has no reading
-        await well(line, call, good)
+    if not read:  # a re-ask for an item without a reading
+        await answer_well(line, call, good)
         return
     item = read[0]
     word = _last_run(item["text"].partition("[")[0])
@@ -334,7 +334,7 @@ async def wrong_kana_review(line: Line, call: Call, good: Good) -> None:
 
 
 async def wrong_kana(line: Line, call: Call, good: Good, times: int) -> None:
-    """So many words of one item are read as they never are."""
+    """Gives an impossible reading to `times` words of one item."""
 
     def spoil(items: list[dict[str, Any]]) -> None:
         entry = next((item for item in items if item["furigana"].count("[") >= 2), items[0])
@@ -361,11 +361,11 @@ async def _edited(line: Line, call: Call, good: Good, edit: Callable[[list[dict[
 
 
 async def _with(line: Line, call: Call, good: Good, **changed: object) -> None:
-    await said(line, call, json.dumps({**good.value, **changed}, ensure_ascii=False))
+    await answer_with(line, call, json.dumps({**good.value, **changed}, ensure_ascii=False))
 
 
 def _altered(value: Any) -> Any:
-    """The same in other words: every string that ends a sentence is another one."""
+    """The same value with every sentence changed."""
     if isinstance(value, str):
         return value.replace("。", "！").replace(".", "!")
     if isinstance(value, list):
@@ -380,7 +380,7 @@ def _user_text(call: Call) -> str:
 
 
 def _last_run(text: str) -> str:
-    """The kanji at the end of what stands before a bracket."""
+    """The kanji right before a bracket."""
     start = len(text)
     while start and "一" <= text[start - 1] <= "鿿":
         start -= 1
@@ -390,7 +390,7 @@ def _last_run(text: str) -> str:
 # --- by name --------------------------------------------------------------------------------------------------------
 
 REFUSED: Final = "refused"
-"""The one fault that is none of the server's answers: its port is closed while a faulty attempt is under way."""
+"""The one fault that is not an answer: the port closes while a faulty attempt is in flight."""
 
 _LIMITED = partial(refused_by, status=429, message="Used {request}00 of 30000 tokens.")
 
@@ -432,9 +432,9 @@ _ANSWERS: Mapping[str, Fault] = {
     "wrong content type": wrong_content_type,
     "refusal": refusal,
     "content filter": content_filter,
-    "usage absent": partial(usage, told=None),
-    "usage lies": partial(usage, told={"prompt_tokens": -5, "completion_tokens": "many"}),
-    "usage absurd": partial(usage, told={"prompt_tokens": 1000, "completion_tokens": 10**9}),
+    "usage absent": partial(usage, reported=None),
+    "usage lies": partial(usage, reported={"prompt_tokens": -5, "completion_tokens": "many"}),
+    "usage absurd": partial(usage, reported={"prompt_tokens": 1000, "completion_tokens": 10**9}),
 }
 
 _BY_SECTION: Mapping[str, Callable[..., Any]] = {
@@ -465,9 +465,9 @@ ANYWHERE: Final[Mapping[str, Fault]] = {**_WAYS, **_ERRORS, **_ANSWERS}
 
 
 def stage1_fault(name: str, position: str, whole: Mapping[str, Any]) -> Fault:
-    """The fault on Stage 1's calls. An answer that is not asked for the section of the position is a good one.
+    """The fault for Stage 1's calls. A call that does not ask for the section at `position` gets a good answer.
 
-    `whole` is all of the lesson as Stage 1 writes it. Raises KeyError for a fault that Stage 1 does not have.
+    `whole` is the lesson as Stage 1 writes it. Raises KeyError for a fault that Stage 1 does not have.
     """
     if name == "altered Japanese":
         return partial(altered_stage1, whole=whole)
@@ -481,13 +481,13 @@ def stage1_fault(name: str, position: str, whole: Mapping[str, Any]) -> Fault:
         if at == END or at in good.value:
             await play(line, call, good, at)
         else:
-            await well(line, call, good)
+            await answer_well(line, call, good)
 
     return there
 
 
 def stage2_fault(name: str) -> Fault:
-    """The fault on Stage 2's calls. Raises KeyError for a fault that Stage 2 does not have."""
+    """The fault for Stage 2's calls. Raises KeyError for a fault that Stage 2 does not have."""
     if name in _BY_SECTION:
         return partial(_BY_SECTION[name], at="")
     return _STAGE2_ALONE.get(name) or ANYWHERE[name]

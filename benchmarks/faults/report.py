@@ -1,4 +1,4 @@
-"""The matrix as a page: docs/reliability.md."""
+"""Writes the matrix as a page, docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ _STAGES = {"stage1": "Stage 1", "stage2": "Stage 2"}
 _HEAD = "| fault | position | models | outcomes | next | lesson | seen | s |\n|---|---|---|---|---|---|---|---|"
 
 _WHAT = """\
-A cell is one lesson through the three services. Its fault is on every call of the stage (of Stage 2: of one
-section, or of all) that goes to the first model of the chain (*first*: the other two are well) or to any model
-(*every*). What is wanted was written down before anything was run (`benchmarks/faults/wanted.tsv`): how the
-attempts end, what follows each, and the lesson's outcome. In every cell the invariants hold, too: the order of
-the chain; at most five attempts at a thing, and none before Retry-After; an end before the deadline; Stage 1's
-text in every item, with furigana and romaji; no placeholder; rows, reply and metric say the same of money,
-nothing that was answered counts as nothing, and nothing above what was reserved; nothing is left running; and
-with a healthy model left the lesson is COMPLETE.""".splitlines()
+A cell is one lesson through the three services. Its fault happens on every call of the stage (in Stage 2: of one
+section or of all) to the first model of the chain (*first*: the other two are healthy) or to any model (*every*).
+`benchmarks/faults/wanted.tsv` states the wanted result and was written before the first run: how the attempts end,
+what follows each, and the lesson's outcome. Every cell must also keep the invariants. Attempts follow the chain, at
+most five per stage and section version, none before Retry-After. The run ends before its deadline. Every item keeps
+Stage 1's text and has furigana and romaji; no translation is a placeholder. Rows, reply and metric agree about money;
+every answer costs something and none more than its reservation. Nothing keeps running. While a healthy model is left,
+the lesson is COMPLETE.""".splitlines()
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A cell, what was seen of it, and everything that is not as it should be."""
+    """A cell, its observed run, and everything that is wrong."""
 
     cell: Cell
     seen: Seen
     wrong: tuple[str, ...]
     before: tuple[str, ...] = ()
-    """What was not as it should be when it first ran, beside others: this is the second time, alone."""
+    """What was wrong in the first run, beside other cells; `seen` is then the second run, alone."""
 
 
 def judged(seen: Seen, broken: Sequence[str]) -> Judged:
-    """Compares with what was wanted; `broken` has the invariants that do not hold."""
+    """Compares a run with the wanted result; `broken` lists its broken invariants."""
     cell = seen.cell
     pairs = {
         "outcomes": (cell.outcomes, seen.outcomes),
@@ -46,12 +46,12 @@ def judged(seen: Seen, broken: Sequence[str]) -> Judged:
 
 
 def page(results: Sequence[Judged], *, command: str, commit: str, machine: str, day: str, seconds: float) -> str:
-    """All of it as Markdown."""
+    """The whole page as Markdown."""
     wrong = [result for result in results if result.wrong]
     lines = [
         "# What becomes of a lesson when its models fail",
         "",
-        f"Written by `{command}`; how it is measured is in [benchmarks/README.md](../benchmarks/README.md).",
+        f"`{command}` writes this page; [benchmarks/README.md](../benchmarks/README.md) describes the method.",
         "",
         f"- commit: {commit}",
         f"- machine: {machine}; {day}; {seconds:.0f} s",
@@ -70,7 +70,7 @@ def page(results: Sequence[Judged], *, command: str, commit: str, machine: str, 
     again = [result for result in results if result.before and not result.wrong]
     if again:
         lines += [
-            "## As wanted only when run again, alone",
+            "## As wanted only in a second run, alone",
             "",
             *(f"- {result.cell.name}: at first {'; '.join(result.before)}" for result in again),
             "",
@@ -80,7 +80,7 @@ def page(results: Sequence[Judged], *, command: str, commit: str, machine: str, 
         if mine:
             lines += [f"## {title}", "", _HEAD, *(_row(result) for result in mine), ""]
     lines += [
-        f"`{REFUSED}`: the port is closed while such an attempt is under way; one port speaks for all models.",
+        f"`{REFUSED}`: the port closes while such an attempt is in flight; one port serves all models.",
         "",
     ]
     return "\n".join(lines)
@@ -103,7 +103,7 @@ def _row(result: Judged) -> str:
 
 
 def _short(outcomes: str) -> str:
-    """A run of one outcome as 2 x it."""
+    """Shortens a repeated outcome to `2 x outcome`."""
     runs: list[list[str]] = []
     for outcome in outcomes.split(", "):
         if runs and runs[-1][0] == outcome:

@@ -1,7 +1,7 @@
-"""A model server that can do wrong, down to its socket; it answers well from the offline bank unless told of a fault.
+"""A model server that can misbehave down to its socket. Without a fault it answers correctly from the offline bank.
 
-HTTP/1.1 by hand over asyncio streams: a server library would not send half an answer, a wrong length or a reset. One
-server speaks for every model name. Its port can be closed and opened again within one turn of the event loop.
+It speaks HTTP/1.1 by hand over asyncio streams, since a server library refuses to send half an answer, a wrong length
+or a reset. One server answers for every model name. Its port closes and reopens within one turn of the event loop.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from offline_model.request import Stage2Data, read_data, read_request
 HOST = "127.0.0.1"
 STAGE1 = "stage1"
 COUNTED: Final = "counted"
-"""As usage: what the prompt and the answer really have."""
+"""A usage value: count the real prompt and answer."""
 _CHUNK = 120
 """Characters of an answer in one event of its stream."""
 CHAT = "/v1/chat/completions"
 _MODELS = (
     b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 30\r\n\r\n{"object": "list", "data": []}'
 )
-"""The list of models, which the services ask for when they start: nothing here depends on it."""
+"""The list of models, which the services request at start; nothing here depends on it."""
 _REASONS = {200: "OK", 429: "Too Many Requests"}
 
 
 @dataclass
 class Call:
-    """One call as it was asked, and what became of it."""
+    """One call: its request and its fate."""
 
     key: str
     """stage1, or the section that Stage 2 was asked for."""
     model: str
     number: int
-    """Which of the lesson's calls with this key it is, from 1, whatever the model."""
+    """Its number among the lesson's calls with this key, from 1, across models."""
     lesson: str
-    """The topic that was asked for: it tells the calls of two lessons apart."""
+    """The requested topic, which separates the calls of two lessons."""
     attempt_id: str
     streamed: bool
     raw: bytes
@@ -53,9 +53,9 @@ class Call:
     """The most tokens that the answer may have."""
     begun: float
     answered: bool = False
-    """Whether the status 200 has left: from then on the provider works, and bills."""
+    """Whether status 200 is sent: from then on the provider works, and bills."""
     not_before: float | None = None
-    """Until when the caller was told to wait (time.time())."""
+    """The end of the wait that Retry-After asks for (time.time())."""
     fault: str = ""
 
 
@@ -75,7 +75,7 @@ class Good:
 
 
 class Line:
-    """What can be put on one connection. Whoever uses it decides whether that is HTTP."""
+    """Writes to one connection. The fault decides whether the result is valid HTTP."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, call: Call, *, keep_alive: bool
@@ -94,19 +94,19 @@ class Line:
 
     async def head(self, status: int, headers: Mapping[str, str]) -> None:
         self._call.answered = status == 200
-        told = {"Connection": self._connection, **headers}
-        lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}", *(f"{k}: {v}" for k, v in told.items())]
+        all_headers = {"Connection": self._connection, **headers}
+        lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}", *(f"{k}: {v}" for k, v in all_headers.items())]
         await self._write("\r\n".join([*lines, "", ""]).encode())
 
     async def begin(self, kind: str = "text/event-stream; charset=utf-8") -> None:
-        """The head of a response in chunks."""
+        """The head of a chunked response."""
         await self.head(200, {"Content-Type": kind, "Transfer-Encoding": "chunked"})
 
     async def chunk(self, data: bytes) -> None:
         await self._write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
     async def end(self) -> None:
-        """The last chunk: the response is whole, as far as HTTP goes."""
+        """The last chunk, which completes the HTTP response."""
         await self._write(b"0\r\n\r\n")
 
     async def event(self, delta: Mapping[str, Any], finish: str | None = None) -> None:
@@ -115,13 +115,13 @@ class Line:
         await self.chunk(_event({"choices": [choice], "usage": None}))
 
     async def pieces(self, text: str) -> None:
-        """The text as events of a stream, with turns of the loop between them, as a network would have."""
+        """The text as events of a stream, one per turn of the loop, as over a network."""
         for start in range(0, len(text), _CHUNK):
             await self.event({"content": text[start : start + _CHUNK]})
             await asyncio.sleep(0)
 
     async def finish(self, text: str, finish: str = "stop", usage: object = COUNTED) -> None:
-        """Finish reason, usage when there is one, [DONE], and the end of the response. `text` is what was said."""
+        """Finish reason, usage when there is one, [DONE], and the end of the response. `text` is the whole answer."""
         await self.event({}, finish)
         if usage is not None:
             await self.chunk(_event({"choices": [], "usage": counted(self._call, text) if usage == COUNTED else usage}))
@@ -129,18 +129,18 @@ class Line:
         await self.end()
 
     def cut(self) -> None:
-        """Ends the connection in order (FIN), whatever was still to come."""
+        """Closes the connection in order (FIN), even in mid-answer."""
         self._writer.close()
 
     async def reset(self) -> None:
-        """Ends the connection by RST, once what was written has had time to be read."""
+        """Resets the connection (RST) after the caller had time to read the written bytes."""
         await asyncio.sleep(0.2)
         connection = self._writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
     async def silence(self, seconds: float = 3600.0) -> None:
-        """Says nothing for so long, or until the caller has gone."""
+        """Sends nothing for `seconds`, or until the caller disconnects."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._reader.read(1)
@@ -155,15 +155,15 @@ class Line:
         await self._writer.drain()
 
 
-async def well(line: Line, call: Call, good: Good) -> None:
-    """The right answer, streamed or whole as it was asked for."""
-    await said(line, call, good.text)
+async def answer_well(line: Line, call: Call, good: Good) -> None:
+    """The correct answer, streamed or whole as requested."""
+    await answer_with(line, call, good.text)
 
 
-async def said(
+async def answer_with(
     line: Line, call: Call, text: str, finish: str = "stop", usage: object = COUNTED, **message: str
 ) -> None:
-    """An answer with this text; `message` has what else stands in it, a refusal."""
+    """An answer with this text. `message` adds other fields, such as a refusal."""
     if not call.streamed:
         await line.whole(completion(call, text, finish, usage, **message))
         return
@@ -189,8 +189,8 @@ def counted(call: Call, text: str) -> dict[str, Any]:
 def completion(call: Call, text: str, finish: str = "stop", usage: object = COUNTED, **message: str) -> bytes:
     """The body of a whole answer."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text, **message}, "finish_reason": finish}
-    told = {} if usage is None else {"usage": counted(call, text) if usage == COUNTED else usage}
-    return json.dumps({"id": "chatcmpl-1", "choices": [choice], **told}, ensure_ascii=False).encode()
+    used = {} if usage is None else {"usage": counted(call, text) if usage == COUNTED else usage}
+    return json.dumps({"id": "chatcmpl-1", "choices": [choice], **used}, ensure_ascii=False).encode()
 
 
 @dataclass
@@ -294,7 +294,7 @@ class FaultServer:
             begun=time.time(),
         )
         before.append(call)
-        call.fault, play = self.decide(call) or ("", well)
+        call.fault, play = self.decide(call) or ("", answer_well)
         good = Good(json.loads(answer(self.bank, data, asked.properties).text))
         await play(Line(reader, writer, call, keep_alive=self.keep_alive), call, good)
 

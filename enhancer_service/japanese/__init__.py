@@ -1,6 +1,6 @@
-"""Japanese annotated without a model: readings, furigana, romaji, words, and the checks a model's answer must pass.
+"""Annotates Japanese without a model and validates the readings that a model proposes.
 
-Text goes `reading` (tokens) -> `counters`, `everyday` (rules over tokens) -> `furigana` -> `romaji`, `words`;
-`annotate` runs the line, `check` judges what a model said of a reading, `annotator` is all of it behind the stage's
-interface. Everything is pure: one `reading.Analyser` and one `lexicon.Lexicon` are loaded at start and passed in.
+A text passes through `reading` (tokens), `counters` and `everyday` (rules over tokens), `furigana`, then `romaji` and
+`words`. `annotate` runs these steps, `validation` checks proposed readings, and `annotator` offers both through the
+stage's interface. Everything is pure: the process loads one `Analyser` and one `Lexicon` at start and passes them in.
 """

@@ -1,8 +1,7 @@
-"""A word and its reading laid side by side: which kana stand over which run of kanji.
+"""Aligns a word with its reading: which kana belong to which run of kanji.
 
-Kana in the word must match itself in the reading; every other run takes what lies between. Within one token that is
-unique in practice (1,622 of 1,623 tokens of UD Japanese, notes/japanese.md section 3); where it is not, the earlier
-run is the shorter.
+The word's own kana must match themselves in the reading; each other run takes the kana between them. In practice one
+token has one alignment (1,622 of 1,623 tokens of UD Japanese); where it has several, the earlier run is the shorter.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from typing import Final
 from enhancer_service.japanese.script import BASE, KANA, LATIN, hiragana, katakana, plain_kana, remembered
 
 Piece = tuple[str, str | None]
-"""A part of a surface and the kana over it; None where nothing is."""
+"""A part of a surface and the kana over it; None for no kana."""
 
 _RUN = re.compile(rf"(?P<base>{BASE})|(?P<kana>[{KANA}]+)|(?P<other>.)", re.DOTALL)
 _ONLY_LATIN = re.compile(rf"[{LATIN}]+")
-# Kana that stand for one sound though spelt apart, so that a name in old spelling still meets its reading.
+# Kana with one sound and several spellings, so that a name in old spelling still matches its reading.
 _ALIKE: Final = str.maketrans("づぢゐゑを", "ずじいえお")
 _SMALL_KE: Final = frozenset("けかがこ")
 _VOWELS: Final = frozenset("あいうえおぁぃぅぇぉ")
@@ -27,7 +26,7 @@ _VOWELS: Final = frozenset("あいうえおぁぃぅぇぉ")
 def align(surface: str, reading: str) -> tuple[Piece, ...]:
     """Cuts a word at its script borders and gives each non-kana run its share of the kana reading.
 
-    A reading that no cut fits stands over the whole word, as one piece. Pieces join to the surface.
+    If no cut fits, the result is one piece: the reading over the whole word. Pieces join to the surface.
     """
     runs = [(match.lastgroup or "other", match[0]) for match in _RUN.finditer(surface)]
     if surface == reading and all(kind == "other" for kind, _ in runs):
@@ -39,12 +38,12 @@ def align(surface: str, reading: str) -> tuple[Piece, ...]:
 
 
 def spoken(surface: str, reading: str) -> str:
-    """The reading with the surface's own kana put back: なまビール for 生ビール read なまびーる."""
+    """The reading with the surface's own kana restored: なまビール for 生ビール read as なまびーる."""
     return "".join(kana if kana is not None else plain_kana(text) for text, kana in align(surface, reading))
 
 
 def _reach(runs: list[tuple[str, str]], reading: str) -> list[set[int]]:
-    """For each run, the places in the reading from which it and all after it can be laid to the very end."""
+    """For each run, the positions in the reading from which it and all later runs can reach the end."""
     reach = [{len(reading)}]
     for kind, text in reversed(runs):
         reach.append(_places(kind, text, reading, reach[-1]))
@@ -65,7 +64,7 @@ def _same(written: str, read: str) -> bool:
 
 
 def _alike(written: str, read: str) -> bool:
-    """ー stands for any vowel, and small ke (ヶ, ケ) in names and counters is read か, が or こ."""
+    """ー matches any vowel; small ke (ヶ, ケ) in names and counters matches か, が or こ."""
     pair = {written, read}
     return ("ー" in pair and bool(pair & _VOWELS)) or (written in "ゕゖけ" and read in _SMALL_KE)
 
@@ -88,5 +87,5 @@ def _end(kind: str, text: str, place: int, after: set[int]) -> int:
 
 
 def _ruby(text: str, kana: str) -> str:
-    """Letters are read in katakana, as Japanese writes them: T[ティー]シャツ."""
+    """Ruby over Latin letters is katakana, the usual Japanese spelling: T[ティー]シャツ."""
     return katakana(kana) if _ONLY_LATIN.fullmatch(text) else kana

@@ -1,4 +1,4 @@
-"""A text annotated whole: furigana, reading, romaji and words that all say the same."""
+"""Annotates a whole text: consistent furigana, reading, romaji and words."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def annotate(
     names: Mapping[str, str] = _NONE,
     style: Style = "macron",
 ) -> Annotation:
-    """Reads a text, whatever is in it, by analyser and rules alone. `names` maps a name as written to its kana."""
+    """Annotates any text by analyser and rules alone. `names` maps a name as written to its kana."""
     tokens = tokens_of(analyser, text, names)
     return annotation(tokens, furigana.segments(tokens), style)
 
@@ -39,20 +39,20 @@ def annotate(
 def tokens_of(
     analyser: Analyser, text: str, names: Mapping[str, str] = _NONE, overrides: Mapping[str, str] = _NONE
 ) -> tuple[Token, ...]:
-    """The words of the text, read. A name beats an override, and both beat rules and analyser."""
+    """The text's words with their readings. A name beats an override; both beat rules and analyser."""
     bound = {surface: _Bound(kana, "override") for surface, kana in overrides.items()}
     bound |= {name: _Bound(kana, "frame") for name, kana in _readings(names).items()}
     return _with(bound, analyser, text)
 
 
 def annotation(tokens: Sequence[Token], segments: Segments, style: Style, lexicon: Lexicon | None = None) -> Annotation:
-    """What tokens and furigana of one text say together; `reading` leaves what cannot be read as it stands."""
+    """The annotation of one text's tokens and furigana; `reading` keeps unreadable characters."""
     reading = "".join(token.reading for token in tokens)
     return Annotation(segments, reading, romaji(tokens, style), words(tokens, lexicon))
 
 
 def _readings(names: Mapping[str, str]) -> dict[str, str]:
-    """Names with kanji and their kana: whole and, where both have as many, by parts (山田 花子 / やまだ はなこ)."""
+    """Names with kanji and their kana, whole and, if both have equally many, by parts (山田 花子 / やまだ はなこ)."""
     result: dict[str, str] = {}
     for name, kana in names.items():
         parts, readings = _BETWEEN_NAMES.split(name.strip()), _BETWEEN_NAMES.split(plain_kana(kana).strip())
@@ -63,14 +63,14 @@ def _readings(names: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Bound:
-    """A reading that was laid down, and by whom."""
+    """A binding reading and its source."""
 
     reading: str
     by: Literal["frame", "override"]
 
 
 def _with(bound: Mapping[str, _Bound], analyser: Analyser, text: str) -> tuple[Token, ...]:
-    """The tokens with each bound surface as one; where one cuts through a word, the text around it is read anew."""
+    """The tokens with each bound surface as one token; analyses the text around it again where it cuts a word."""
     tokens = analyser.tokens(text)
     if not bound:
         return tokens
@@ -82,7 +82,7 @@ def _with(bound: Mapping[str, _Bound], analyser: Analyser, text: str) -> tuple[T
 
 
 def _places(text: str, bound: Mapping[str, _Bound], borders: set[int]) -> Iterator[tuple[int, int]]:
-    """Where they stand, longest first. Inside one longer word there is no name: 花 in 花火, 健太 in 健太郎."""
+    """Spans of the bound surfaces, longest first. A part of one longer word is no name: 花 in 花火, 健太 in 健太郎."""
     for match in re.finditer("|".join(map(re.escape, sorted(bound, key=len, reverse=True))), text):
         cut_by_the_tokeniser = not borders.isdisjoint(range(match.start() + 1, match.end()))
         if cut_by_the_tokeniser or borders.issuperset(match.span()):

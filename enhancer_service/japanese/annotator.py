@@ -1,4 +1,4 @@
-"""Japanese behind the stage's interface: analyser, rules, lexicon and overrides, and the check of what a model says."""
+"""The Japanese annotator: analyser, rules, lexicon and overrides, and the validation of proposed readings."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from enhancer_service.annotator import Annotation, Correction, Said
+from enhancer_service.annotator import Annotation, Correction, ProposedReading
 from enhancer_service.japanese import furigana
 from enhancer_service.japanese.align import align
 from enhancer_service.japanese.annotate import annotation, tokens_of
-from enhancer_service.japanese.check import Readings, judge
+from enhancer_service.japanese.candidates import Readings
 from enhancer_service.japanese.furigana import Segments, merge_plain, parse_brackets, to_brackets
 from enhancer_service.japanese.hepburn import Style
 from enhancer_service.japanese.lexicon import Lexicon
@@ -20,19 +20,20 @@ from enhancer_service.japanese.overrides import PACKAGED, Overrides, load_overri
 from enhancer_service.japanese.reading import Analyser
 from enhancer_service.japanese.script import BASE, has_kanji, hiragana, is_ruby, plain_kana
 from enhancer_service.japanese.token import Token
+from enhancer_service.japanese.validation import validate
 from lesson.models import FuriganaSegment, ReadingProvenance
 
 _RULES_VERSION = "rules-3"
-"""To be raised with every change of rules or checks that can change a reading."""
+"""Raise this with every change of rules or validation that can change a reading."""
 _REASKED = 2
-"""So many readings of one text that cannot be, and the model is asked again; fewer are mended here."""
+"""This many impossible readings in one text are a fault to ask about again; fewer are only repaired."""
 _LONGEST_RUBY = 20
 _BASES = re.compile(BASE)
 _RUBY = re.compile(r"[\[［][ぁ-ゖァ-ーー]*[\]］]")
 
 
 class JapaneseAnnotator:
-    """Serves `ja`. Load it once a process: it maps a large dictionary."""
+    """Annotates `ja`. Load it once per process: it maps a large dictionary."""
 
     language = "ja"
 
@@ -47,7 +48,7 @@ class JapaneseAnnotator:
     def load(
         cls, style: Style = "macron", overrides: Path | None = None, analyser: Analyser | None = None
     ) -> JapaneseAnnotator:
-        """Everything from its files; `overrides` beside the packaged ones. Raises OverridesError."""
+        """Loads all data files; `overrides` adds to the packaged overrides. Raises OverridesError."""
         mine = load_overrides(overrides).entries if overrides else ()
         entries = (*load_overrides(PACKAGED).entries, *mine)
         return cls(analyser or Analyser.load(), Lexicon.load(), Overrides(entries), style)
@@ -60,34 +61,34 @@ class JapaneseAnnotator:
     def bracketed(self, text: str, names: Mapping[str, str]) -> str:
         return to_brackets(furigana.segments(self._tokens(text, names)))
 
-    def annotate(self, text: str, names: Mapping[str, str], said: Said | None = None) -> Annotation:
+    def annotate(self, text: str, names: Mapping[str, str], proposed: ProposedReading | None = None) -> Annotation:
         tokens = self._tokens(text, names)
-        judged = self._judged(text, tokens, said or Said())
-        told = annotation(judged.tokens, judged.segments, self._style, self._lexicon)
+        validated = self._validated(text, tokens, proposed or ProposedReading())
+        annotated = annotation(validated.tokens, validated.segments, self._style, self._lexicon)
         return replace(
-            told,
-            provenance=ReadingProvenance.FRAME if text in names else _provenance(judged.tokens, judged.provenance),
-            alternatives=judged.differences,
-            notes=(*_laid_down(judged.tokens), *judged.repairs),
-            faults=judged.faults,
+            annotated,
+            provenance=_provenance(text, names, validated),
+            alternatives=validated.differences,
+            notes=(*_laid_down(validated.tokens), *validated.repairs),
+            faults=validated.faults,
         )
 
     def _tokens(self, text: str, names: Mapping[str, str]) -> tuple[Token, ...]:
         return tokens_of(self._analyser, text, names, self._overrides.for_text(text))
 
-    def _judged(self, text: str, tokens: tuple[Token, ...], said: Said) -> _Judged:
+    def _validated(self, text: str, tokens: tuple[Token, ...], proposed: ProposedReading) -> _Validated:
         own = furigana.segments(tokens)
-        if said.furigana is not None:
-            brackets = _over_kanji_alone(said.furigana)
+        if proposed.furigana is not None:
+            brackets = _over_kanji_alone(proposed.furigana)
             given = parse_brackets(brackets, text) or _realigned(brackets, text)
             if given is None:
-                return _Judged(tokens, own, faults=("furigana: does not spell the text, character for character",))
+                return _Validated(tokens, own, faults=("furigana: does not spell the text, character for character",))
             return self._verified(text, tokens, given, ReadingProvenance.MODEL, ReadingProvenance.REPAIRED)
-        if not said.corrections:
-            return _Judged(tokens, own)
-        proposed, refused = _corrected(own, said.corrections)
-        # A correction that cannot be leaves the analyser's reading as it was: nothing is repaired by that.
-        verdict = self._verified(text, tokens, proposed, said.source, said.source)
+        if not proposed.corrections:
+            return _Validated(tokens, own)
+        corrected, refused = _corrected(own, proposed.corrections)
+        # An impossible correction leaves the analyser's reading in place, so nothing counts as repaired.
+        verdict = self._verified(text, tokens, corrected, proposed.source, proposed.source)
         if verdict.segments == own:
             verdict = replace(verdict, provenance=ReadingProvenance.ANALYSER)
         return replace(verdict, repairs=(*refused, *verdict.repairs))
@@ -99,9 +100,9 @@ class JapaneseAnnotator:
         given: Segments,
         when_right: ReadingProvenance,
         when_repaired: ReadingProvenance,
-    ) -> _Judged:
-        verdict = judge(text, tokens, given, self._readings)
-        return _Judged(
+    ) -> _Validated:
+        verdict = validate(text, tokens, given, self._readings)
+        return _Validated(
             verdict.tokens,
             verdict.segments,
             when_repaired if verdict.repairs else when_right,
@@ -112,7 +113,7 @@ class JapaneseAnnotator:
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _Validated:
     tokens: tuple[Token, ...]
     segments: Segments
     provenance: ReadingProvenance = ReadingProvenance.ANALYSER
@@ -121,10 +122,12 @@ class _Judged:
     faults: tuple[str, ...] = ()
 
 
-def _provenance(tokens: Sequence[Token], base: ReadingProvenance) -> ReadingProvenance:
-    """An override's only where it laid down every word that needed a reading; the notes tell of single words."""
-    bindings = {token.binding for token in tokens if has_kanji(token.surface)}
-    return ReadingProvenance.OVERRIDE if bindings == {"override"} else base
+def _provenance(text: str, names: Mapping[str, str], validated: _Validated) -> ReadingProvenance:
+    """OVERRIDE only if overrides bind every word that needs a reading; notes name single overridden words."""
+    if text in names:
+        return ReadingProvenance.FRAME
+    bindings = {token.binding for token in validated.tokens if has_kanji(token.surface)}
+    return ReadingProvenance.OVERRIDE if bindings == {"override"} else validated.provenance
 
 
 def _laid_down(tokens: Sequence[Token]) -> Iterator[str]:
@@ -134,7 +137,7 @@ def _laid_down(tokens: Sequence[Token]) -> Iterator[str]:
 
 
 def _corrected(own: Segments, corrections: Sequence[Correction]) -> tuple[Segments, tuple[str, ...]]:
-    """The analyser's furigana with the corrected words laid over it; and a line for each that fits nowhere."""
+    """The analyser's furigana with the corrections applied, and a line for each correction that fits nowhere."""
     refused: list[str] = []
     for correction in corrections:
         laid = _with_word(own, correction) if is_ruby(correction.reading) else None
@@ -146,7 +149,7 @@ def _corrected(own: Segments, corrections: Sequence[Correction]) -> tuple[Segmen
 
 
 def _with_word(segments: Segments, correction: Correction) -> Segments | None:
-    """Each place where the word stands, read so; None when it stands nowhere as a whole."""
+    """Applies the correction wherever the whole word occurs; None if it occurs nowhere."""
     text = "".join(segment.text for segment in segments)
     places = [match.start() for match in re.finditer(re.escape(correction.word), text)] if correction.word else []
     place = 0
@@ -184,7 +187,7 @@ def _laid_over(
 
 
 def _over_kanji_alone(brackets: str) -> str:
-    """Brackets that reach over kana, laid over kanji alone: 食べ物[たべもの] as 食[た]べ物[もの]."""
+    """Moves brackets over kana to the kanji: 食べ物[たべもの] becomes 食[た]べ物[もの]."""
     result: list[str] = []
     place = 0
     for group in _RUBY.finditer(brackets):
@@ -202,7 +205,7 @@ def _over_kanji_alone(brackets: str) -> str:
 
 
 def _cuts(stretch: str, ruby: str) -> Iterator[int]:
-    """Where the words begin that the ruby reads together with kana of theirs, the longest first."""
+    """Starts of the words, kana included, that the ruby can read; the longest word first."""
     for run in _BASES.finditer(stretch):
         words = stretch[run.start() :]
         pieces = align(words, ruby)
@@ -211,16 +214,16 @@ def _cuts(stretch: str, ruby: str) -> Iterator[int]:
 
 
 def _realigned(brackets: str, source: str) -> Segments | None:
-    """A model's brackets over the source where only spaces, widths or punctuation differ; None where more does."""
+    """Transfers a model's brackets to a source that differs only in spaces, widths or punctuation; else None."""
     plain = _RUBY.sub("", brackets)
-    said = parse_brackets(brackets, plain)
+    parsed = parse_brackets(brackets, plain)
     theirs, ours = _letters(plain), _letters(source)
-    if said is None or [letter for _, letter in theirs] != [letter for _, letter in ours]:
+    if parsed is None or [letter for _, letter in theirs] != [letter for _, letter in ours]:
         return None
     where = {index: ours[number][0] for number, (index, _) in enumerate(theirs)}
     result: list[FuriganaSegment] = []
     place = done = 0
-    for segment in said:
+    for segment in parsed:
         end = place + len(segment.text)
         if segment.ruby is not None:
             start, stop = where.get(place), where.get(end - 1)
@@ -234,6 +237,6 @@ def _realigned(brackets: str, source: str) -> Segments | None:
 
 
 def _letters(text: str) -> list[tuple[int, str]]:
-    """Place and folded form of every character that counts: no white space, no punctuation."""
+    """Position and folded form of every character except white space and punctuation."""
     folded = ((place, unicodedata.normalize("NFKC", character)) for place, character in enumerate(text))
     return [(place, letter) for place, letter in folded if unicodedata.category(letter[0])[0] not in "PZSC"]

@@ -1,7 +1,8 @@
-"""Numbers with their counters, times and dates: one word each, read with the sound changes of its class.
+"""Joins numbers with their counters, times and dates into one word each, read with the counter's sound changes.
 
-The classes are those of notes/japanese.md section 2 (h, f, p, k, s with gemination and voicing) with tables for
-時 月 人 年 円 日 つ 歳. The tokeniser reads numbers digit by digit or without sound changes, so all are read anew.
+Counters fall into classes by their first sound (h, f, p, k, s), each with its gemination and voicing; 時 月 人 年 円
+日 つ 歳 have tables of their own. The tokeniser reads digit by digit or without sound changes, so its reading of a
+number is never kept. Policy: docs/lesson-content.md, "Readings".
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _PLOSIVE: Final = dict(zip("はひふへほ", "ぱぴぷぺぽ", strict=True))
 
 @dataclass(frozen=True, slots=True)
 class _Sounds:
-    """After which ends of a number the number doubles, and the counter's first kana turns b/g/z or p."""
+    """The number endings that double before a counter, and those that voice its first kana or turn it into p."""
 
     doubling: frozenset[str] = frozenset()
     voicing: frozenset[str] = frozenset()
@@ -34,7 +35,7 @@ class _Sounds:
 _NASAL: Final = frozenset({"3", "1000", "10000", "何"})
 _H: Final = frozenset({"1", "6", "8", "10", "100"})
 _S: Final = frozenset({"1", "8", "10"})
-# Class -> its sounds and its counters with their readings.
+# Each class: its sound changes and its counters with their readings.
 _CLASSES: Final[tuple[tuple[_Sounds, str], ...]] = (
     (_Sounds(_H, _NASAL, _H), "本=ほん 杯=はい 匹=ひき 票=ひょう"),
     (_Sounds(_H, plosive=_H | _NASAL | {"4"}), "分=ふん 分間=ふんかん 泊=はく"),
@@ -99,7 +100,7 @@ _DAYS: Final = {
     24: "にじゅうよっか",
 }
 _THINGS: Final = ("ひとつ", "ふたつ", "みっつ", "よっつ", "いつつ", "むっつ", "ななつ", "やっつ", "ここのつ")
-# Whole words, by value.
+# Whole-word readings by value.
 _WHOLE: Final[dict[str, dict[int, str]]] = {
     "日": _DAYS,
     "日間": {value: f"{day}かん" for value, day in _DAYS.items()},
@@ -115,7 +116,7 @@ _WHOLE: Final[dict[str, dict[int, str]]] = {
     for counter, (reading, _) in _COUNTERS.items()
     if counter in {"晩", "皿", "切れ", "口", "袋", "束", "粒", "箱", "玉", "瓶", "株", "駅", "部屋", "通り"}
 }
-# How the last digit sounds before some counters, where it is not よん, なな, きゅう.
+# Readings of the last digit before some counters, where it is not よん, なな, きゅう.
 _YO: Final = {"4": "よ"}
 _YO_SHICHI: Final = _YO | {"7": "しち"}
 _YO_SHICHI_KU: Final = _YO_SHICHI | {"9": "く"}
@@ -139,7 +140,7 @@ _NUMBER = re.compile(rf"第?(?:(?P<unnamed>[何数])(?P<power>[十百千万億])
 _COUNTED_FOR_SURE = re.compile(rf"[何{DIGIT}]")
 _NOT_COUNTED: Final = frozenset({"十分", "百足", "一行"})
 _COUNTS_SURELY: Final = tuple("人本杯匹階軒足回個冊歳枚台度分泊")
-"""三軒 is also a surname; a learner's sentence counts houses."""
+"""Counters that always count: 三軒 is also a surname, but a learner's sentence counts houses."""
 _SUFFIX = re.compile(r"(?P<half>半)?(?P<nth>目)?")
 _CLOCK = re.compile(rf"(?<![{DIGIT}:：])(?P<hour>[{DIGIT}]{{1,2}})[:：](?P<minute>[{DIGIT}]{{2}})(?![{DIGIT}:：])")
 _TELEPHONE = re.compile(rf"(?<![{DIGIT}])[{DIGIT}]+(?:[-‐–－][{DIGIT}]+){{2,}}(?![{DIGIT}])")
@@ -149,7 +150,7 @@ _TEN_MINUTES = re.compile(r"十分(?=前|後|間|ほど|くらい|ぐらい|以�
 
 
 def join(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """Every number becomes one token with its counter and 半, 間, 目 (3時半, 五本目), read out; other tokens stay."""
+    """Joins each number, its counter and 半, 間, 目 into one token (3時半, 五本目); keeps other tokens."""
     borders = _Borders(tokens)
     joining = list(_numbers("".join(token.surface for token in tokens), borders))
     result: list[Token] = []
@@ -162,7 +163,7 @@ def join(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
 
 
 class _Borders:
-    """Where tokens begin and end: a number is taken only where it fills whole tokens."""
+    """Token borders: a number counts only if it fills whole tokens."""
 
     def __init__(self, tokens: tuple[Token, ...]) -> None:
         self._tokens = tokens
@@ -180,7 +181,7 @@ class _Borders:
         return bisect.bisect_left(self._starts, start), bisect.bisect_left(self._starts, end)
 
     def a_word_itself(self, start: int, end: int) -> bool:
-        """Whether the dictionary's one word here is no count: 百足 a centipede, the town 八戸 (数人 is no name)."""
+        """Whether the dictionary has one word here that is not a count: 百足 a centipede, 八戸 a town."""
         first, last = self.span(start, end)
         token = self._tokens[first]
         if last - first > 1 or token.is_number or _COUNTED_FOR_SURE.search(token.surface):
@@ -189,7 +190,7 @@ class _Borders:
 
 
 def _numbers(text: str, borders: _Borders) -> Iterator[tuple[int, int, str]]:
-    """Index of the first token, index after the last, reading: of every number in the text, in order."""
+    """For each number in the text, in order: its first token, the token after its last, and its reading."""
     digits = {place for match in _TELEPHONE.finditer(text) for place in range(match.start(), match.end())}
     place = 0
     while match := _NUMBER.search(text, place):
@@ -201,8 +202,8 @@ def _numbers(text: str, borders: _Borders) -> Iterator[tuple[int, int, str]]:
 
 
 def _whole_word(text: str, match: re.Match[str], borders: _Borders, *, spell: bool) -> tuple[int, str]:
-    """The end and the reading of the longest word that starts with this number; 0 when it is no number after all."""
-    if not borders.begins(match.start()) or match[0] == "万":  # 万 alone counts nothing: 万年, 万歳
+    """End and reading of the longest word that starts with this number; end 0 if it is not a number."""
+    if not borders.begins(match.start()) or match[0] == "万":  # 万 alone is no number: 万年, 万歳
         return 0, ""
     if spell and borders.ends(match.end()):
         return match.end(), numbers.digit_by_digit(match[0])
@@ -225,7 +226,7 @@ def _clock(text: str, match: re.Match[str]) -> _Candidates:
 
 
 def _ten_minutes(text: str, match: re.Match[str]) -> _Candidates:
-    """十分 is enough (じゅうぶん) unless what follows takes a time."""
+    """十分 means enough (じゅうぶん) unless the following word takes a duration."""
     if _TEN_MINUTES.match(text, match.start()):
         yield match.start() + 2, "じゅっぷん"
 
@@ -256,13 +257,13 @@ def _with_suffix(text: str, end: int, reading: str) -> _Candidates:
 
 
 def _bare(_: str, match: re.Match[str]) -> _Candidates:
-    """A number alone; 何 and 数 alone are words."""
+    """A number without a counter; 何 and 数 alone are words."""
     if match["named"]:
         yield match.end(), ("だい" if match[0].startswith("第") else "") + numbers.read(match["named"]).reading
 
 
 def _either(written: str) -> numbers.Number | None:
-    """二三 before a counter is two or three, not twenty-three; None when it is no such pair."""
+    """Reads 二三 before a counter as two or three, not twenty-three; None for other numbers."""
     digits = [numbers.KANJI_DIGITS.index(digit) for digit in written if digit in "一二三四五六七八九"]
     if len(digits) != 2 or len(written) != 2 or digits[1] != digits[0] + 1:
         return None
@@ -288,7 +289,7 @@ def _follows_month(text: str, match: re.Match[str]) -> bool:
 
 
 def _with_counter(number: numbers.Number, counter: str, *, date: bool = False, about: bool = False) -> str:
-    """The number and its counter read together, "" when nobody counts so (十つ, 13月).
+    """Reads a number with its counter; "" for an impossible count (十つ, 13月).
 
     `date`: a day of a month; `about`: the second of two numbers, 2、3日 (にさんにち).
     """

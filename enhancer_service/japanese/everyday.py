@@ -1,7 +1,7 @@
 """Everyday readings where the dictionary prefers the formal one: 私 わたし, 明日 あした, 何を なにを.
 
-The defaults and the rules by context are those of notes/japanese.md section 2, in general form; names and a model's
-accepted readings are laid over them later.
+A table gives default readings, and a rule for each word with several readings looks at its context. Names and a
+model's accepted readings replace these later. Policy: docs/lesson-content.md, "Readings".
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _WORDS: Final = {
 _CUT: Final = {"一昨日": ("おととい", NOUN), "一昨年": ("おととし", NOUN), "ええと": ("ええと", INTERJECTION)} | {
     "一日中": ("いちにちじゅう", NOUN),
 }
-# And a phrase that it takes for one word: its words, each with its reading.
+# A phrase that the tokeniser takes for one word.
 _PHRASE: Final = re.compile(r"(?P<noun>気)(?P<particle>に)(?P<verb>入.+)")
 _LONGEST_CUT: Final = 3
 _TASTES: Final = frozenset(
@@ -59,12 +59,12 @@ _TASTES: Final = frozenset(
     | {"スープ", "ソース", "キムチ", "鍋", "塩", "唐辛子", "わさび", "ご飯", "うどん", "そば"}
 )
 _HUNGER: Final = frozenset({"お腹", "おなか", "腹", "はら"})
-# What fills with people, and empties (すく); a seat, a room or an hour is free (あく).
+# Things that empty of people (すく); a seat, a room or an hour becomes free (あく).
 _CROWDED: Final = frozenset(
     {"バス", "電車", "地下鉄", "新幹線", "車内", "道", "道路", "高速", "店", "店内", "レストラン", "食堂", "カフェ"}
     | {"喫茶店", "映画館", "図書館", "美術館", "館内", "プール", "公園", "スーパー", "デパート", "病院"}
 )
-# What is given up (やめる); a car, a machine or a noise is made to stop (とめる).
+# Things that people give up (やめる); a car, a machine or a noise stops (とめる).
 _GIVEN_UP: Final = frozenset(
     {"たばこ", "タバコ", "煙草", "酒", "仕事", "会社", "学校", "大学", "アルバイト", "バイト", "練習", "勉強", "部活"}
     | {"習慣", "話", "喧嘩", "けんか", "留学", "旅行", "計画", "悪口", "ゲーム", "の", "こと", "クラブ", "運動"}
@@ -85,7 +85,7 @@ _NANI_PARTICLES: Final = frozenset({"に"})
 
 
 def read(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """The tokens with everyday readings; a word the tokeniser cut in two is put together again."""
+    """The tokens with everyday readings; joins words that the tokeniser cut in two."""
     whole = tuple(_mended(tokens))
     return tuple(_everyday(whole, index) for index in range(len(whole)))
 
@@ -99,7 +99,7 @@ def _mended(tokens: tuple[Token, ...]) -> Iterator[Token]:
 
 
 def _words_of(token: Token) -> Iterator[Token]:
-    """気に入る is a noun, a particle and a verb to whoever learns to read it."""
+    """Splits 気に入る into noun, particle and verb, which is what a learner reads."""
     phrase = _PHRASE.fullmatch(token.surface)
     if phrase is None or not token.reading.startswith("きにい"):
         yield token
@@ -134,13 +134,13 @@ def _surface(tokens: tuple[Token, ...], index: int) -> str:
 
 
 def _say(tokens: tuple[Token, ...], index: int) -> str | None:
-    """言う is written いう, though it sounds ゆう."""
+    """言う is spelt いう, though it sounds like ゆう."""
     reading = tokens[index].reading
     return f"い{reading[1:]}" if reading.startswith("ゆ") else None
 
 
 def _what(tokens: tuple[Token, ...], index: int) -> str:
-    """なん before t, d and n sounds, なに before the rest and before に; before a counter it is the number's affair.
+    """なん before t, d and n sounds, なに before the rest and before に; before a counter `counters` decides.
 
     何で行きますか asks for the means, and is なにで; 何で泣くの asks why, and is なんで.
     """
@@ -156,7 +156,7 @@ def _everyone(tokens: tuple[Token, ...], index: int) -> str:
 
 
 def _open(tokens: tuple[Token, ...], index: int) -> str | None:
-    """A shop あく, but a book is ひらく."""
+    """A shop opens (あく); somebody opens a book (ひらく)."""
     reading = tokens[index].reading
     return (
         f"あ{reading[2:]}" if reading.startswith("ひら") and _surface(tokens, index - 1) in {"が", "は", "も"} else None
@@ -164,13 +164,13 @@ def _open(tokens: tuple[Token, ...], index: int) -> str | None:
 
 
 def _empty(tokens: tuple[Token, ...], index: int) -> str | None:
-    """A stomach and a bus are すく; a seat is あく."""
+    """A stomach or a bus empties (すく); a seat becomes free (あく)."""
     emptied = _subject(tokens, index) in _HUNGER | _CROWDED
     return f"す{tokens[index].reading[1:]}" if emptied else None
 
 
 def _subject(tokens: tuple[Token, ...], index: int) -> str:
-    """The word before the particle that stands before this one, with an adverb between at most: 電車がとても空く."""
+    """The word before the preceding particle, skipping at most one adverb: 電車がとても空く."""
     before = index - 2 if index >= 2 and tokens[index - 1].pos[0] in {"副詞", "形容詞"} else index - 1
     if before >= 1 and tokens[before].pos[0] == "助詞":
         before -= 1
@@ -178,20 +178,20 @@ def _subject(tokens: tuple[Token, ...], index: int) -> str:
 
 
 def _stop(tokens: tuple[Token, ...], index: int) -> str | None:
-    """A habit is given up (やめる), a car is stopped (とめる)."""
+    """People give up a habit (やめる) and stop a car (とめる)."""
     reading = tokens[index].reading
     given_up = _surface(tokens, index - 1) in {"を", "は", "も"} and _surface(tokens, index - 2) in _GIVEN_UP
     return f"や{reading[1:]}" if reading.startswith("と") and given_up else None
 
 
 def _draw(tokens: tuple[Token, ...], index: int) -> str | None:
-    """Pictures are かく in everyday speech."""
+    """描く is かく in everyday speech."""
     reading = tokens[index].reading
     return f"か{reading[2:]}" if reading.startswith("えが") else None
 
 
 def _below(tokens: tuple[Token, ...], index: int) -> str | None:
-    """机の下 is した; only rules and teachers have people under them (もと)."""
+    """机の下 is した; 下 is もと only under rules, laws and teachers."""
     if tokens[index].reading not in {"した", "もと"}:
         return None
     over = _surface(tokens, index - 1) == "の" and _surface(tokens, index - 2) in _OVER_OTHERS
@@ -199,27 +199,27 @@ def _below(tokens: tuple[Token, ...], index: int) -> str | None:
 
 
 def _bag(tokens: tuple[Token, ...], index: int) -> str | None:
-    """レジ袋, 紙袋: voiced where it follows a noun at once."""
+    """袋 is voiced directly after a noun: レジ袋, 紙袋."""
     return "ぶくろ" if index and tokens[index - 1].pos[0] == "名詞" and not tokens[index - 1].is_number else None
 
 
 def _afterwards(tokens: tuple[Token, ...], index: int) -> str | None:
-    """その後 in a learner's mouth is そのあと."""
+    """その後 is そのあと in everyday speech."""
     return "あと" if tokens[index].reading == "ご" and _surface(tokens, index - 1) in {"その", "この"} else None
 
 
 def _corner(tokens: tuple[Token, ...], index: int) -> str | None:
-    """A street has かど, a cow つの."""
+    """角 is かど of a street and つの of an animal."""
     return "つの" if _surface(tokens, index - 1) == "の" and _surface(tokens, index - 2) in _HORNED else None
 
 
 def _house(tokens: tuple[Token, ...], index: int) -> str | None:
-    """田中家: a family by its name is け."""
+    """家 after a family name is け: 田中家."""
     return "け" if tokens[index].reading == "か" and index and "人名" in tokens[index - 1].pos else None
 
 
 def _person(tokens: tuple[Token, ...], index: int) -> str | None:
-    """女の方, 日本の方ですか: かた, a person; の方が compares, の方へ points, and both are ほう."""
+    """方 is かた for a person (女の方, 日本の方ですか) and ほう in comparisons and directions (の方が, の方へ)."""
     if tokens[index].reading != "ほう" or _surface(tokens, index - 1) != "の" or index < 2:
         return None
     country = "地名" in tokens[index - 2].pos and _surface(tokens, index + 1) not in _COMPARED
@@ -227,61 +227,61 @@ def _person(tokens: tuple[Token, ...], index: int) -> str | None:
 
 
 def _nationality(tokens: tuple[Token, ...], index: int) -> str | None:
-    """マリアさんは何人ですか asks where one person is from; ご家族は何人ですか how many there are."""
+    """何人 is なにじん for one person's nationality (マリアさんは何人ですか), else なんにん (ご家族は何人ですか)."""
     asked = _surface(tokens, index + 1) in {"です", "でしょう", "だ", "なの", "？", "?", "か", ""}
     about = tokens[index - 2].surface if index >= 2 and _surface(tokens, index - 1) == "は" else ""
     return "なにじん" if asked and about in _ONE_PERSON else None
 
 
 def _hot(tokens: tuple[Token, ...], index: int) -> str | None:
-    """辛い is からい where food is spoken of, else つらい."""
+    """辛い is からい near words for food, else つらい."""
     reading = tokens[index].reading
     tastes = any(token.lemma in _TASTES for token in _sentence(tokens, index))
     return f"から{reading[2:]}" if reading.startswith("つら") and tastes else None
 
 
 def _sentence(tokens: tuple[Token, ...], index: int) -> Iterator[Token]:
-    """The words around one, a dozen each way at most, as far as its sentence goes."""
+    """At most a dozen words before and after this one, within its sentence."""
     for direction in (tokens[max(0, index - 12) : index][::-1], tokens[index + 1 : index + 13]):
         yield from itertools.takewhile(lambda token: token.pos[1] != "句点", direction)
 
 
 def _rain(tokens: tuple[Token, ...], index: int) -> str | None:
-    """一日中雨だった: the word, not the ending of 豪雨."""
+    """雨 after 一日中 is the word あめ, not the ending of 豪雨."""
     return "あめ" if tokens[index].reading == "う" and _surface(tokens, index - 1).endswith("中") else None
 
 
 def _native(tokens: tuple[Token, ...], index: int) -> str | None:
-    """ブラジル人: after a country じん; people are counted にん."""
+    """人 after a country is じん (ブラジル人); the counter is にん."""
     from_a_place = index > 0 and "地名" in tokens[index - 1].pos
     return "じん" if tokens[index].reading == "にん" and from_a_place else None
 
 
 def _steam(tokens: tuple[Token, ...], index: int) -> str | None:
-    """蒸す is むす; ふかす is written 蒸かす."""
+    """蒸す is むす; ふかす is spelt 蒸かす."""
     reading = tokens[index].reading
     return f"む{reading[2:]}" if reading.startswith("ふか") and tokens[index].surface[1:2] != "か" else None
 
 
 def _shop(tokens: tuple[Token, ...], index: int) -> str | None:
-    """The word みせ, but where it ends another: 喫茶店, 東京店."""
+    """店 is みせ as a word of its own, not as an ending: 喫茶店, 東京店."""
     ends_a_word = index > 0 and tokens[index - 1].pos[0] in {"名詞", "接尾辞"} and not tokens[index - 1].is_number
     return None if tokens[index].reading != "てん" or ends_a_word else "みせ"
 
 
 def _front(tokens: tuple[Token, ...], index: int) -> str | None:
-    """表と裏: おもて, beside its other side."""
+    """表 beside 裏 is おもて."""
     beside = {_surface(tokens, index - 2), _surface(tokens, index + 2)}
     return "おもて" if tokens[index].reading == "ひょう" and "裏" in beside else None
 
 
 def _throughout(tokens: tuple[Token, ...], index: int) -> str | None:
-    """一日中, 今年中, 家中 are じゅう; 午前中 and 食事中 stay ちゅう."""
+    """中 is じゅう in 一日中, 今年中, 家中 and ちゅう in 午前中, 食事中."""
     return "じゅう" if tokens[index].reading == "ちゅう" and _surface(tokens, index - 1).endswith(_WHOLE_OF) else None
 
 
 def _presence(tokens: tuple[Token, ...], index: int) -> str | None:
-    """人気のない道: nobody is there (ひとけ), which is not about being liked (にんき)."""
+    """人気のない道 is an empty street (ひとけ), not an unpopular one (にんき)."""
     after = _surface(tokens, index + 1), tokens[index + 2].lemma if index + 2 < len(tokens) else ""
     return "ひとけ" if after in {("の", "ない"), ("の", "無い")} else None
 

@@ -1,4 +1,4 @@
-"""Furigana: ruby over kanji runs, word by word, and its bracket form 食[た]べ物[もの] that a model writes."""
+"""Furigana: ruby over kanji runs, word by word, and its bracket form for models, 食[た]べ物[もの]."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ Segments = tuple[FuriganaSegment, ...]
 
 _BASES = re.compile(BASE)
 _RUN_END = re.compile(rf"{BASE}(?=[\[［])")
+_SEPARATOR_END = re.compile(rf"(?<=[{DIGIT}])[,，.．:：](?=\[\]|［］)")
 _GROUP = re.compile(r"[\[［](?P<ruby>[^\[\]［］]*)[\]］]")
 _CHAIN = re.compile(r"(?:[\[［][^\[\]［］]*[\]］])+")
 _BARE_NUMBER = re.compile(rf"[{DIGIT},，.．]+")
 _OPENING: Final = "[［"
-_MOST_CHOICES: Final = 20_000  # a text of 10,000 characters makes some 3,000; only nonsense makes more
+_MOST_CHOICES: Final = 20_000  # a text of 10,000 characters needs about 3,000; only nonsense needs more
 
 
 def segments(tokens: Sequence[Token]) -> Segments:
     """Ruby over kanji, counted digits and letters read as Japanese; the rest plain, neighbouring plain text joined.
 
-    No ruby reaches over a word's border. A kanji nobody can read stays bare.
+    No ruby crosses a word border. A kanji without a known reading stays bare.
     """
     return merge_plain(segment for token in tokens for segment in _of_token(token))
 
@@ -41,7 +42,7 @@ def _of_token(token: Token) -> Iterator[FuriganaSegment]:
 
 
 def merge_plain(segments: Iterable[FuriganaSegment]) -> Segments:
-    """The same furigana with neighbouring plain segments joined and empty ones gone: one form for equal furigana."""
+    """Joins neighbouring plain segments and drops empty ones, so that equal furigana have one form."""
     result: list[FuriganaSegment] = []
     plain: list[str] = []
     for segment in segments:
@@ -96,7 +97,7 @@ def parse_brackets(bracketed: str, source: str) -> Segments | None:
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """How far both texts have been walked together, and which brackets were ruby."""
+    """Positions in both texts, and the brackets taken as ruby so far."""
 
     done: int
     place: int
@@ -108,7 +109,7 @@ class _Walk:
 
 
 def _parsed(bracketed: str, source: str) -> Segments | None:
-    """Walks both texts; where a bracket may be ruby or the source's own, one way is tried and the other remembered."""
+    """Walks both texts; tries both meanings of a bracket that may be ruby or the source's own."""
     walks = [_Walk(0, 0, ())]
     seen: set[tuple[int, int, int]] = set()
     while walks and len(seen) < _MOST_CHOICES:
@@ -123,7 +124,7 @@ def _parsed(bracketed: str, source: str) -> Segments | None:
 
 
 def _to_next_choice(walk: _Walk, bracketed: str, source: str) -> _Walk:
-    """On to the next place where the texts part or a bracket might be ruby."""
+    """Walks to the next position where the texts differ or a bracket may be ruby."""
     done, place = walk.done, walk.place
     while done < len(bracketed) and source.startswith(bracketed[done], place):
         if bracketed[done] in _OPENING and _ruby_group(bracketed, done, walk.since):
@@ -133,7 +134,7 @@ def _to_next_choice(walk: _Walk, bracketed: str, source: str) -> _Walk:
 
 
 def _choices(walk: _Walk, bracketed: str, source: str) -> list[_Walk]:
-    """The ways on, the likelier last: brackets in both texts alike are the source's own, others are ruby."""
+    """The possible next steps, the likelier last: a bracket that both texts have is the source's own."""
     result = []
     if source.startswith(bracketed[walk.done], walk.place):
         result.append(_Walk(walk.done + 1, walk.place + 1, walk.groups))
@@ -151,15 +152,20 @@ def _segments(bracketed: str, groups: tuple[re.Match[str], ...]) -> Iterator[Fur
 
 
 def _ruby_group(bracketed: str, place: int, since: int) -> re.Match[str] | None:
-    """The brackets opening here when they can be ruby: kana or nothing, right after a run that has none yet."""
-    if bracketed[place] not in _OPENING or place == since or not _RUN_END.match(bracketed, place - 1):
+    """The brackets that open here if they can be ruby: kana or nothing, right after a run that has none yet.
+
+    Only an empty pair may follow a number's separator, where it ends the run: 3:[]3月[さんがつ].
+    """
+    if bracketed[place] not in _OPENING or place == since:
+        return None
+    if not (_RUN_END.match(bracketed, place - 1) or _SEPARATOR_END.match(bracketed, place - 1)):
         return None
     group = _GROUP.match(bracketed, place)
     return group if group and (not group["ruby"] or is_ruby(group["ruby"])) else None
 
 
 def _chain(text: str, place: int) -> str:
-    """All bracket pairs from here on."""
+    """The run of bracket pairs that starts here."""
     chain = _CHAIN.match(text, place)
     return chain[0] if chain else ""
 
@@ -171,7 +177,7 @@ def _with_ruby(stretch: str, ruby: str) -> Iterator[FuriganaSegment]:
 
 
 def _last_run(text: str) -> str:
-    """The run that ends the text, as far back as it goes; empty when the text ends otherwise."""
+    """The longest run at the end of the text; empty if the text does not end in one."""
     last = ""
     for match in _BASES.finditer(text):
         last = match[0] if match.end() == len(text) else ""
@@ -179,7 +185,7 @@ def _last_run(text: str) -> str:
 
 
 def _respelt(segments: Segments, source: str) -> Segments | None:
-    """The same cuts in a source that spells some character in two code points (か + voicing mark)."""
+    """Applies the cuts to a source that spells some character in two code points (か + voicing mark)."""
     result = []
     place = 0
     for segment in segments:
@@ -192,7 +198,7 @@ def _respelt(segments: Segments, source: str) -> Segments | None:
 
 
 def _end_of(normal: str, source: str, place: int) -> int | None:
-    """Where the stretch of the source ends whose normal form this is."""
+    """The end of the stretch of the source with this normal form."""
     for end in range(place + len(normal), min(len(source), place + 4 * len(normal)) + 1):
         if unicodedata.normalize("NFC", source[place:end]) == normal:
             return end
@@ -202,12 +208,12 @@ def _end_of(normal: str, source: str, place: int) -> int | None:
 # --- A model's furigana over the analyser's words -----------------------------------------------------------------
 
 
-def blocks(tokens: Sequence[Token], said: Segments) -> Iterator[tuple[list[Token], list[FuriganaSegment]]]:
-    """The shortest runs of tokens that no ruby reaches out of, each with its part of the furigana.
+def blocks(tokens: Sequence[Token], proposed: Segments) -> Iterator[tuple[list[Token], list[FuriganaSegment]]]:
+    """The shortest runs of tokens that no ruby crosses, each with its part of the furigana.
 
-    Both join to the same text; the tokens may be some out of the middle of a longer one's.
+    Both join to the same text; the tokens may come from the middle of a longer text.
     """
-    parts = _Parts(said)
+    parts = _Parts(proposed)
     first = tokens[0].start if tokens else 0
     block: list[Token] = []
     for token in tokens:
@@ -218,14 +224,14 @@ def blocks(tokens: Sequence[Token], said: Segments) -> Iterator[tuple[list[Token
 
 
 class _Parts:
-    """Hands out segments from the left; plain ones can be cut anywhere, ruby never."""
+    """Yields segments from the left; cuts plain ones anywhere and ruby nowhere."""
 
-    def __init__(self, said: Segments) -> None:
-        self._waiting = list(reversed(said))
+    def __init__(self, proposed: Segments) -> None:
+        self._waiting = list(reversed(proposed))
         self._place = 0
         self._inside: set[int] = set()
         place = 0
-        for segment in said:
+        for segment in proposed:
             end = place + len(segment.text)
             if segment.ruby is not None:
                 self._inside.update(range(place + 1, end))

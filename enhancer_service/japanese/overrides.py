@@ -1,7 +1,7 @@
-"""Teachers' corrections: readings that beat the rules, the model and the analyser, where their context is met.
+"""Overrides: teachers' readings that replace those of rules, model and analyser wherever their context occurs.
 
-A file of three tab-separated columns: the words as written; a piece of text that has to stand in the sentence for the
-correction to apply (empty: everywhere); the reading in kana. Lines that begin with # are remarks.
+The file has three tab-separated columns: the words as written; a piece of text that the sentence must contain (empty:
+the override always applies); the reading in kana. Lines that begin with # are comments.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ PACKAGED: Final = Path(__file__).parent / "data" / "overrides.tsv"
 
 
 class OverridesError(ValueError):
-    """A file of overrides that cannot be used; the message names file, line and what is wrong."""
+    """An unusable overrides file; the message names the file, the line and the fault."""
 
 
 @dataclass(frozen=True)
 class Override:
-    """`surface` is read `reading` in sentences that hold `context`."""
+    """`surface` has the reading `reading` in texts that contain `context`."""
 
     surface: str
     context: str
@@ -33,23 +33,23 @@ class Override:
 
 @dataclass(frozen=True)
 class Overrides:
-    """The corrections in force, and a version that changes with any of them."""
+    """The active overrides, and a version that changes with any of them."""
 
     entries: tuple[Override, ...] = ()
 
     @property
     def version(self) -> str:
-        told = "\n".join(f"{entry.surface}\t{entry.context}\t{entry.reading}" for entry in self.entries)
-        return f"overrides-{hashlib.sha256(told.encode()).hexdigest()[:8]}" if self.entries else "overrides-none"
+        lines = "\n".join(f"{entry.surface}\t{entry.context}\t{entry.reading}" for entry in self.entries)
+        return f"overrides-{hashlib.sha256(lines.encode()).hexdigest()[:8]}" if self.entries else "overrides-none"
 
     def for_text(self, text: str) -> Mapping[str, str]:
-        """Surface -> reading of those that apply to this text; a correction with a context beats one without."""
+        """Readings by surface for this text; an override with a context beats one without."""
         met = [entry for entry in self.entries if entry.surface in text and entry.context in text]
         return {entry.surface: entry.reading for entry in sorted(met, key=lambda entry: len(entry.context))}
 
 
 def load_overrides(path: Path = PACKAGED) -> Overrides:
-    """Reads a file of overrides. Raises OverridesError when it cannot be read or a line is no override."""
+    """Reads an overrides file. Raises OverridesError for an unreadable file or a malformed line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""The analyser: Sudachi's words and readings, then our rules over them."""
+"""The analyser: Sudachi's words and readings, corrected by our rules."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from enhancer_service.japanese.token import Token
 
 Rule = Callable[[tuple[Token, ...]], tuple[Token, ...]]
 RULES: Final[tuple[Rule, ...]] = (counters.join, everyday.read)
-"""Applied in order between tokenising and aligning; each keeps the surfaces joined to the text."""
+"""Applied in order after tokenising; after each rule the surfaces still join to the text."""
 
 _CHUNK: Final = 4000  # characters; Sudachi refuses more than 49,149 bytes
 _NORMALISED_BYTES: Final = 49_149  # and more than 65,535 bytes once it has normalised them
-_KNOWN_AT_ONCE: Final = 8192  # surfaces whose readings are remembered
+_KNOWN_AT_ONCE: Final = 8192  # surfaces whose readings are cached
 _LAST_SENTENCE_END = re.compile(r"(?s).*[。！？!?\n]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 _DIGITS = re.compile(rf"[{DIGIT}]+")
@@ -32,7 +32,7 @@ _READABLE_LETTERS = re.compile(r"[A-Za-zＡ-Ｚａ-ｚ]")
 
 
 class Analyser:
-    """Cuts text into words and reads them. Load it once a process: it maps a large dictionary. Threads may share it."""
+    """Cuts text into words and reads them. Load it once per process: it maps a large dictionary. Thread-safe."""
 
     def __init__(self, dictionary: Any, version: str) -> None:
         self._dictionary = dictionary
@@ -43,7 +43,7 @@ class Analyser:
 
     @classmethod
     def load(cls) -> Analyser:
-        """Maps the core dictionary into memory and reads a first word, so that no request pays for it."""
+        """Maps the core dictionary and reads a first word, so that no request pays for the loading."""
         sudachi, core = (importlib.metadata.version(name) for name in ("sudachipy", "sudachidict_core"))
         analyser = cls(Dictionary(dict="core"), f"sudachi-{sudachi}+core-{core}")
         analyser.tokens("日本語")
@@ -51,14 +51,14 @@ class Analyser:
         return analyser
 
     def tokens(self, text: str) -> tuple[Token, ...]:
-        """The words of any text of any length, in order; their surfaces join to it. Raises nothing."""
+        """The words of a text of any length, in order; their surfaces join to it. Never raises."""
         tokens = tuple(token for start, chunk in _chunks(text) for token in self._chunk(chunk, start))
         for rule in RULES:
             tokens = rule(tokens)
         return tokens
 
     def readings(self, surface: str, form: str = "") -> frozenset[str]:
-        """Every reading the dictionary has for this surface as one word, in hiragana; empty for what is no word in it.
+        """The dictionary's readings of this surface as one word, in hiragana; empty if it is no word.
 
         With a conjugation form (連用形-一般, as `Token.pos` has it) only those of words in it: 来 read き, not こ.
         """
@@ -84,7 +84,7 @@ class Analyser:
             ]
         start = 0
         for end, reading, lemma, pos in morphemes:
-            if end > start:  # one character that normalises to many words yields empty ones
+            if end > start:  # a character that normalises to several words yields empty morphemes
                 surface = chunk[start:end]
                 yield Token(surface, self._reading(surface, hiragana(reading)), lemma, tuple(pos), offset + start)
                 start = end
@@ -100,7 +100,7 @@ class Analyser:
         return _DIGITS.sub(lambda digits: numbers.read(digits[0]).reading, surface)
 
     def _spelt(self, surface: str) -> str:
-        """A word no dictionary has, kanji by kanji; a kanji no dictionary has stands as it is."""
+        """Reads an unknown word kanji by kanji; keeps an unknown kanji."""
         return "".join(self._character(character) for character in surface)
 
     def _character(self, character: str) -> str:
@@ -112,7 +112,7 @@ class Analyser:
 
 
 def _alike(form: str, other: str) -> bool:
-    """Whether two conjugation forms are one, or the two that modern Japanese no longer tells apart."""
+    """Whether two conjugation forms are equal, or are the two that modern Japanese no longer distinguishes."""
     plain = ("終止形", "連体形")
     return form == other or (form.startswith(plain) and other.startswith(plain))
 
@@ -122,7 +122,7 @@ def _has_kana(text: str) -> bool:
 
 
 def _chunks(text: str) -> Iterator[tuple[int, str]]:
-    """Pieces short enough for Sudachi, each with its start, cut at sentence ends where there are any."""
+    """Pieces short enough for Sudachi with their starts, cut at sentence ends where possible."""
     start = 0
     while start < len(text):
         chunk = text[start : start + _CHUNK]

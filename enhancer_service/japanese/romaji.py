@@ -1,7 +1,8 @@
 """Romaji: Modified Hepburn from the accepted reading, with spaces where a learner's textbook puts them.
 
-The policy is design/lesson-content.md "Romaji": は へ を as wa e o only as particles, auxiliaries joined, です か ね
-apart, number and counter joined but 円 apart, -san with a hyphen, no macron across morphemes or on a verb's final う.
+Policy: docs/lesson-content.md, "Romaji". は へ を are wa e o only as particles; auxiliaries join, です か ね are
+separate; a number and its counter join, 円 is separate; -san takes a hyphen; no macron crosses morphemes or covers a
+verb's final う.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from enhancer_service.japanese.hepburn import Style, letters
 from enhancer_service.japanese.script import has_kanji, is_kana, is_ruby, plain_kana
 from enhancer_service.japanese.token import Token
 
-# Words that end in a particle long since part of them, and one that is two.
+# Words that contain a particle, and one that is two words.
 _SET_PHRASES: Final = {
     "こんにちは": ["こんにちわ"],
     "こんばんは": ["こんばんわ"],
@@ -30,7 +31,7 @@ _SET_PHRASES: Final = {
     "生ビール": ["なま", " ", "ビール"],
 }
 _PARTICLES: Final = {"は": "わ", "へ": "え"}
-# Words whose vowels meet where two morphemes do, although nothing in the spelling says so.
+# Words with vowels on both sides of a morpheme border that the spelling does not show.
 _SEAMS: Final = {
     "湖": ["みず", "うみ"], "みずうみ": ["みず", "うみ"], "場合": ["ば", "あい"], "ばあい": ["ば", "あい"],
     "おうち": ["お", "うち"], "井上": ["いの", "うえ"], "松浦": ["まつ", "うら"], "女王": ["じょ", "おう"],
@@ -47,7 +48,7 @@ _JOINING: Final = frozenset({"て", "で", "ば", "ちゃ", "じゃ", "つつ", 
 _INFLECTED: Final = frozenset({"動詞", "形容詞", "助動詞", "接尾辞"})
 _SOMEBODY: Final = frozenset({"何", "なに", "誰", "だれ", "どこ", "いつ", "どれ", "いくつ", "どなた"})
 _POLITE_HELPERS: Final = frozenset({"くださる", "下さる", "いたす", "致す"})
-"""お待ち ください, お送り いたします: words of their own behind a stem, where 始める is a part of one."""
+"""Separate words after a stem (お待ち ください, お送り いたします), unlike 始める, which joins it."""
 _AFTER_A_NUMBER: Final = frozenset({"後", "前", "薬", "とも", "ずつ"})
 _SMALL: Final = tuple("ぁぃぅぇぉゃゅょァィゥェォャュョー")
 _MARKS: Final = {
@@ -64,9 +65,9 @@ __all__ = ["Style", "romaji"]
 
 
 def romaji(tokens: Sequence[Token], style: Style = "macron") -> str:
-    """Latin letters, spaces and ASCII punctuation for the words of a text, as they are read.
+    """Latin letters, spaces and ASCII punctuation for a text's words as read.
 
-    Not empty where there is kana. A kanji nobody can read is "?"; emoji and other scripts are left out.
+    Not empty where there is kana. An unreadable kanji becomes "?"; emoji and other scripts are dropped.
     """
     line = _Line()
     for word in _words(tokens):
@@ -78,7 +79,7 @@ Word = list[Token]
 
 
 def _words(tokens: Sequence[Token]) -> list[Word]:
-    """Tokens grouped as they are written together."""
+    """Groups tokens into written words."""
     words: list[Word] = []
     for token in tokens:
         if words and (_together(words[-1][-1], token) or _but(words, token)):
@@ -89,7 +90,7 @@ def _words(tokens: Sequence[Token]) -> list[Word]:
 
 
 def _but(words: list[Word], token: Token) -> bool:
-    """でも at the head of a sentence is one word."""
+    """でも at the start of a sentence is one word."""
     heads = len(words) == 1 or words[-2][-1].is_symbol
     return heads and token.surface == "も" and words[-1][0].surface == "で"
 
@@ -104,13 +105,13 @@ def _together(before: Token, token: Token) -> bool:
         return _particle_joins(before, token) or _drawn_out(before, token)
     if kind == "接尾辞":
         return not (before.is_number and token.surface in _AFTER_A_NUMBER) and token.reading != "あめ"
-    if token.reading == "ぶくろ":  # voiced, as only the second part of a word is: rejibukuro
+    if token.reading == "ぶくろ":  # voiced like any second part of a compound: rejibukuro
         return True
     return before.pos[0] == "接頭辞" or _compounds(before, token) or _drawn_out(before, token)
 
 
 def _drawn_out(before: Token, token: Token) -> bool:
-    """Pieces of a word the dictionary does not know: すごぉい, ざっし."""
+    """Pieces of a word that the dictionary does not have: すごぉい, ざっし."""
     return token.surface.startswith(_SMALL) or (before.surface.endswith("っ") and before.pos[0] != "感動詞")
 
 
@@ -149,7 +150,7 @@ def _compounds(before: Token, token: Token) -> bool:
 
 
 def _spelt(word: Word, style: Style) -> tuple[str, str]:
-    """The written word, and the surface it stands for."""
+    """The word in Latin letters, and its surface."""
     surface = "".join(token.surface for token in word)
     if word[0].is_symbol:
         return "".join(map(_mark, surface)), surface
@@ -162,14 +163,14 @@ def _spelt(word: Word, style: Style) -> tuple[str, str]:
 
 
 def _hyphened(word: Word, index: int) -> bool:
-    """田中-san; but お母さん and 皆さん are words of their own."""
+    """Whether a hyphen comes before this token: 田中-san, but not in お母さん and 皆さん."""
     if not index or word[index].pos[0] != "接尾辞" or word[index].surface not in _HONORIFICS:
         return False
     return "".join(token.surface for token in word[:index]) not in _NOT_NAMES
 
 
 def _letters(morphemes: list[str], style: Style) -> str:
-    """Kana runs as letters, everything else as it stands; a lone space parts 円 from its number."""
+    """Kana runs as Latin letters, other text unchanged; a space separates 円 from its number."""
     result: list[str] = []
     kana: list[str] = []
     for morpheme in [*morphemes, ""]:
@@ -182,7 +183,7 @@ def _letters(morphemes: list[str], style: Style) -> str:
 
 
 def _morphemes(token: Token) -> list[str]:
-    """The kana of a token's parts, as they sound; borders inside are where no vowel may grow long."""
+    """The kana of a token's morphemes as pronounced; no long vowel crosses their borders."""
     if token.pos[0] == "助詞" and token.surface in _PARTICLES:
         return [_PARTICLES[token.surface]]
     if token.surface in _SET_PHRASES:
@@ -196,13 +197,13 @@ def _morphemes(token: Token) -> list[str]:
 
 
 def _counted(token: Token) -> list[str]:
-    """円 apart, and ごおく is go-oku, not gōku."""
+    """Separates 円, and splits ごおく into go and oku, so that it does not become gōku."""
     reading, yen = (token.reading[:-2], [" ", "えん"]) if token.surface.endswith("円") else (token.reading, [])
     return [*re.split("(?=おく)", reading), *yen]
 
 
 def _ends_in_u(token: Token) -> bool:
-    """A verb in う in its dictionary form: omou, suu; the volitional ikō is long."""
+    """Whether the token is a verb in う in dictionary form (omou, suu), unlike the volitional ikō."""
     return token.pos[4].startswith("五段-ワア行") and token.pos[5].startswith(("終止形", "連体形"))
 
 
@@ -211,7 +212,7 @@ def _without_final_u(parts: list[str]) -> list[str]:
     return [*front, last[:-1], "う"] if last.endswith("う") and len(last) > 1 else parts
 
 
-# --- Everything that is no word -----------------------------------------------------------------------------------
+# --- Everything but words ---------------------------------------------------------------------------------------
 
 
 def _mark(character: str) -> str:
@@ -221,7 +222,7 @@ def _mark(character: str) -> str:
 
 
 def _foreign(text: str) -> str:
-    """Letters in lower case without accents; other scripts leave nothing, an unreadable kanji a question mark."""
+    """Lower-case letters without accents; nothing for other scripts, a question mark for an unreadable kanji."""
     return "".join(map(_character, text))
 
 
@@ -242,7 +243,7 @@ class _Written:
 
 
 class _Line:
-    """Puts words behind each other with the spaces of Latin writing."""
+    """Joins words with the spaces of Latin writing."""
 
     def __init__(self) -> None:
         self._words: list[_Written] = []
@@ -262,4 +263,4 @@ def _spaced(before: _Written, word: _Written) -> bool:
     if word.surface.startswith(_CLOSING) or before.surface.endswith(_OPENING):
         return False
     signs = not before.text[-1].isalnum() or not word.text[0].isalnum()
-    return not (signs and before.surface[-1].isascii() and word.surface[0].isascii())  # ASCII signs stand as typed
+    return not (signs and before.surface[-1].isascii() and word.surface[0].isascii())  # ASCII text keeps its spacing

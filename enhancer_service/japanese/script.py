@@ -1,4 +1,4 @@
-"""Which script a character is in, and how kana folds: look-ups over Unicode blocks, nothing else."""
+"""Scripts of characters and foldings of kana, by Unicode blocks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Final, TypeVar
 
-# Character classes for use inside [...]: the repetition mark and the like are read with the kanji they stand by.
+# Character classes for use inside [...]; 々 and its like belong to the kanji beside them.
 KANJI: Final = "\u2e80-\u2fd5\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fffd々〆〇〻"
 KANA: Final = "\u3041-\u3096\u3099\u309a\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 DIGIT: Final = "0-9０-９"
 LATIN: Final = "A-Za-zＡ-Ｚａ-ｚÀ-ÖØ-öø-ɏ"
 
-# What ruby stands over: a run of kanji, digits and Latin, with ヶ after a kanji and a number's own punctuation.
+# The base of ruby: a run of kanji, digits and Latin, with ヶ after a kanji and a number's own punctuation.
 BASE: Final = (
     rf"(?:[{KANJI}{DIGIT}{LATIN}]|(?<=[{KANJI}{DIGIT}])[ヶヵ]"
     rf"|(?<=[{DIGIT}])(?:[,，.．:：](?=[{DIGIT}])|[%％‰℃]))+"
@@ -27,9 +27,9 @@ P = TypeVar("P")
 
 
 def remembered(pure: Callable[..., P]) -> Callable[..., P]:
-    """Keeps a pure function's last results for short texts: a lesson's words come again and again.
+    """Caches a pure function's results for short texts: a lesson repeats its words.
 
-    All arguments are strings. What is long is worked out anew each time, so that no text can fill the memory.
+    All arguments are strings. Long texts are not cached, so that no text can fill the memory.
     """
     known = lru_cache(_REMEMBERED)(pure)
 
@@ -54,32 +54,37 @@ def has_kanji(text: str) -> bool:
 
 
 def takes_ruby(text: str) -> bool:
-    """Whether anything in the text can be read in more than one way: kanji, digits or Latin letters."""
+    """Whether the text contains kanji, digits or Latin letters, which have several readings."""
     return _READABLE.search(text) is not None
 
 
 def is_kana(text: str) -> bool:
-    """Whether the text is kana and nothing else, half-width and combining marks included; False when empty."""
+    """Whether the text is kana only, half-width and combining marks included; False for an empty text."""
     return _KANA_ONLY.fullmatch(text) is not None
 
 
 def is_ruby(text: str) -> bool:
-    """Whether the text may stand as ruby: whole hiragana, katakana and ー, at least one."""
+    """Whether the text is valid ruby: one or more full-width hiragana, katakana and ー."""
     return _RUBY.fullmatch(text) is not None
 
 
 def hiragana(text: str) -> str:
-    """Katakana turned into hiragana, everything else as it is."""
+    """Converts katakana to hiragana and keeps everything else."""
     return text.translate(_TO_HIRAGANA)
 
 
 def katakana(text: str) -> str:
-    """Hiragana turned into katakana, everything else as it is."""
+    """Converts hiragana to katakana and keeps everything else."""
     return text.translate(_TO_KATAKANA)
 
 
 @remembered
 def plain_kana(text: str) -> str:
-    """Kana as it is usually written: half-width made whole, separate voicing marks joined."""
+    """Kana in the usual spelling: full-width, with voicing marks composed."""
     wide = _HALF_WIDTH.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
     return unicodedata.normalize("NFC", wide)
+
+
+def folded(text: str) -> str:
+    """The text with all kana as full-width hiragana, for comparing readings."""
+    return hiragana(plain_kana(text))

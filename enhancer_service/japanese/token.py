@@ -1,4 +1,4 @@
-"""A word of the text with its reading: what the analyser yields, the rules rewrite and everything else reads."""
+"""A word of the text with its reading: the analyser yields tokens, the rules rewrite them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SYMBOLS: Final = frozenset({"補助記号", "記号", "空白"})
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Surfaces of a text's tokens join to the text; `start` counts its code points.
+    """One word. The surfaces of a text's tokens join to the text; `start` counts code points.
 
-    `reading` is hiragana, with katakana kept where the surface has it; what cannot be read out stands as it is.
+    `reading` is hiragana, with katakana where the surface has it; unreadable characters stay unchanged.
     `pos` is Sudachi's six-part tuple (UniDic's): class, three sub-classes, conjugation type, conjugation form.
-    `binding` says who laid the reading down, so that no rule and no model replaces it: the lesson's frame (a name), or
-    an override (a teacher's correction); empty for every other word.
+    `binding` names the source of a binding reading, which no rule and no model replaces: the lesson's frame (a name) or
+    an override (a teacher's correction); empty for other words.
     """
 
     surface: str
@@ -47,11 +47,11 @@ class Token:
         return self.pos[0] in _SYMBOLS and not is_kana(self.surface)
 
     def read(self, reading: str) -> Token:
-        """The same word, read differently."""
+        """The same word with another reading."""
         return dataclasses.replace(self, reading=reading)
 
 
 def joined(tokens: Sequence[Token], reading: str, pos: tuple[str, ...]) -> Token:
-    """Neighbouring tokens as one word that is its own dictionary form."""
+    """Joins neighbouring tokens into one word, which is its own dictionary form."""
     surface = "".join(token.surface for token in tokens)
     return Token(surface, reading, surface, pos, tokens[0].start)

@@ -1,4 +1,4 @@
-"""The words of an item for a learner's list, with English names for their kinds."""
+"""The words of an item for a learner's word list, with English names for parts of speech."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _GRAMMAR: Final = frozenset({"助詞", "助動詞"})
 
 
 def words(tokens: Sequence[Token], lexicon: Lexicon | None = None) -> tuple[Word, ...]:
-    """One word a token, without punctuation and white space; gloss and level where the lexicon has them.
+    """One word per token, without punctuation and white space; with gloss and level if the lexicon has them.
 
     Particles, auxiliaries and names have neither: a word list's entry for the same kana is another word.
     """
@@ -61,17 +61,17 @@ def _word(token: Token, lexicon: Lexicon | None) -> Word:
 
 
 def _lemma_reading(token: Token) -> str:
-    """The accepted reading carried over to the dictionary form: 空いて read すいて is 空く read すく.
+    """Carries the accepted reading over to the dictionary form: 空いて read すいて gives 空く read すく.
 
-    What stands before the last kana that both spellings share is the stem; the rest of the lemma is its own kana.
+    The stem is the common prefix of surface and lemma; the rest of the lemma is kana.
     """
     surface, lemma, reading = token.surface, token.lemma, hiragana(token.reading)
     if surface == lemma:
         return reading
     pairs = zip(surface, lemma, strict=False)
     stem = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-    said = align(surface[:stem], reading[: len(reading) - len(surface) + stem]) if stem else ()
-    return hiragana("".join(ruby or text for text, ruby in said) + lemma[stem:])
+    pieces = align(surface[:stem], reading[: len(reading) - len(surface) + stem]) if stem else ()
+    return hiragana("".join(ruby or text for text, ruby in pieces) + lemma[stem:])
 
 
 def part_of_speech(token: Token) -> str:

@@ -7,30 +7,30 @@ from datetime import datetime
 from typing import Final
 
 from lesson.models import SectionName
-from lesson.token_budget import Room
+from lesson.token_budget import TokenBudget
 from servicekit.llm.capabilities import Provider, capabilities
 from servicekit.llm.prices import TokenUsage, cost_usd
 from servicekit.settings import SettingsError
 
 STAGE1_PROMPT_TOKENS: Final = 5000
 """What the prompt of Stage 1 has at the most, its schema included (docs/cost.md); the answer is cut at the setting."""
-_SECTION: Final = Room(3100, 1600)
+_SECTION: Final = TokenBudget(3100, 1600)
 """A section of the built-in lessons, by `lesson.token_budget`."""
 _SECTIONS: Final = len(SectionName) - 1  # the plan has no items
 
 
-def most_usd(provider: Provider, model: str, room: Room, at: datetime) -> float | None:
+def most_usd(provider: Provider, model: str, budget: TokenBudget, at: datetime) -> float | None:
     """A call of Stage 2 at list price, with what the model may think where it does; None when nobody prices it."""
-    return _usd(provider, model, room.of(capabilities(provider, model).reasoning_effort), at)
+    return _usd(provider, model, budget.with_reasoning(capabilities(provider, model).reasoning_effort), at)
 
 
 def stage1_usd(provider: Provider, model: str, output_tokens: int, at: datetime) -> float | None:
     """The same of Stage 1, whose limit of output has the thinking in it."""
-    return _usd(provider, model, Room(STAGE1_PROMPT_TOKENS, output_tokens), at)
+    return _usd(provider, model, TokenBudget(STAGE1_PROMPT_TOKENS, output_tokens), at)
 
 
-def _usd(provider: Provider, model: str, room: Room, at: datetime) -> float | None:
-    return cost_usd(provider, model, TokenUsage(room.prompt_tokens, 0, room.output_tokens, 0), at)
+def _usd(provider: Provider, model: str, budget: TokenBudget, at: datetime) -> float | None:
+    return cost_usd(provider, model, TokenUsage(budget.prompt_tokens, 0, budget.output_tokens, 0), at)
 
 
 def sections_usd(provider: Provider, models: Sequence[str], at: datetime) -> float:

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from gateway.attempts.ledger import Ledger, Row
 from gateway.attempts.policy import Step
 from gateway.attempts.retirement import Retirement
+from gateway.metrics import LessonMetrics
 from lesson.models import (
     COUNTED_SECTIONS,
     Attempt,
@@ -25,7 +26,7 @@ from lesson.models import (
 from servicekit import tracing
 from servicekit.errors import ServiceError
 from servicekit.llm.capabilities import Provider
-from servicekit.telemetry import LessonMetrics, logger
+from servicekit.telemetry import logger
 
 # Failures that have an event of their own; any other is twostage_generation_failed.
 _FAILURE_EVENTS = {

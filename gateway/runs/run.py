@@ -26,11 +26,12 @@ from gateway.attempts.retirement import Retirement
 from gateway.attempts.scheduler import Turn, Turns, Waits
 from gateway.events import Accepted, Completed, Event, LessonSpec, SectionEnhanced, SectionReady, SectionReplaced
 from gateway.master.lesson import master_json
+from gateway.metrics import LessonMetrics
 from gateway.runs.errors import budget_exceeded, stage1_failure, stage1_retired
 from gateway.runs.recorder import Journal
 from gateway.runs.stage_clients import ContentCall, ContentResult, Described, EnhanceCall, EnhanceResult, Upstream
-from lesson.items import cut
-from lesson.japanese.readability import noted
+from lesson.items import extract_items
+from lesson.japanese.readability import with_notes
 from lesson.models import (
     Attempt,
     AttemptKind,
@@ -51,11 +52,10 @@ from lesson.models import (
     Versions,
     unanswered_attempt,
 )
-from lesson.token_budget import room
+from lesson.token_budget import token_budget
 from servicekit import tracing
 from servicekit.errors import ServiceError
 from servicekit.llm.capabilities import Provider
-from servicekit.telemetry import LessonMetrics
 
 _DESCRIBE_SECONDS = 5.0
 _LEAST_ATTEMPT_SECONDS = 1.0
@@ -384,7 +384,7 @@ class Run:
         if known is not None:
             self._withdraw(name, "a later answer replaced it")
         revision = self._revisions[name] = self._revisions.get(name, 0) + 1
-        section = _Section(name, value, revision, self._flow.mode, cut(name, value), self._journal.elapsed)
+        section = _Section(name, value, revision, self._flow.mode, extract_items(name, value), self._journal.elapsed)
         self._sections[name] = section
         self.told.put_nowait(SectionReady(name, revision, value))
         if self._stage2_began is None:
@@ -561,7 +561,9 @@ class Run:
 
     def _stage2_reserve(self, model: str, section: _Section) -> float | None:
         asked = [item for item in section.items if item.needs_model(self._flow.mode)]
-        return most_usd(self._flow.stage2_provider, model, room(section.items, asked, self._flow.mode), self._now())
+        return most_usd(
+            self._flow.stage2_provider, model, token_budget(section.items, asked, self._flow.mode), self._now()
+        )
 
     @property
     def _stage2_seconds(self) -> float:
@@ -628,7 +630,7 @@ class Run:
             stage1_seconds=self._stage1_seconds,
             stage2_seconds=self._stage2_seconds,
         )
-        return noted(lesson)
+        return with_notes(lesson)
 
     def _tell_cut_short(self, sections: Iterable[EnhancedSection]) -> None:
         """Sections that were not written, or not done when the deadline came, are counted as they stand."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 from lesson.answers import choice_form, normalised
 from lesson.fields import fields, has_mark
-from lesson.items import cut, sentences
+from lesson.items import extract_items, sentences
 from lesson.japanese.grammar import b1_notes
 from lesson.models import (
     Comprehension,
@@ -298,7 +298,7 @@ def _languages(content: Content, _row: LevelRow) -> Iterator[str]:
 
 def language_notes(name: SectionName, section: SectionValue) -> Iterator[str]:
     """The fields of one section that are in the wrong language."""
-    for item in cut(name, section):
+    for item in extract_items(name, section):
         if item.kind not in _ANY_SCRIPT and not has_japanese(item.text):
             yield f"{item.id}: has no Japanese"
     members = section if isinstance(section, tuple) else (section,)

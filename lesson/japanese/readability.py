@@ -100,7 +100,7 @@ def readability(lesson: Lesson) -> Readability:
     )
 
 
-def noted(lesson: Lesson) -> Lesson:
+def with_notes(lesson: Lesson) -> Lesson:
     """The lesson, saying among its notes when words or grammar are too hard, or nobody checked whether they are."""
     told = [note for note in (readability(lesson).note, *grammar_notes(lesson)) if note]
     return lesson.model_copy(update={"notes": (*lesson.notes, *told)}) if told else lesson

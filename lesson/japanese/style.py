@@ -15,14 +15,14 @@ from importlib import resources
 from itertools import pairwise
 from typing import Final
 
-from lesson.items import cut, sentences
+from lesson.items import extract_items, sentences
 from lesson.japanese.levels import language_notes
 from lesson.models import Content, Dialogue, Level, SectionName
 from lesson.script import HIRAGANA, KANJI, KATAKANA
 
 
 @dataclass(frozen=True)
-class Fault:
+class StyleIssue:
     """What is off, with its path. `grave`: a learner would stumble over it, so it is worth asking for again."""
 
     path: str
@@ -37,7 +37,7 @@ class Fault:
         return SectionName(self.path.partition(".")[0])
 
 
-def style_faults(content: Content, level: Level) -> tuple[Fault, ...]:
+def style_issues(content: Content, level: Level) -> tuple[StyleIssue, ...]:
     """All of them, in the order of the sections."""
     found = [fault for name in content.written for fault in _of_section(name, content)]
     if content.dialogue is not None:
@@ -45,10 +45,10 @@ def style_faults(content: Content, level: Level) -> tuple[Fault, ...]:
     return tuple(found)
 
 
-def worth_asking_again(faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
+def issues_to_reask(issues: tuple[StyleIssue, ...]) -> tuple[StyleIssue, ...]:
     """The faults of every section that has a grave one: if it is written anew, then rightly."""
-    sections = {fault.section for fault in faults if fault.grave}
-    return tuple(fault for fault in faults if fault.section in sections)
+    sections = {issue.section for issue in issues if issue.grave}
+    return tuple(issue for issue in issues if issue.section in sections)
 
 
 # --- Japanese and its spelling ----------------------------------------------------------------------------------------
@@ -58,23 +58,23 @@ _MARKDOWN = re.compile(r"\*\*|__|^#{1,6}\s|^\s*[-*]\s|`", re.MULTILINE)
 _ROMAJI = re.compile(r"[(（][a-zA-ZāīūēōĀĪŪĒŌ' ]{4,}[)）]")
 
 
-def _of_section(name: SectionName, content: Content) -> Iterator[Fault]:
+def _of_section(name: SectionName, content: Content) -> Iterator[StyleIssue]:
     section = content.section(name)
     assert section is not None  # noqa: S101 - `written` names only sections that are there
     for note in language_notes(name, section):
         path, _, what = note.partition(": ")
-        yield Fault(path, what, grave=True)
-    for item in cut(name, section):
+        yield StyleIssue(path, what, grave=True)
+    for item in extract_items(name, section):
         yield from _of_text(item.id, item.text)
 
 
-def _of_text(path: str, text: str) -> Iterator[Fault]:
+def _of_text(path: str, text: str) -> Iterator[StyleIssue]:
     for pattern, what in ((_FURIGANA, "furigana"), (_MARKDOWN, "Markdown"), (_ROMAJI, "romaji or a translation")):
         if pattern.search(text):
-            yield Fault(path, f"holds {what}, wanted plain Japanese", grave=True)
+            yield StyleIssue(path, f"holds {what}, wanted plain Japanese", grave=True)
     for unusual, usual in _kana_words():
         if found := unusual.search(text):
-            yield Fault(path, f"{found[0]} is usually written in kana ({usual})")
+            yield StyleIssue(path, f"{found[0]} is usually written in kana ({usual})")
 
 
 @cache
@@ -109,35 +109,37 @@ _SHORT_TURN = 6
 _SIGNS = re.compile(r"[\s、。！？!?…・「」『』（）()ー―～〜]")
 
 
-def _of_dialogue(dialogue: Dialogue, level: Level) -> Iterator[Fault]:
+def _of_dialogue(dialogue: Dialogue, level: Level) -> Iterator[StyleIssue]:
     texts = [turn.text for turn in dialogue.turns]
     yield from _persons(dialogue, level)
     if sum(bool(_REACTION.search(text)) for text in texts) < _FEWEST_REACTIONS:
-        yield Fault("dialogue.turns", f"fewer than {_FEWEST_REACTIONS} reactions or fillers (へえ, ええと, そうですか)")
+        yield StyleIssue(
+            "dialogue.turns", f"fewer than {_FEWEST_REACTIONS} reactions or fillers (へえ, ええと, そうですか)"
+        )
     tags = sum(bool(_TAG.search(text.strip())) for text in texts) / len(texts)
     if not _TAGS_LOW <= tags <= _TAGS_HIGH:
-        yield Fault("dialogue.turns", f"{tags:.0%} of the turns end in ね, よ or よね, wanted 20 to 60 %")
+        yield StyleIssue("dialogue.turns", f"{tags:.0%} of the turns end in ね, よ or よね, wanted 20 to 60 %")
     if not any(map(_REPAIR.search, texts)) and not any(_echoes(before, text) for before, text in pairwise(texts)):
-        yield Fault("dialogue.turns", "nobody confirms or repairs anything")
+        yield StyleIssue("dialogue.turns", "nobody confirms or repairs anything")
     if not _CLOSING.search(texts[-1]):
-        yield Fault(f"dialogue.turns.{len(texts) - 1}.text", "does not close the conversation")
+        yield StyleIssue(f"dialogue.turns.{len(texts) - 1}.text", "does not close the conversation")
     for index, (before, text) in enumerate(pairwise(texts), start=1):
         if repeated(before, text) > _REPEATED:
-            yield Fault(f"dialogue.turns.{index}.text", "repeats most of the turn before", grave=True)
+            yield StyleIssue(f"dialogue.turns.{index}.text", "repeats most of the turn before", grave=True)
 
 
-def _persons(dialogue: Dialogue, level: Level) -> Iterator[Fault]:
+def _persons(dialogue: Dialogue, level: Level) -> Iterator[StyleIssue]:
     me: Counter[str] = Counter()
     for index, turn in enumerate(dialogue.turns):
         path = f"dialogue.turns.{index}.text"
         me[turn.speaker_id] += len(_ME.findall(turn.text))
         if "あなた" in turn.text:
-            yield Fault(path, "says あなた, wanted the name or nothing", grave=True)
+            yield StyleIssue(path, "says あなた, wanted the name or nothing", grave=True)
         if level in (Level.A1, Level.A2) and _THIRD_PERSON.search(turn.text):
-            yield Fault(path, f"says 彼 or 彼女 at {level}", grave=True)
+            yield StyleIssue(path, f"says 彼 or 彼女 at {level}", grave=True)
     for speaker, number in me.items():
         if number > 1:
-            yield Fault("dialogue.turns", f"{speaker} says わたし {number} times, wanted at most once")
+            yield StyleIssue("dialogue.turns", f"{speaker} says わたし {number} times, wanted at most once")
 
 
 def repeated(before: str, text: str) -> float:

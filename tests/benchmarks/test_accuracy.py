@@ -10,14 +10,13 @@ from benchmarks.accuracy import (
     FLOORS,
     SETS,
     AccuracyError,
+    Annotated,
     Score,
     System,
-    Told,
     below_floors,
     by_words,
     gold,
     gold_set,
-    judged,
     latin_letters,
     latin_words,
     miss_table,
@@ -25,6 +24,7 @@ from benchmarks.accuracy import (
     one_ruby,
     ours,
     raw_sudachi,
+    right_measures,
     score,
     score_table,
     spoken,
@@ -51,35 +51,38 @@ def segments(bracketed: str, sentence: str) -> Segments:
     return parsed
 
 
-def told(bracketed: str, sentence: str, reading: str, romaji: str) -> Told:
-    return Told(segments(bracketed, sentence), reading, romaji)
+def annotation(bracketed: str, sentence: str, reading: str, romaji: str) -> Annotated:
+    return Annotated(segments(bracketed, sentence), reading, romaji)
 
 
-RIGHT = told("学校[がっこう]に行[い]く。", "学校に行く。", "がっこうにいく。", "gakkō ni iku.")
+RIGHT = annotation("学校[がっこう]に行[い]く。", "学校に行く。", "がっこうにいく。", "gakkō ni iku.")
 ALL_RIGHT = dict.fromkeys(FLOORS, True)
 
 
 def test_what_the_gold_says_is_right() -> None:
-    assert judged(SCHOOL, RIGHT) == ALL_RIGHT
+    assert right_measures(SCHOOL, RIGHT) == ALL_RIGHT
 
 
 def test_a_wrong_reading_is_wrong_in_every_measure() -> None:
-    wrong = told("学校[がっこ]に行[い]く。", "学校に行く。", "がっこにいく。", "gakko ni iku.")
-    assert judged(SCHOOL, wrong) == dict.fromkeys(FLOORS, False)
+    wrong = annotation("学校[がっこ]に行[い]く。", "学校に行く。", "がっこにいく。", "gakko ni iku.")
+    assert right_measures(SCHOOL, wrong) == dict.fromkeys(FLOORS, False)
 
 
-def test_each_measure_is_judged_by_itself() -> None:
-    assert judged(SCHOOL, replace(RIGHT, segments=segments("学校[がっこう]に行[ゆ]く。", "学校に行く。"))) == {
+def test_each_measure_is_scored_by_itself() -> None:
+    assert right_measures(SCHOOL, replace(RIGHT, segments=segments("学校[がっこう]に行[ゆ]く。", "学校に行く。"))) == {
         **ALL_RIGHT,
         "segments": False,
     }
-    assert judged(SCHOOL, replace(RIGHT, reading="がっこうにゆく。")) == {**ALL_RIGHT, "reading": False}
-    assert judged(SCHOOL, replace(RIGHT, romaji="gakkōni iku.")) == {**ALL_RIGHT, "romaji words": False}
+    assert right_measures(SCHOOL, replace(RIGHT, reading="がっこうにゆく。")) == {**ALL_RIGHT, "reading": False}
+    assert right_measures(SCHOOL, replace(RIGHT, romaji="gakkōni iku.")) == {**ALL_RIGHT, "romaji words": False}
 
 
-def test_a_measure_that_a_system_does_not_have_is_not_judged() -> None:
-    assert judged(SCHOOL, Told(None, None, "gakkō ni iku.")) == {"romaji letters": True, "romaji words": True}
-    assert set(judged(SCHOOL, replace(RIGHT, romaji=None))) == {"segments", "reading"}
+def test_a_measure_that_a_system_does_not_have_is_not_scored() -> None:
+    assert right_measures(SCHOOL, Annotated(None, None, "gakkō ni iku.")) == {
+        "romaji letters": True,
+        "romaji words": True,
+    }
+    assert set(right_measures(SCHOOL, replace(RIGHT, romaji=None))) == {"segments", "reading"}
 
 
 # --- alternatives -------------------------------------------------------------------------------------------------
@@ -87,13 +90,13 @@ def test_a_measure_that_a_system_does_not_have_is_not_judged() -> None:
 
 @pytest.mark.parametrize(("kana", "latin"), [("あした", "ashita"), ("あす", "asu"), ("みょうにち", "myōnichi")])
 def test_every_listed_reading_is_right_in_every_measure(kana: str, latin: str) -> None:
-    came = told(f"明日[{kana}]は雨[あめ]だ。", "明日は雨だ。", f"{kana}はあめだ。", f"{latin} wa ame da.")
-    assert judged(RAIN, came) == ALL_RIGHT
+    came = annotation(f"明日[{kana}]は雨[あめ]だ。", "明日は雨だ。", f"{kana}はあめだ。", f"{latin} wa ame da.")
+    assert right_measures(RAIN, came) == ALL_RIGHT
 
 
 def test_a_reading_that_is_not_listed_is_wrong() -> None:
-    came = told("明日[あけひ]は雨[あめ]だ。", "明日は雨だ。", "あけひはあめだ。", "akehi wa ame da.")
-    assert not any(judged(RAIN, came).values())
+    came = annotation("明日[あけひ]は雨[あめ]だ。", "明日は雨だ。", "あけひはあめだ。", "akehi wa ame da.")
+    assert not any(right_measures(RAIN, came).values())
 
 
 def test_an_alternative_takes_the_place_of_several_segments_and_of_one_of_two_words() -> None:
@@ -139,49 +142,57 @@ def test_furigana_of_another_sentence_is_refused() -> None:
 
 def test_ruby_kanji_by_kanji_is_the_same_as_ruby_word_by_word() -> None:
     by_kanji = segments("学[がっ]校[こう]に行[い]く。", "学校に行く。")
-    assert judged(SCHOOL, Told(by_kanji, None, None)) == {"segments": True}
+    assert right_measures(SCHOOL, Annotated(by_kanji, None, None)) == {"segments": True}
     assert one_ruby(by_kanji) == [("学校", "がっこう"), ("に", ""), ("行", "い"), ("く。", "")]
 
 
 def test_ruby_in_the_wrong_place_stays_wrong() -> None:
     row = gold(["食べ物", "たべもの", "食[た]べ物[もの]", "tabemono"])
-    assert judged(row, Told(segments("食[たべ]べ物[もの]", "食べ物"), None, None)) == {"segments": False}
-    assert judged(row, Told(segments("食べ物[もの]", "食べ物"), None, None)) == {"segments": False}
+    assert right_measures(row, Annotated(segments("食[たべ]べ物[もの]", "食べ物"), None, None)) == {"segments": False}
+    assert right_measures(row, Annotated(segments("食べ物[もの]", "食べ物"), None, None)) == {"segments": False}
 
 
 def test_katakana_and_hiragana_read_alike_and_punctuation_is_not_read() -> None:
     row = gold(["Tシャツだ。", "てぃーしゃつだ。", "T[ティー]シャツだ。", "tīshatsu da."])
     for reading in ("ティーシャツだ。", "てぃーしゃつだ", "てぃー しゃつ だ！"):
-        assert judged(row, Told(None, reading, None)) == {"reading": True}
-    assert judged(row, Told(None, "てぃしゃつだ。", None)) == {"reading": False}
-    assert judged(row, Told(None, "Tシャツだ。", None)) == {"reading": False}
-    assert judged(row, Told(segments("T[てぃー]シャツだ。", "Tシャツだ。"), None, None)) == {"segments": True}
+        assert right_measures(row, Annotated(None, reading, None)) == {"reading": True}
+    assert right_measures(row, Annotated(None, "てぃしゃつだ。", None)) == {"reading": False}
+    assert right_measures(row, Annotated(None, "Tシャツだ。", None)) == {"reading": False}
+    assert right_measures(row, Annotated(segments("T[てぃー]シャツだ。", "Tシャツだ。"), None, None)) == {
+        "segments": True
+    }
 
 
 @pytest.mark.parametrize("latin", ["gakkou ni iku.", "gakkoo ni iku", "Gakkō ni iku."])
-def test_a_system_that_spells_long_vowels_out_is_judged_alike(latin: str) -> None:
-    assert judged(SCHOOL, Told(None, None, latin), spells_out=True) == {"romaji letters": True, "romaji words": True}
+def test_a_system_that_spells_long_vowels_out_is_scored_alike(latin: str) -> None:
+    assert right_measures(SCHOOL, Annotated(None, None, latin), spells_out=True) == {
+        "romaji letters": True,
+        "romaji words": True,
+    }
 
 
 def test_a_short_vowel_stays_wrong_however_long_ones_are_spelt() -> None:
     for spells_out in (False, True):
-        came = judged(SCHOOL, Told(None, None, "gakko ni iku."), spells_out)
+        came = right_measures(SCHOOL, Annotated(None, None, "gakko ni iku."), spells_out)
         assert came == {"romaji letters": False, "romaji words": False}
 
 
 def test_a_system_with_macrons_is_held_to_them() -> None:
     for latin in ("gakkou ni iku.", "gakkoo ni iku."):
-        assert not any(judged(SCHOOL, Told(None, None, latin)).values())
+        assert not any(right_measures(SCHOOL, Annotated(None, None, latin)).values())
     omou = gold(["思う。", "おもう。", "思[おも]う。", "omou."])
-    assert not any(judged(omou, Told(None, None, "omō.")).values())
+    assert not any(right_measures(omou, Annotated(None, None, "omō.")).values())
 
 
 def test_signs_inside_words_count_only_for_those_who_write_them() -> None:
     row = gold(["田中さん、本屋。", "たなかさん、ほんや。", "田中[たなか]さん、本屋[ほんや]。", "tanaka-san, hon'ya."])
-    plain = Told(None, None, "tanaka san, honya.")
-    assert judged(row, plain, spells_out=True) == {"romaji letters": True, "romaji words": True}
-    assert judged(row, plain) == {"romaji letters": True, "romaji words": False}
-    assert judged(row, Told(None, None, "tanaka-san , hon'ya")) == {"romaji letters": True, "romaji words": True}
+    plain = Annotated(None, None, "tanaka san, honya.")
+    assert right_measures(row, plain, spells_out=True) == {"romaji letters": True, "romaji words": True}
+    assert right_measures(row, plain) == {"romaji letters": True, "romaji words": False}
+    assert right_measures(row, Annotated(None, None, "tanaka-san , hon'ya")) == {
+        "romaji letters": True,
+        "romaji words": True,
+    }
 
 
 def test_letters_are_what_is_left_of_the_words() -> None:
@@ -233,7 +244,7 @@ def test_words_are_laid_over_the_sentence(
 # --- scores and what is told of them ------------------------------------------------------------------------------
 
 
-def scripted(said: dict[str, Told]) -> System:
+def scripted(said: dict[str, Annotated]) -> System:
     return System("scripted", said.__getitem__)
 
 
@@ -268,8 +279,8 @@ def test_a_set_below_a_floor_is_named_and_one_at_the_floor_passes() -> None:
     assert below_floors({"a": floor}) == []
     for measure, score_at_floor in floor.items():
         below = {**floor, measure: Score(score_at_floor.right - 1, 100)}
-        assert len(told := below_floors({"a": floor, "b": below})) == 1
-        assert told[0].startswith(f"b, {measure}: ")
+        assert len(misses := below_floors({"a": floor, "b": below})) == 1
+        assert misses[0].startswith(f"b, {measure}: ")
 
 
 def test_the_document_keeps_all_but_what_stands_between_its_marks() -> None:
@@ -290,7 +301,10 @@ def test_every_row_of_every_set_can_be_judged_and_its_own_answers_are_right() ->
         assert len({row.sentence for row in rows}) == len(rows) >= 46
         for row in rows:
             for spells_out in (False, True):
-                assert judged(row, Told(row.segments[0], row.readings[0], row.romaji[0]), spells_out) == ALL_RIGHT
+                assert (
+                    right_measures(row, Annotated(row.segments[0], row.readings[0], row.romaji[0]), spells_out)
+                    == ALL_RIGHT
+                )
 
 
 def test_the_rules_make_the_difference_to_raw_sudachi() -> None:
@@ -302,8 +316,8 @@ def test_the_rules_make_the_difference_to_raw_sudachi() -> None:
             "enpitsu o sanbon kau.",
         ]
     )
-    assert judged(row, ours(Analyser.load()).read(row.sentence)) == ALL_RIGHT
+    assert right_measures(row, ours(Analyser.load()).read(row.sentence)) == ALL_RIGHT
     raw = raw_sudachi().read(row.sentence)
     assert raw.reading == "えんぴつをさんぽんかう。"
-    assert not any(judged(row, raw).values())
-    assert judged(SCHOOL, raw_sudachi().read(SCHOOL.sentence)) == ALL_RIGHT
+    assert not any(right_measures(row, raw).values())
+    assert right_measures(SCHOOL, raw_sudachi().read(SCHOOL.sentence)) == ALL_RIGHT

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.faults.server import Call
-from benchmarks.soak import GROWTH_BYTES, SHARE_FAULTY, Luck, Told, soak, verdict
+from benchmarks.soak import GROWTH_BYTES, SHARE_FAULTY, Luck, Tally, soak, verdict
 from tests.model_server import bank
 
 CALL = Call("stage1", "m", 1, "soak 0", "id", streamed=True, raw=b"", limit=1, begun=0.0)
@@ -38,26 +38,29 @@ def test_luck_follows_from_seed_lesson_and_number_alone() -> None:
     assert "quota" not in names(6, "quota")
 
 
-def told(**fields: object) -> Told:
-    good = Told(lessons=1000, outcomes=Counter(COMPLETE=995, PARTIAL=4, FAILED=1), resident=[(100, 0), (1000, 1)])
+def tally(**fields: object) -> Tally:
+    good = Tally(lessons=1000, outcomes=Counter(COMPLETE=995, PARTIAL=4, FAILED=1), resident=[(100, 0), (1000, 1)])
     return replace(good, **fields)  # type: ignore[arg-type]
 
 
 def test_enough_whole_lessons_pass() -> None:
-    assert verdict([told(), told()]) == []
+    assert verdict([tally(), tally()]) == []
 
 
 @pytest.mark.parametrize(
     ("one", "why"),
     [
-        (told(outcomes=Counter(COMPLETE=980, PARTIAL=20)), "98.00% of the lessons are COMPLETE, wanted 99.0%"),
-        (told(outcomes=Counter(COMPLETE=998, FAILED=2)), "99.80% of the lessons are COMPLETE or PARTIAL, wanted 99.9%"),
-        (told(left=["1 open rows"]), "1 open rows"),
-        (told(broken=["soak 1: no reading"]), "soak 1: no reading"),
-        (told(resident=[(100, 0), (1000, GROWTH_BYTES + 2**20)]), "a process grew by 65 MB"),
+        (tally(outcomes=Counter(COMPLETE=980, PARTIAL=20)), "98.00% of the lessons are COMPLETE, wanted 99.0%"),
+        (
+            tally(outcomes=Counter(COMPLETE=998, FAILED=2)),
+            "99.80% of the lessons are COMPLETE or PARTIAL, wanted 99.9%",
+        ),
+        (tally(left=["1 open rows"]), "1 open rows"),
+        (tally(broken=["soak 1: no reading"]), "soak 1: no reading"),
+        (tally(resident=[(100, 0), (1000, GROWTH_BYTES + 2**20)]), "a process grew by 65 MB"),
     ],
 )
-def test_what_is_not_good_enough_is_said(one: Told, why: str) -> None:
+def test_what_is_not_good_enough_is_said(one: Tally, why: str) -> None:
     assert verdict([one]) == [why]
 
 

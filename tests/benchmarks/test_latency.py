@@ -166,13 +166,13 @@ def test_stage_2_that_waits_for_the_stream_fails_however_quick_it_is() -> None:
 
 
 def test_the_table_tells_the_run_the_median_and_the_earlier_plan() -> None:
-    told = table(report(total=10.4))
-    assert "| median | 10.400 | 10.000 | 1.0400 | 400 (100 + 300) |" in told
-    assert "| together | 13 | 3961 | 6.136 | 122.73 | 122.73 |" in told
-    assert "`python -m benchmarks.latency`" in told
+    text = table(report(total=10.4))
+    assert "| median | 10.400 | 10.000 | 1.0400 | 400 (100 + 300) |" in text
+    assert "| together | 13 | 3961 | 6.136 | 122.73 | 122.73 |" in text
+    assert "`python -m benchmarks.latency`" in text
 
 
 def test_the_json_has_every_call_and_the_median() -> None:
-    told = as_json(report(total=10.4))
-    assert told["median"]["ratio"] == pytest.approx(1.04)
-    assert [one["kind"] for one in told["runs"][0]["calls"]] == ["stage1", "reading"]
+    text = as_json(report(total=10.4))
+    assert text["median"]["ratio"] == pytest.approx(1.04)
+    assert [one["kind"] for one in text["runs"][0]["calls"]] == ["stage1", "reading"]

@@ -79,9 +79,9 @@ async def test_the_record_says_when_a_call_came_and_ended_and_how_it_was_written
     body = await _asked(model, chat(stage1(), stream=True))
     after = time.monotonic()
     async with model.get("/calls") as response:
-        told = await response.json()
+        calls = await response.json()
     whole, stream = paced.calls
-    assert [call["kind"] for call in told] == [whole.kind, stream.kind] == ["dialogue", "stage1"]
+    assert [call["kind"] for call in calls] == [whole.kind, stream.kind] == ["dialogue", "stage1"]
     assert whole.model == "gpt-4.1"
     assert (whole.streamed, stream.streamed) == (False, True)
     assert whole.ended is not None
@@ -111,8 +111,8 @@ async def test_a_caller_that_goes_away_leaves_a_call_without_an_end(model: Clien
 def test_chunks_are_due_when_their_last_token_is() -> None:
     given = Answer("abcdefgh朝ごはん", "stop", 1, "m")
     ready = script(given, include_usage=True)
-    assert len(ready.events) == len(ready.told) == 6  # role, two pieces, finish, usage, [DONE]
-    assert ready.told == (0.0, 1.5, 6.0, 6.0, 6.0, 6.0)
+    assert len(ready.events) == len(ready.tokens) == 6  # role, two pieces, finish, usage, [DONE]
+    assert ready.tokens == (0.0, 1.5, 6.0, 6.0, 6.0, 6.0)
     assert given.tokens == 6
 
 

@@ -9,9 +9,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lesson.models import Outcome
-from servicekit.telemetry import catalogue
 from tests.model_server import Answer, ModelServer
 from tests.trio import trio, until
+from tools.ops.metrics_doc import catalogue
 
 FAR = datetime(2027, 2, 1, tzinfo=UTC)
 SHORT = {"LESSON_DEADLINE_SECONDS": "8", "STAGE2_RESERVE_SECONDS": "3"}

@@ -11,8 +11,8 @@ import pytest
 from gateway import merge
 from gateway.master.lesson import master_lesson
 from gateway.master.schema import MasterLesson, VocabularyEntry
-from lesson.items import cut
-from lesson.japanese.readability import noted, readability
+from lesson.items import extract_items
+from lesson.japanese.readability import readability, with_notes
 from lesson.models import (
     Brief,
     Content,
@@ -130,7 +130,7 @@ def lesson_of(level: Level, *sentences: Words, turn: Words = (), targets: Sequen
         created_at=0.0,
         content=content,
         sections=tuple(
-            merge.enhanced_section(name, cut(name, value), texts)
+            merge.enhanced_section(name, extract_items(name, value), texts)
             for name in SectionName
             if (value := content.section(name)) is not None
         ),
@@ -212,7 +212,7 @@ def test_nothing_is_said_of_the_level_above_b1() -> None:
 
 @pytest.mark.parametrize("level", [Level.B2, Level.C1, Level.C2])
 def test_a_lesson_above_b1_says_that_level_checks_end_there(level: Level) -> None:
-    lesson = noted(lesson_of(level, at_levels(("N1", 10))))
+    lesson = with_notes(lesson_of(level, at_levels(("N1", 10))))
     assert lesson.notes == ("said before", f"Level checks end at B1: whether the words fit {level} was not checked.")
     assert readability(lesson).note == lesson.notes[-1]
 
@@ -282,13 +282,13 @@ def test_the_note_names_the_section_to_ask_for_again() -> None:
 
 
 def test_the_note_stands_among_the_notes_of_the_lesson_and_only_when_there_is_one() -> None:
-    hard = noted(lesson_of(Level.A1, at_levels(("N1", 8))))
+    hard = with_notes(lesson_of(Level.A1, at_levels(("N1", 8))))
     assert hard.notes == ("said before", readability(hard).note)
     master = master_lesson(hard)
     assert master.metadata.notes == hard.notes
     assert master.readability.note == hard.notes[1]
     right = lesson_of(Level.A1, at_levels(("N5", 8)))
-    assert noted(right) == right
+    assert with_notes(right) == right
 
 
 async def test_a_lesson_far_too_hard_says_so_in_typed_and_in_json_form(

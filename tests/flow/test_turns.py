@@ -17,7 +17,7 @@ from gateway.attempts.retirement import Ending, Retirement
 from gateway.attempts.scheduler import Turn, Turns, Waits
 from gateway.settings import GatewaySettings
 from lesson.models import Attempt, AttemptKind, AttemptOutcome, Stage, unanswered_attempt
-from lesson.token_budget import Room
+from lesson.token_budget import TokenBudget
 from servicekit.llm.capabilities import OFFLINE_MODEL, Provider
 from servicekit.settings import SettingsError
 
@@ -393,7 +393,7 @@ def test_the_default_limit_leaves_room_for_a_lesson_at_list_price() -> None:
 
 
 def test_what_a_model_that_reasons_may_think_is_reserved_in_stage_2() -> None:
-    room = Room(3100, 1600)
+    room = TokenBudget(3100, 1600)
     thinks = most_usd(Provider.OPENAI, "gpt-6-luna", room, DAY)
     assert thinks == pytest.approx((3100 * 0.1 + (1600 + 2000) * 0.5) / 1e6)
     assert most_usd(Provider.OPENAI, "gpt-4.1", room, DAY) == pytest.approx((3100 * 2 + 1600 * 8) / 1e6)

@@ -1,4 +1,4 @@
-"""The Japanese annotator as the stage knows it: what a model says of a reading, and what becomes of it."""
+"""The Japanese annotator through the stage's interface: proposed readings, accepted, repaired or refused."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from enhancer_service.annotator import Correction, Said
+from enhancer_service.annotator import Correction, ProposedReading
 from enhancer_service.japanese.annotate import tokens_of
 from enhancer_service.japanese.annotator import JapaneseAnnotator
-from enhancer_service.japanese.check import Readings, judge
+from enhancer_service.japanese.candidates import Readings
 from enhancer_service.japanese.furigana import segments, to_brackets
 from enhancer_service.japanese.lexicon import Lexicon
 from enhancer_service.japanese.overrides import Override, Overrides, OverridesError, load_overrides
 from enhancer_service.japanese.reading import Analyser
+from enhancer_service.japanese.validation import validate
 from lesson.models import FuriganaSegment, ReadingProvenance
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "proposed"),
     [
         ("食べる", [("食", "ta"), ("べる", None)]),
         ("食べる", [("食", ""), ("べる", None)]),
@@ -27,36 +28,36 @@ from lesson.models import FuriganaSegment, ReadingProvenance
         ("人々", [("人", "ひと"), ("々", None)]),
     ],
 )
-def test_furigana_that_cannot_stand_is_filled_in_from_the_analyser_and_said(
-    analyser: Analyser, source: str, said: list[tuple[str, str | None]]
+def test_furigana_that_cannot_stand_is_gives_way_to_the_analyser(
+    analyser: Analyser, source: str, proposed: list[tuple[str, str | None]]
 ) -> None:
     tokens = tokens_of(analyser, source)
-    given = tuple(FuriganaSegment(text=text, ruby=ruby) for text, ruby in said)
-    verdict = judge(source, tokens, given, Readings(analyser, Lexicon.load()))
+    given = tuple(FuriganaSegment(text=text, ruby=ruby) for text, ruby in proposed)
+    verdict = validate(source, tokens, given, Readings(analyser, Lexicon.load()))
     assert verdict.segments == segments(tokens)
     assert verdict.repairs
 
 
-@pytest.mark.parametrize("said", ["ケーキ[けーき]を食[た]べる。", "ケーキを食べる[たべる]。"])
-def test_ruby_over_kana_is_put_right_in_silence(annotator: JapaneseAnnotator, said: str) -> None:
-    told = annotator.annotate("ケーキを食べる。", {}, Said(furigana=said))
-    assert to_brackets(told.segments) == "ケーキを食[た]べる。"
-    assert (told.notes, told.faults) == ((), ())
+@pytest.mark.parametrize("proposed", ["ケーキ[けーき]を食[た]べる。", "ケーキを食べる[たべる]。"])
+def test_ruby_over_kana_is_put_right_in_silence(annotator: JapaneseAnnotator, proposed: str) -> None:
+    annotation = annotator.annotate("ケーキを食べる。", {}, ProposedReading(furigana=proposed))
+    assert to_brackets(annotation.segments) == "ケーキを食[た]べる。"
+    assert (annotation.notes, annotation.faults) == ((), ())
 
 
 def test_a_correction_is_laid_over_every_place_where_the_word_stands(annotator: JapaneseAnnotator) -> None:
-    said = Said(corrections=(Correction("人気", "ひとけ"),))
-    told = annotator.annotate("人気のある店と人気の少ない道。", {}, said)
-    assert told.reading == "ひとけのあるみせとひとけのすくないみち。"
-    assert told.provenance is ReadingProvenance.MODEL
+    proposed = ProposedReading(corrections=(Correction("人気", "ひとけ"),))
+    annotation = annotator.annotate("人気のある店と人気の少ない道。", {}, proposed)
+    assert annotation.reading == "ひとけのあるみせとひとけのすくないみち。"
+    assert annotation.provenance is ReadingProvenance.MODEL
 
 
 @pytest.mark.parametrize("word", ["", "犬", "べ"])
-def test_a_correction_of_no_word_of_the_text_is_refused_and_said(annotator: JapaneseAnnotator, word: str) -> None:
-    told = annotator.annotate("水を飲みます。", {}, Said(corrections=(Correction(word, "いぬ"),)))
-    assert told.reading == "みずをのみます。"
-    assert told.provenance is ReadingProvenance.ANALYSER
-    [note] = told.notes
+def test_a_correction_of_no_word_of_the_text_is_refused_with_a_note(annotator: JapaneseAnnotator, word: str) -> None:
+    annotation = annotator.annotate("水を飲みます。", {}, ProposedReading(corrections=(Correction(word, "いぬ"),)))
+    assert annotation.reading == "みずをのみます。"
+    assert annotation.provenance is ReadingProvenance.ANALYSER
+    [note] = annotation.notes
     assert "no word of the text" in note
 
 
@@ -72,9 +73,9 @@ def test_words_carry_the_gloss_of_the_reading_that_was_accepted(annotator: Japan
 
 def test_an_override_with_its_context_beats_one_without(analyser: Analyser) -> None:
     overrides = Overrides((Override("市場", "株", "しじょう"), Override("市場", "", "いちば")))
-    told = JapaneseAnnotator(analyser, Lexicon.load(), overrides, "macron")
-    assert told.annotate("株の市場", {}).reading == "かぶのしじょう"
-    assert told.annotate("魚と市場", {}).reading == "さかなといちば"
+    annotation = JapaneseAnnotator(analyser, Lexicon.load(), overrides, "macron")
+    assert annotation.annotate("株の市場", {}).reading == "かぶのしじょう"
+    assert annotation.annotate("魚と市場", {}).reading == "さかなといちば"
 
 
 def test_the_version_changes_with_any_override(analyser: Analyser) -> None:

@@ -1,4 +1,4 @@
-"""What holds for any text at all, however little Japanese it is."""
+"""Properties of the annotator for any text, Japanese or not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from enhancer_service.japanese import furigana
@@ -47,9 +47,11 @@ def test_tokens_join_to_any_text_and_know_where_they_start(analyser: Analyser, t
 
 @_QUICK
 @given(text=_TEXT)
+@example(text="0,0月")
+@example(text="3:3月")
 def test_brackets_read_back_as_the_furigana_they_came_from(analyser: Analyser, text: str) -> None:
     segments = furigana.segments(analyser.tokens(text))
-    # Ruby over a whole word, where no cut fits its reading, is the one thing brackets cannot say.
+    # Brackets cannot express ruby over a whole word where no cut fits its reading.
     if all(segment.ruby is None or to_brackets([segment]).count("[") == 1 for segment in segments):
         assert parse_brackets(to_brackets(segments), text) == segments
 

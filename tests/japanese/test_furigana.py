@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from enhancer_service.annotator import Said
+from enhancer_service.annotator import ProposedReading
 from enhancer_service.japanese.align import align
 from enhancer_service.japanese.annotate import annotate
 from enhancer_service.japanese.annotator import JapaneseAnnotator
@@ -114,13 +114,13 @@ def test_the_sources_own_spelling_is_kept_where_only_the_normal_form_differs() -
 
 
 def test_a_models_furigana_decides_the_reading(annotator: JapaneseAnnotator) -> None:
-    said = "明日[あす]は日本人[にっぽんじん]の人気[にんき]のある市場[しじょう]へ"
-    annotation = annotator.annotate("明日は日本人の人気のある市場へ", {}, Said(furigana=said))
-    assert to_brackets(annotation.segments) == said
+    proposed = "明日[あす]は日本人[にっぽんじん]の人気[にんき]のある市場[しじょう]へ"
+    annotation = annotator.annotate("明日は日本人の人気のある市場へ", {}, ProposedReading(furigana=proposed))
+    assert to_brackets(annotation.segments) == proposed
     assert annotation.reading == "あすはにっぽんじんのにんきのあるしじょうへ"
     assert annotation.romaji == "asu wa nipponjin no ninki no aru shijō e"
 
 
 def test_a_counted_number_left_half_bare_keeps_its_rule(annotator: JapaneseAnnotator) -> None:
-    annotation = annotator.annotate("4時に来た", {}, Said(furigana="4時[じ]に来[き]た"))
+    annotation = annotator.annotate("4時に来た", {}, ProposedReading(furigana="4時[じ]に来[き]た"))
     assert to_brackets(annotation.segments) == "4時[よじ]に来[き]た"

@@ -102,9 +102,9 @@ def test_other_levels_use_everything(analyser: Analyser, level: Level) -> None:
     assert forms(analyser, level, "先生がお帰りになったら、部下に書かせるべきだと思う。") == []
 
 
-def test_where_it_stands_is_told(analyser: Analyser) -> None:
-    (told,) = not_yet(Level.A1, annotate(analyser, "傘を忘れてしまいました。").words)
-    assert told == "てしまう, in …てしまいまし…"
+def test_a_grammar_note_quotes_where_it_found_the_pattern(analyser: Analyser) -> None:
+    (note,) = not_yet(Level.A1, annotate(analyser, "傘を忘れてしまいました。").words)
+    assert note == "てしまう, in …てしまいまし…"
 
 
 def test_a_reading_of_b1_must_use_its_patterns_and_clauses() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from enhancer_service.annotator import Said
+from enhancer_service.annotator import ProposedReading
 from enhancer_service.japanese.annotate import annotate
 from enhancer_service.japanese.annotator import JapaneseAnnotator
 from enhancer_service.japanese.furigana import to_brackets
@@ -34,8 +34,8 @@ def test_a_name_the_tokeniser_cut_elsewhere_still_binds(analyser: Analyser) -> N
 
 
 def test_a_names_kana_beats_the_model(annotator: JapaneseAnnotator) -> None:
-    said = Said(furigana="裕子[ゆうこ]さんは明日[あす]来[く]る")
-    annotation = annotator.annotate("裕子さんは明日来る", {"裕子": "ひろこ"}, said)
+    proposed = ProposedReading(furigana="裕子[ゆうこ]さんは明日[あす]来[く]る")
+    annotation = annotator.annotate("裕子さんは明日来る", {"裕子": "ひろこ"}, proposed)
     assert to_brackets(annotation.segments) == "裕子[ひろこ]さんは明日[あす]来[く]る"
     assert annotation.reading == "ひろこさんはあすくる"
 

@@ -1,4 +1,4 @@
-"""A translation that says there is none is none: the earlier system called such items enhanced."""
+"""Placeholder texts do not count as translations; the earlier system accepted them."""
 
 from __future__ import annotations
 

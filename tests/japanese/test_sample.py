@@ -1,4 +1,4 @@
-"""Whole-sentence exactness on the shared sample (46 learner sentences, design/lesson-content.md says what is right)."""
+"""Whole-sentence exactness on the sample of 46 learner sentences; docs/lesson-content.md has the policy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from enhancer_service.annotator import Annotation, Said
+from enhancer_service.annotator import Annotation, ProposedReading
 from enhancer_service.japanese.annotate import annotate
 from enhancer_service.japanese.annotator import JapaneseAnnotator
 from enhancer_service.japanese.furigana import to_brackets
@@ -26,7 +26,7 @@ def annotated(analyser: Analyser) -> list[tuple[dict[str, str], Annotation]]:
 
 
 def _right(column: str, right: Iterator[bool]) -> int:
-    """How many are, said aloud: `pytest -s` shows the score of every column."""
+    """Counts and prints; `pytest -s` shows the score of every column."""
     score = sum(right)
     print(f"\n{column}: {score} of {_WHOLE}")
     return score
@@ -36,7 +36,7 @@ def _letters(text: str) -> str:
     return re.sub(r"[^a-zāīūēō]", "", text)
 
 
-# The floors are what the rules reach without a model, every sentence right. A change that loses one must say which.
+# The floors are the rules' own scores without a model: every sentence right. A change that loses one must name it.
 def test_every_sentence_of_the_sample_gets_its_furigana(annotated: list[tuple[dict[str, str], Annotation]]) -> None:
     assert _right("segments", (to_brackets(ours.segments) == row["furigana"] for row, ours in annotated)) == _WHOLE
 
@@ -61,7 +61,7 @@ def test_romaji_of_the_sample_is_spaced_right(annotated: list[tuple[dict[str, st
 
 def test_right_furigana_stands_as_it_is_and_gives_the_right_letters(annotator: JapaneseAnnotator) -> None:
     for row in _ROWS:
-        ours = annotator.annotate(row["sentence"], {}, Said(furigana=row["furigana"]))
+        ours = annotator.annotate(row["sentence"], {}, ProposedReading(furigana=row["furigana"]))
         assert to_brackets(ours.segments) == row["furigana"]
         assert (ours.notes, ours.faults) == ((), ())
         assert hiragana(ours.reading) == row["reading"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lesson.items import cut, put_together, sentences, transform
+from lesson.items import extract_items, put_together, sentences, transform
 from lesson.models import Dialogue, Item, ItemKind, SectionName, SectionValue, validate_section
 from lesson.script import has_japanese
 from tests.lesson import strategies
@@ -19,7 +19,7 @@ def test_cutting_and_putting_together_gives_the_same_section(name: SectionName) 
     @settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
     @given(strategies.section(name))
     def round_trip(section: SectionValue) -> None:
-        items = cut(name, section)
+        items = extract_items(name, section)
         assert put_together(name, section, {item.id: item.text for item in items}) == section
         assert len({item.id for item in items}) == len(items)
         assert all(item.id.startswith(name.value) for item in items)
@@ -66,7 +66,7 @@ def _dialogue() -> Dialogue:
 
 
 def test_ids_are_paths_and_what_is_not_japanese_is_no_item_where_either_may_stand() -> None:
-    assert {item.id: item.kind for item in cut(SectionName.DIALOGUE, _dialogue())} == {
+    assert {item.id: item.kind for item in extract_items(SectionName.DIALOGUE, _dialogue())} == {
         "dialogue.title": ItemKind.TITLE,
         "dialogue.turns.0.text": ItemKind.TURN,
         "dialogue.comprehension.0.question": ItemKind.QUESTION,
@@ -76,7 +76,7 @@ def test_ids_are_paths_and_what_is_not_japanese_is_no_item_where_either_may_stan
 
 
 def test_only_japanese_that_carries_no_meaning_beside_it_needs_a_translation() -> None:
-    needs = {item.id: item.needs_translation for item in cut(SectionName.DIALOGUE, _dialogue())}
+    needs = {item.id: item.needs_translation for item in extract_items(SectionName.DIALOGUE, _dialogue())}
     assert needs["dialogue.turns.0.text"]
     assert not needs["dialogue.comprehension.0.choices.0"]
 
@@ -100,7 +100,7 @@ def test_the_plan_has_no_items() -> None:
         "studentTask": "読む",
         "teacherNotes": None,
     }
-    assert cut(SectionName.LESSON_PLAN, validate_section(SectionName.LESSON_PLAN, [step])) == ()
+    assert extract_items(SectionName.LESSON_PLAN, validate_section(SectionName.LESSON_PLAN, [step])) == ()
 
 
 @given(st.text())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lesson.japanese.style import repeated, style_faults, worth_asking_again
+from lesson.japanese.style import issues_to_reask, repeated, style_issues
 from lesson.models import Content, Level
 from offline_model.bank import SECTION_KEYS, load_bank
 
@@ -19,7 +19,7 @@ Edit = Callable[[dict[str, Any]], object]
 def told(edit: Edit, level: Level = Level.A1) -> list[str]:
     plain = json.loads(json.dumps(BANK.stage1("JF:349", SECTION_KEYS)))
     edit(plain)
-    return [str(fault) for fault in style_faults(Content.model_validate(plain), level)]
+    return [str(fault) for fault in style_issues(Content.model_validate(plain), level)]
 
 
 def turn(index: int, text: str) -> Edit:
@@ -29,7 +29,7 @@ def turn(index: int, text: str) -> Edit:
 @pytest.mark.parametrize("lesson", BANK.lessons, ids=lambda lesson: lesson.can_do_id)
 def test_a_built_in_lesson_has_none(lesson: Any) -> None:
     content = Content.model_validate(BANK.stage1(lesson.can_do_id, SECTION_KEYS))
-    assert style_faults(content, lesson.level) == ()
+    assert style_issues(content, lesson.level) == ()
 
 
 @pytest.mark.parametrize(
@@ -116,14 +116,14 @@ def test_only_sections_with_a_grave_fault_are_worth_asking_again_and_then_for_al
 
     plain = BANK.stage1("JF:349", SECTION_KEYS)
     spelt(plain)
-    faults = style_faults(Content.model_validate(plain), Level.A1)
-    asked = [str(fault) for fault in worth_asking_again(faults)]
+    faults = style_issues(Content.model_validate(plain), Level.A1)
+    asked = [str(fault) for fault in issues_to_reask(faults)]
     assert {fault.partition(".")[0] for fault in asked} == {"dialogue"}
     assert len(asked) == 2
 
 
 def test_a_lesson_without_dialogue_has_no_faults_of_one() -> None:
-    assert style_faults(Content(), Level.A1) == ()
+    assert style_issues(Content(), Level.A1) == ()
 
 
 def test_repeating_is_measured_in_pairs_of_characters() -> None:

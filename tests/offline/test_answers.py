@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from lesson.items import cut
+from lesson.items import extract_items
 from lesson.models import Content, SectionName
 from offline_model import brackets, tokens
 from offline_model.bank import Bank
@@ -188,7 +188,7 @@ async def test_every_item_of_the_lesson_is_answered_whole(model: ClientSession) 
     lesson = Content.model_validate_json(content(await ask(model, stage1())))
     for name in lesson.written:
         section = lesson.section(name)
-        items = cut(name, section) if section else ()
+        items = extract_items(name, section) if section else ()
         asked = [item(one.text, one.id, translate=one.needs_translation) for one in items]
         answered = json.loads(content(await ask(model, stage2("model", asked))))["items"]
         assert [entry["id"] for entry in answered] == [one.id for one in items]

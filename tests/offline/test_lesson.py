@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from lesson import models
 from lesson.fields import fields
-from lesson.items import cut
+from lesson.items import extract_items
 from lesson.script import KANJI
 from offline_model import brackets
 from offline_model.bank import BankLesson, load_bank
@@ -43,7 +43,7 @@ def japanese(content: models.Content, *names: models.SectionName) -> list[str]:
         item.text.strip()
         for name, section in zip(names or models.SectionName, chosen, strict=True)
         if section
-        for item in cut(name, section)
+        for item in extract_items(name, section)
     ]
 
 
@@ -173,7 +173,7 @@ def test_every_japanese_text_has_readings_in_kana_and_a_translation_where_one_is
     seen = 0
     for name in models.SectionName:
         section = content.section(name)
-        for item in cut(name, section) if section else ():
+        for item in extract_items(name, section) if section else ():
             annotation = BANK.annotation(item.text.strip())
             assert annotation, item
             assert brackets.plain(annotation.brackets) == item.text.strip()

@@ -12,7 +12,7 @@ import pytest
 import gateway.__main__ as gateway_main
 from gateway.settings import GatewaySettings
 from servicekit.settings import load
-from servicekit.telemetry import Registry, catalogue
+from servicekit.telemetry import Registry
 from tests.ops.shipped import (
     ALERTMANAGER,
     BOARDS,
@@ -32,7 +32,7 @@ from tools.ops import metrics_doc, rule_tests
 from tools.ops import rules as generator
 
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
-METRICS = {told.name: told for told in catalogue()}
+METRICS = {told.name: told for told in metrics_doc.catalogue()}
 KNOWN = {
     *METRICS,
     *(f"{told.name}_{part}" for told in METRICS.values() if told.buckets for part in ("bucket", "sum", "count")),
@@ -205,7 +205,7 @@ def test_a_row_of_the_monitoring_names_a_metric_a_rule_an_alert_and_a_panel_that
 
 def test_every_log_event_of_the_earlier_system_has_its_row_and_is_written_by_the_gateway() -> None:
     events = {row["event"] for row in metrics_doc.rows() if "event" in row}
-    written = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "gateway").glob("*.py"))
+    written = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "gateway").rglob("*.py"))
     assert {event for event in events if f'"{event}"' not in written} == set()
     found = set(re.findall(r'"((?:using|twostage|stage1|stage2|section)_[a-z0-9_]+)"', written))
     assert {name for name in found if name in events or "generation" in name} <= events

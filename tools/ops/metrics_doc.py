@@ -1,4 +1,4 @@
-"""Writes docs/metrics.md from the catalogue in servicekit.telemetry, or with --check says whether it is fresh."""
+"""Writes docs/metrics.md from the catalogue of metrics, or checks with --check that it is fresh."""
 
 from __future__ import annotations
 
@@ -9,18 +9,26 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from servicekit.telemetry import Told, catalogue
+from gateway.metrics import LessonMetrics
+from servicekit.telemetry import (
+    MetricInfo,
+    ModelMetrics,
+    Registry,
+    RpcMetrics,
+    describe_metrics,
+    process_metrics,
+)
 from tools.ops.rules import ROOT, keep
 
 PAGE = ROOT / "docs" / "metrics.md"
 ROWS = Path(__file__).with_name("monitoring.toml")
 _HEAD = """# Metrics
 
-Made from `servicekit/telemetry.py` by `tools/ops/metrics_doc.py` (`make ops-rules`); a test holds it fresh. Prometheus
-reads the gateway on 9100, the content service on 9101, the enhancer on 9102. Label values come from the configuration
-or from closed sets; the series that alerts count are there, at zero, from the start.
+`tools/ops/metrics_doc.py` (`make ops-rules`) writes this page from `gateway/metrics.py` and `servicekit/telemetry.py`.
+A test keeps it fresh. Prometheus reads the gateway on 9100, the content service on 9101, the enhancer on 9102. Label
+values come from the configuration or from closed sets. The series that alerts count exist, at zero, from the start.
 
-| metric | type | labels | what it tells | told by |
+| metric | type | labels | meaning | exported by |
 |---|---|---|---|---|
 """
 _BUCKETS = """
@@ -51,6 +59,16 @@ def rows() -> list[dict[str, str]]:
     return found
 
 
+def catalogue() -> tuple[MetricInfo, ...]:
+    """Every metric that a service exports."""
+    return (
+        *describe_metrics(LessonMetrics(Registry()), "gateway"),
+        *describe_metrics(ModelMetrics(Registry()), "content, enhancer"),
+        *describe_metrics(RpcMetrics(Registry()), "all"),
+        *process_metrics(),
+    )
+
+
 def page() -> str:
     """The whole page."""
     metrics = catalogue()
@@ -59,15 +77,15 @@ def page() -> str:
     )
 
 
-def _line(told: Told) -> str:
-    labels = ", ".join(f"`{label}`" for label in told.labels)
-    return f"| `{told.name}` | {told.kind} | {labels} | {told.text.rstrip('.')} | {told.by} |\n"
+def _line(metric: MetricInfo) -> str:
+    labels = ", ".join(f"`{label}`" for label in metric.labels)
+    return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.text.rstrip('.')} | {metric.services} |\n"
 
 
-def _edges(metrics: tuple[Told, ...]) -> Iterator[str]:
-    for told in metrics:
-        if told.buckets:
-            yield f"| `{told.name}` | {', '.join(f'{edge:.15g}' for edge in told.buckets)} |\n"
+def _edges(metrics: tuple[MetricInfo, ...]) -> Iterator[str]:
+    for metric in metrics:
+        if metric.buckets:
+            yield f"| `{metric.name}` | {', '.join(f'{edge:.15g}' for edge in metric.buckets)} |\n"
 
 
 def _row(row: dict[str, str]) -> str:

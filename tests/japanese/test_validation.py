@@ -1,4 +1,4 @@
-"""What stands of a model's furigana, measured on every sentence whose right answer is known."""
+"""Validation of proposed furigana, measured on every sentence with a known right answer."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 
 from enhancer_service.japanese import furigana
 from enhancer_service.japanese.annotate import tokens_of
-from enhancer_service.japanese.check import Readings, Verdict, judge
+from enhancer_service.japanese.candidates import Readings
 from enhancer_service.japanese.furigana import Segments, parse_brackets, to_brackets
 from enhancer_service.japanese.lexicon import Lexicon
 from enhancer_service.japanese.reading import Analyser
 from enhancer_service.japanese.script import hiragana
 from enhancer_service.japanese.token import Token
+from enhancer_service.japanese.validation import Verdict, validate
 from lesson.models import FuriganaSegment
 
 
@@ -38,20 +39,20 @@ def readings(analyser: Analyser, lexicon: Lexicon) -> Readings:
     return Readings(analyser, lexicon)
 
 
-Judge = Callable[[str], Verdict]
+Validate = Callable[[str], Verdict]
 
 
 @pytest.fixture(scope="module")
-def judged(analyser: Analyser, readings: Readings) -> Judge:
-    """Judges a sentence given in brackets, by the analyser alone."""
+def validated(analyser: Analyser, readings: Readings) -> Validate:
+    """Validates a sentence in brackets against the analyser."""
 
-    def judged(bracketed: str) -> Verdict:
+    def validated(bracketed: str) -> Verdict:
         source = re.sub(r"\[[^\]]*\]", "", bracketed)
-        said = parse_brackets(bracketed, source)
-        assert said is not None
-        return judge(source, analyser.tokens(source), said, readings)
+        proposed = parse_brackets(bracketed, source)
+        assert proposed is not None
+        return validate(source, analyser.tokens(source), proposed, readings)
 
-    return judged
+    return validated
 
 
 # --- Sentences with their right answers ---------------------------------------------------------------------------
@@ -107,7 +108,7 @@ def test_the_sample_is_among_the_sentences() -> None:
 def test_a_right_reading_is_never_repaired(analyser: Analyser, readings: Readings, path: Path) -> None:
     for row in _rows(path):
         for way in row.ways:
-            verdict = judge(row.sentence, analyser.tokens(row.sentence), _parsed(way, row.sentence), readings)
+            verdict = validate(row.sentence, analyser.tokens(row.sentence), _parsed(way, row.sentence), readings)
             assert verdict.repairs == ()
             assert to_brackets(verdict.segments) == way
 
@@ -116,16 +117,16 @@ def test_what_the_analyser_says_itself_passes_without_a_remark(analyser: Analyse
     for row in _ALL:
         tokens = analyser.tokens(row.sentence)
         own = furigana.segments(tokens)
-        assert judge(row.sentence, tokens, own, readings) == Verdict(own, tokens, (), ())
+        assert validate(row.sentence, tokens, own, readings) == Verdict(own, tokens, (), ())
 
 
-def test_a_sentence_is_judged_in_a_moment(analyser: Analyser, readings: Readings) -> None:
+def test_a_sentence_is_validated_in_a_moment(analyser: Analyser, readings: Readings) -> None:
     times = []
     for _ in range(3):
         for row in _ALL:
-            tokens, said = analyser.tokens(row.sentence), row.segments
+            tokens, proposed = analyser.tokens(row.sentence), row.segments
             start = time.perf_counter()
-            judge(row.sentence, tokens, said, readings)
+            validate(row.sentence, tokens, proposed, readings)
             times.append(time.perf_counter() - start)
     median = sorted(times)[len(times) // 2]
     print(f"\nmedian {median * 1000:.2f} ms a sentence")
@@ -190,12 +191,12 @@ def _is_name(token: Token) -> bool:
     return token.pos[1] == "固有名詞"
 
 
-def _has_it(token: Token, said: Segments, analyser: Analyser, lexicon: Lexicon) -> bool:
-    """Whether a dictionary has what is said over exactly this word as a reading of it, in this form of it."""
+def _has_it(token: Token, proposed: Segments, analyser: Analyser, lexicon: Lexicon) -> bool:
+    """Whether a dictionary has the reading proposed over exactly this word, in this conjugation form."""
     if token.is_number:
         return False
     heard, place = "", 0
-    for segment in said:
+    for segment in proposed:
         for part in [segment.text] if segment.ruby else segment.text:
             if token.start <= place < token.end:
                 heard += segment.ruby or part
@@ -222,14 +223,14 @@ def test_slips_are_caught(
     words = {row.sentence: analyser.tokens(row.sentence) for row in _ALL}
     right = {row.sentence: _kana(row.segments) for row in _ALL}
     count: Counter[str] = Counter()
-    for row, place, said in _slipped(slips):
-        verdict = judge(row.sentence, words[row.sentence], said, readings)
+    for row, place, proposed in _slipped(slips):
+        verdict = validate(row.sentence, words[row.sentence], proposed, readings)
         caught = _kana(verdict.segments) == right[row.sentence]
         token = next(token for token in words[row.sentence] if token.end > place)
         if _is_name(token):
             count["names"] += 1
             count["names, caught all the same"] += caught
-        elif _has_it(token, said, analyser, lexicon):
+        elif _has_it(token, proposed, analyser, lexicon):
             count["real readings"] += 1
             count["real readings, caught all the same"] += caught
         else:
@@ -243,7 +244,7 @@ def test_slips_are_caught(
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("proposed", "shown"),
     [
         ("鉛筆[えんぴつ]を三本[さんほん]ください。", "三本[さんぼん]"),
         ("四時[よんじ]に会[あ]いましょう。", "四時[よじ]"),
@@ -273,22 +274,22 @@ def test_slips_are_caught(
         ("私[わたし]は日本人[にほんにん]です。", "日本人[にほんじん]"),
     ],
 )
-def test_a_typical_slip_is_repaired(judged: Judge, said: str, shown: str) -> None:
-    verdict = judged(said)
+def test_a_typical_slip_is_repaired(validated: Validate, proposed: str, shown: str) -> None:
+    verdict = validated(proposed)
     assert shown in to_brackets(verdict.segments)
     assert len(verdict.repairs) == 1
 
 
-def test_a_repair_says_what_was_said_what_stands_and_why(judged: Judge) -> None:
-    assert judged("本[ほん]を三本[さんほん]").repairs == ("三本: さんほん -> さんぼん (numbers follow the rules)",)
-    assert judged("食[た]べ物[ぶつ]").repairs == ("食べ物: たべぶつ -> たべもの (it has no such reading)",)
+def test_a_repair_names_both_readings_and_the_reason(validated: Validate) -> None:
+    assert validated("本[ほん]を三本[さんほん]").repairs == ("三本: さんほん -> さんぼん (numbers follow the rules)",)
+    assert validated("食[た]べ物[ぶつ]").repairs == ("食べ物: たべぶつ -> たべもの (it has no such reading)",)
 
 
-# --- What stands beside the analyser ------------------------------------------------------------------------------
+# --- Differences from the analyser --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("said", "difference"),
+    ("proposed", "difference"),
     [
         ("人気[ひとけ]がある", "人気: ひとけ (analyser: にんき)"),
         ("私[わたくし]が", "私: わたくし (analyser: わたし)"),
@@ -310,30 +311,30 @@ def test_a_repair_says_what_was_said_what_stands_and_why(judged: Judge) -> None:
         ("龘[とう]が", "龘: とう (analyser: 龘)"),
     ],
 )
-def test_another_reading_that_can_be_stands_and_is_told(judged: Judge, said: str, difference: str) -> None:
-    verdict = judged(said)
+def test_another_possible_reading_stands_and_is_reported(validated: Validate, proposed: str, difference: str) -> None:
+    verdict = validated(proposed)
     assert (verdict.repairs, verdict.differences) == ((), (difference,))
-    assert to_brackets(verdict.segments) == said
+    assert to_brackets(verdict.segments) == proposed
 
 
-def test_words_follow_the_reading_that_stands(judged: Judge) -> None:
-    verdict = judged("日本料理[にっぽんりょうり]と人気[ひとけ]")
+def test_words_follow_the_reading_that_stands(validated: Validate) -> None:
+    verdict = validated("日本料理[にっぽんりょうり]と人気[ひとけ]")
     assert [(token.surface, token.reading) for token in verdict.tokens] == [
         ("日本", "にっぽん"), ("料理", "りょうり"), ("と", "と"), ("人気", "ひとけ"),
     ]  # fmt: skip
 
 
-def test_a_bound_name_stands_and_a_slip_in_it_is_told(analyser: Analyser, readings: Readings) -> None:
+def test_a_bound_name_stands_and_a_slip_in_it_is_repaired(analyser: Analyser, readings: Readings) -> None:
     text, names, overrides = "裕子さんと今日は", {"裕子": "ひろこ"}, {"今日は": "こんにちは"}
     tokens = tokens_of(analyser, text, names, overrides)
 
-    def judged(bracketed: str) -> Verdict:
-        return judge(text, tokens, _parsed(bracketed, text), readings)
+    def validated(bracketed: str) -> Verdict:
+        return validate(text, tokens, _parsed(bracketed, text), readings)
 
     right = "裕子[ひろこ]さんと今日[こんにち]は"
-    assert judged(right) == Verdict(_parsed(right, text), tokens, (), ())
-    assert judged("裕子さんと今日[こんにち]は") == Verdict(_parsed(right, text), tokens, (), ())
-    verdict = judged("裕子[ゆうこ]さんと今日[きょう]は")
+    assert validated(right) == Verdict(_parsed(right, text), tokens, (), ())
+    assert validated("裕子さんと今日[こんにち]は") == Verdict(_parsed(right, text), tokens, (), ())
+    verdict = validated("裕子[ゆうこ]さんと今日[きょう]は")
     assert verdict.segments == _parsed(right, text)
     assert verdict.repairs == (
         "裕子: ゆうこ -> ひろこ (the lesson's own name)",
@@ -341,7 +342,7 @@ def test_a_bound_name_stands_and_a_slip_in_it_is_told(analyser: Analyser, readin
     )
 
 
-# --- How it is laid out -------------------------------------------------------------------------------------------
+# --- Layout -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -371,9 +372,9 @@ def test_a_bound_name_stands_and_a_slip_in_it_is_told(analyser: Analyser, readin
 def test_layout_is_put_right_without_a_word(
     analyser: Analyser, readings: Readings, segments: list[tuple[str, str | None]], shown: str
 ) -> None:
-    said = tuple(FuriganaSegment(text=text, ruby=ruby) for text, ruby in segments)
-    text = "".join(segment.text for segment in said)
-    verdict = judge(text, analyser.tokens(text), said, readings)
+    proposed = tuple(FuriganaSegment(text=text, ruby=ruby) for text, ruby in segments)
+    text = "".join(segment.text for segment in proposed)
+    verdict = validate(text, analyser.tokens(text), proposed, readings)
     assert (to_brackets(verdict.segments), verdict.repairs, verdict.differences) == (shown, (), ())
 
 
@@ -391,15 +392,15 @@ def test_layout_is_put_right_without_a_word(
 def test_furigana_that_is_none_is_filled_in(
     analyser: Analyser, readings: Readings, segments: list[tuple[str, str | None]], repair: str
 ) -> None:
-    said = tuple(FuriganaSegment(text=text, ruby=ruby) for text, ruby in segments)
-    text = "".join(segment.text for segment in said)
+    proposed = tuple(FuriganaSegment(text=text, ruby=ruby) for text, ruby in segments)
+    text = "".join(segment.text for segment in proposed)
     tokens = analyser.tokens(text)
-    assert judge(text, tokens, said, readings) == Verdict(furigana.segments(tokens), tokens, (repair,), ())
+    assert validate(text, tokens, proposed, readings) == Verdict(furigana.segments(tokens), tokens, (repair,), ())
 
 
 def test_furigana_of_another_text_is_refused(analyser: Analyser, readings: Readings) -> None:
     with pytest.raises(ValueError, match="must join"):
-        judge("本だ", analyser.tokens("本だ"), (FuriganaSegment(text="本", ruby="ほん"),), readings)
+        validate("本だ", analyser.tokens("本だ"), (FuriganaSegment(text="本", ruby="ほん"),), readings)
 
 
 # --- Any text at all ----------------------------------------------------------------------------------------------
@@ -414,25 +415,27 @@ _PIECES = st.lists(st.tuples(st.text(alphabet=_JAPANESE, max_size=5) | st.text(m
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=_PIECES)
-def test_any_furigana_of_any_text_is_judged_once_and_for_all(
+def test_any_furigana_of_any_text_is_validated_once_and_for_all(
     analyser: Analyser, readings: Readings, pieces: list[tuple[str, str | None]]
 ) -> None:
-    said = tuple(FuriganaSegment.model_construct(text=text, ruby=ruby) for text, ruby in pieces)
-    text = "".join(segment.text for segment in said)
+    proposed = tuple(FuriganaSegment.model_construct(text=text, ruby=ruby) for text, ruby in pieces)
+    text = "".join(segment.text for segment in proposed)
     tokens = analyser.tokens(text)
-    verdict = judge(text, tokens, said, readings)
+    verdict = validate(text, tokens, proposed, readings)
     assert "".join(segment.text for segment in verdict.segments) == text
     assert "".join(token.surface for token in verdict.tokens) == text
-    again = judge(text, tokens, verdict.segments, readings)
+    again = validate(text, tokens, verdict.segments, readings)
     assert again == Verdict(verdict.segments, verdict.tokens, (), verdict.differences)
-    assert judge(text, verdict.tokens, verdict.segments, readings) == Verdict(verdict.segments, verdict.tokens, (), ())
+    assert validate(text, verdict.tokens, verdict.segments, readings) == Verdict(
+        verdict.segments, verdict.tokens, (), ()
+    )
 
 
-def test_ten_thousand_characters_of_nonsense_are_judged_in_seconds(analyser: Analyser, readings: Readings) -> None:
+def test_ten_thousand_characters_of_nonsense_are_validated_in_seconds(analyser: Analyser, readings: Readings) -> None:
     source = ("東京都山田太郎毎日料理研究会員々々" * 600)[:10_000]
     tokens, ruby = analyser.tokens(source), "かきくけこさしすせそ" * 4
-    said = tuple(FuriganaSegment(text=source[place : place + 17], ruby=ruby) for place in range(0, 10_000, 17))
+    proposed = tuple(FuriganaSegment(text=source[place : place + 17], ruby=ruby) for place in range(0, 10_000, 17))
     start = time.process_time()
-    judge(source, tokens, said, readings)
-    judge(source, tokens, (FuriganaSegment(text=source, ruby="か" * 30_000),), readings)
+    validate(source, tokens, proposed, readings)
+    validate(source, tokens, (FuriganaSegment(text=source, ruby="か" * 30_000),), readings)
     assert time.process_time() - start < 5
