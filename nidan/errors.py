@@ -12,11 +12,11 @@ EXIT_INTERRUPTED = 130
 
 
 class StartError(Exception):
-    """The services could not be started; says which, why, and what to do."""
+    """A service did not start. The message says which, why, and what to do."""
 
 
 class MissingKeyError(StartError):
-    """A provider without the key that it needs: names both ways on."""
+    """A provider lacks the key that it needs. The message names both remedies."""
 
     def __init__(self, provider: str, variable: str) -> None:
         super().__init__(
@@ -27,7 +27,7 @@ class MissingKeyError(StartError):
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong. `fields` are the request's own, each with what would be right."""
+    """What went wrong. `fields` names each wrong field of the request, with what would be right."""
 
     reason: str
     message: str
@@ -39,27 +39,27 @@ class Failure:
     caller_fault: bool = False
 
     def as_json(self) -> str:
-        """One line. `fields` and `lessonId` are there only when there is something to say."""
-        told: dict[str, object] = {
+        """One line of JSON. `fields` and `lessonId` appear only when they are set."""
+        values: dict[str, object] = {
             "outcome": "FAILED",
             "reason": self.reason,
             "stage": self.stage,
             "retryable": self.retryable,
             "message": self.message,
         }
-        told |= {"fields": dict(self.fields)} if self.fields else {}
-        told |= {"lessonId": self.lesson_id} if self.lesson_id else {}
-        return json.dumps(told, ensure_ascii=False)
+        values |= {"fields": dict(self.fields)} if self.fields else {}
+        values |= {"lessonId": self.lesson_id} if self.lesson_id else {}
+        return json.dumps(values, ensure_ascii=False)
 
     def as_text(self, headline: str = "No lesson") -> str:
-        """What, then each field, then the next step."""
+        """The message, then each field, then the next step."""
         lines = [f"{headline} ({self.reason}): {self.message}"]
         lines += [f"  {name}: {problem}" for name, problem in self.fields.items()]
         return "\n".join([*lines, self.next_step] if self.next_step else lines)
 
 
 class GivenUpError(Exception):
-    """There will be no result; carries why."""
+    """The command has no result; `failure` says why."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from nidan.batch.report import Outcome, Result, money, shortened
+from nidan.batch.result import Outcome, Result
+from nidan.batch.summary import money, shortened
 from nidan.terminal.sanitize import clean
 
 _STYLES = {Outcome.COMPLETE: ("✓", "green"), Outcome.PARTIAL: ("!", "yellow"), Outcome.FAILED: ("✗", "red")}
@@ -23,7 +24,7 @@ class BatchProgress:
     def __init__(self, console: Console, total: int) -> None:
         self._console = console
         self._total = total
-        self._ended: list[Result] = []
+        self._results: list[Result] = []
         self._began = time.monotonic()
         self._bar: Progress | None = None
 
@@ -42,9 +43,9 @@ class BatchProgress:
             finally:
                 self._bar = None
 
-    def ended(self, result: Result) -> None:
+    def add(self, result: Result) -> None:
         """A line that stays, and the bar a step further."""
-        self._ended.append(result)
+        self._results.append(result)
         mark, style = _STYLES.get(result.outcome, _STYLE_OF_THE_REST)
         self.say(f"{mark} {self._of_row(result)}", style)
         if self._bar is not None:
@@ -58,16 +59,16 @@ class BatchProgress:
         facts = [f"row {result.row.number}", result.row.name, result.outcome.value.lower().replace("_", " ")]
         facts += [f"{result.seconds:.1f} s"] if result.seconds is not None else []
         facts += [shortened(result.reason)] if result.reason else []
-        facts += [] if self._bar else [f"{len(self._ended)}/{self._total}", self._so_far()]
+        facts += [] if self._bar else [f"{len(self._results)}/{self._total}", self._so_far()]
         return " · ".join(facts)
 
     def _so_far(self) -> str:
         """Money and the time that is left, as in: $0.0312 · about 4 min left."""
-        left = self._total - len(self._ended)
-        if not self._ended or not left or self._ended[-1].outcome is Outcome.CANCELLED:
-            return money(self._ended)
-        seconds = (time.monotonic() - self._began) / len(self._ended) * left
-        return f"{money(self._ended)} · {lasting(seconds)} left"
+        left = self._total - len(self._results)
+        if not self._results or not left or self._results[-1].outcome is Outcome.CANCELLED:
+            return money(self._results)
+        seconds = (time.monotonic() - self._began) / len(self._results) * left
+        return f"{money(self._results)} · {lasting(seconds)} left"
 
 
 def lasting(seconds: float) -> str:

@@ -38,8 +38,8 @@ from lesson.models import (
 )
 from lesson.v1 import enhancer_service_pb2 as pb
 from lesson.v1 import enhancer_service_pb2_grpc
+from nidan.annotation.lines import BATCH_LINES, MOST_BYTES, batches
 from nidan.client import AnnotateError, EnhancerClient
-from nidan.commands.annotate import BATCH_LINES, MOST_BYTES, batches
 from nidan.errors import GivenUpError
 from nidan.services.plan import Plan, enhancer_plan
 from nidan.services.ports import free_ports

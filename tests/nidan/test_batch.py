@@ -19,8 +19,10 @@ from typing import Any, TypeVar
 import pytest
 
 import gateway.api.servicer
-from nidan.batch.report import Outcome, Report, Result, exit_code, money
+from nidan.batch.report import Report
+from nidan.batch.result import Outcome, Result
 from nidan.batch.rows import MOST_CHARACTERS, Row, RowsError, read_rows
+from nidan.batch.summary import exit_code, money
 from nidan.services.supervisor import Trio
 from nidan.terminal.output import OutputError
 from tests.model_server import GOOD, Answer, ModelServer
@@ -320,7 +322,7 @@ async def test_the_limit_ends_a_batch_once_so_much_is_known_to_be_spent(
         told = re.search(r"1 complete, 3 not started · \$(\d\.\d{4}) ", messages)
         assert told is not None
         assert float(told[1]) == pytest.approx(float(rows[2]["cost_usd"]), abs=0.0001)
-        assert "No further lesson was begun: the limit of $0.001 is reached." in messages
+        assert "No further lesson was started: the limit of $0.001 is reached." in messages
         assert len(model.asked("stage1")) == 1
         status, _, _ = await _done(trio, tmp_path, "--limit-usd", "100")
         assert status == 0

@@ -8,7 +8,9 @@ from datetime import date, timedelta
 
 import pytest
 
-from nidan.commands.doctor import Finding, chain_findings, key_findings, port_finding, python_version
+from nidan.checks.finding import Finding
+from nidan.checks.machine import port_finding, python_version
+from nidan.checks.providers import chain_findings, key_findings
 from nidan.services.ports import free_ports
 from nidan.services.service import CONTENT, GATEWAY, Service
 from nidan.services.supervisor import Trio

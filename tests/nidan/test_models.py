@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from nidan.commands.models import advice, chain
+from nidan.checks.chains import advice, chain
 from tests.nidan.conftest import nidan
 
 SETTINGS = {
