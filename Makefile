@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
+# Every process starts from compiled modules: the suite starts hundreds, and each would compile for a second.
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -14,7 +16,7 @@ OPS_IMAGE := .venv-ops-image
 OPS_ALERTS := .venv-ops-alerts
 CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools benchmarks
 
-.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke bench-reader bench-traces faults soak accuracy bank-check cost traces stubs golden compose ops ops-alerts ops-rules ops-kube ops-image lock clean
+.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke bench-reader bench-traces faults soak accuracy bank-check cost traces contract-baseline stubs golden compose ops ops-alerts ops-rules ops-kube ops-image lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -35,11 +37,12 @@ demo: setup ## print the lesson of JF:349 (食生活, A1), made by three process
 up: setup ## start the trio and the offline model in the foreground (Ctrl-C stops them)
 	@$(BIN)/nidan up --offline
 
-check: setup ## ruff, mypy strict, import contracts, buf lint, stubs fresh
+check: setup ## ruff, mypy strict, import contracts, buf lint and breaking, stubs fresh
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/lint-imports --no-logo > $(VENV)/lint-imports.txt || { cat $(VENV)/lint-imports.txt; exit 1; }
 	@$(BIN)/buf lint
+	@$(BIN)/buf breaking --against protos/baseline/v0.1.0.binpb
 	@$(BIN)/python tools/stubs.py --check
 	@$(BIN)/hadolint Dockerfile
 	@tools/compose.sh config || [ $$? -eq 3 ]
@@ -47,8 +50,8 @@ check: setup ## ruff, mypy strict, import contracts, buf lint, stubs fresh
 	@echo "check passed"
 
 test: setup ## the whole suite, through the wire
-	@$(BIN)/pytest --cov -n 2 --dist worksteal tests/flow tests/services
-	@$(BIN)/pytest -n 2 --dist worksteal --ignore tests/flow --ignore tests/services
+	@$(BIN)/pytest --cov -n 2 --dist worksteal tests/flow tests/gateway tests/services
+	@$(BIN)/pytest -n 2 --dist worksteal --ignore tests/flow --ignore tests/gateway --ignore tests/services
 
 # The judges that nobody here wrote run as processes of environments of their own, and the tests ask them over loopback.
 test-judges: setup $(JUDGES)/.ready ## the trio before a model server that breaks on purpose and judges its client (half a minute)
@@ -119,6 +122,9 @@ cost: setup ## count a lesson's tokens, price them, and write docs/cost.md (need
 
 traces: setup ## make a lesson offline with traces on, and print its trace as a tree
 	@$(BIN)/python tools/traces.py
+
+contract-baseline: setup ## write the baseline that `make check` holds the protos to; at a tag alone
+	@$(BIN)/buf build -o protos/baseline/v0.1.0.binpb
 
 stubs: setup ## generate lesson/v1 from protos/
 	@$(BIN)/python tools/stubs.py

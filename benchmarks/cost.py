@@ -35,10 +35,12 @@ from lesson.models import Brief, Content, EnhancementMode, Item, SectionName
 from offline_model.answer import answer
 from offline_model.bank import Bank, BankLesson, load_bank
 from offline_model.request import read_data, read_request
+from servicekit.llm.capabilities import capabilities
 
 TOKENIZER = Path(__file__).parent / "tokenizer"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "cost.md"
-MODELS = ("gpt-6-luna", "gpt-4.1", "gpt-4o-mini")
+MODELS = ("gpt-4.1", "gpt-4o-mini", "gpt-6-luna")
+FLEX = "flex"
 PRICED_AT = datetime(2026, 11, 25, tzinfo=UTC)
 EARLIER = "earlier arrays"
 # What the issue of the modes asked of each, as a share of the earlier arrays' output tokens.
@@ -273,37 +275,70 @@ def lesson_report(told: Report) -> list[str]:
 
 
 def thinking_report(told: Report) -> list[str]:
-    """What reasoning is estimated to add."""
-    choice = Choice.default(PRICED_AT)
-    ranges = [choice.thinking_usd(tokens) for tokens in told.lessons]
-    calls = mean(tokens.stage2[choice.mode].calls for tokens in told.lessons)
+    """What reasoning is estimated to add, for the models that reason."""
+    default, economical = Choice.default(PRICED_AT), Choice.economical(PRICED_AT)
+    calls = mean(tokens.stage2[default.mode].calls for tokens in told.lessons)
+    stage2 = tuple(round(calls * tokens) for tokens in STAGE2_THINKING)
     lines = ["| reasoning at effort `low`, estimated | model | tokens a lesson | $ |", "|---|---|---|---|"]
-    for stage, model, thought in (
-        (1, choice.stage1, STAGE1_THINKING),
-        (2, choice.stage2, tuple(round(calls * tokens) for tokens in STAGE2_THINKING)),
-    ):
-        low, high = (mean(both[stage - 1][end] for both in ranges) for end in (0, 1))
-        lines.append(f"| Stage {stage} | {model} | {thought[0]} to {thought[1]} | {low:.4f} to {high:.4f} |")
+    for stage, choice, thought in ((1, default, STAGE1_THINKING), (2, default, stage2), (2, economical, stage2)):
+        model = choice.stage1 if stage == 1 else choice.stage2
+        reasons = capabilities(choice.provider, model).reasons
+        low, high = (mean(choice.thinking_usd(one)[stage - 1][end] for one in told.lessons) for end in (0, 1))
+        tokens = f"{thought[0]} to {thought[1]} | {low:.4f} to {high:.4f}" if reasons else "does not reason | 0"
+        lines.append(f"| Stage {stage} | {model} | {tokens} |")
+    with_it = {
+        "a lesson by default, with it": default,
+        f"the same with `AI_SERVICE_TIER={FLEX}`": default.with_tier(FLEX),
+        "a lesson by the economical chain, with it": economical,
+    }
+    return [*lines, *(f"| {name} | | | {_with_thinking(told, choice)} |" for name, choice in with_it.items())]
+
+
+def _with_thinking(told: Report, choice: Choice) -> str:
     plain = mean(map(choice.lesson_usd, told.lessons))
-    low, high = (plain + mean(both[0][end] + both[1][end] for both in ranges) for end in (0, 1))
-    return [*lines, f"| a lesson with it | | | {low:.4f} to {high:.4f} |"]
+    ranges = [choice.thinking_usd(tokens) for tokens in told.lessons]
+    low, high = (plain + mean(one[end] + two[end] for one, two in ranges) for end in (0, 1))
+    return f"{low:.4f} to {high:.4f}"
+
+
+def chains_report(told: Report) -> list[str]:
+    """Both chains, at the standard tier and with flex: the arithmetic of each."""
+    lines = [
+        "| chain | Stage 1 | Stage 2 | Stage 1, $ | Stage 2, $ | a lesson, $ | of the target |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    chains = {"the default (quality)": Choice.default(PRICED_AT), "the economical one": Choice.economical(PRICED_AT)}
+    for name, choice in chains.items():
+        for label, priced in ((name, choice), (f"{name}, `AI_SERVICE_TIER={FLEX}`", choice.with_tier(FLEX))):
+            one, two = mean(map(priced.stage1_usd, told.lessons)), mean(map(priced.stage2_usd, told.lessons))
+            models = " | ".join(_named(priced, model) for model in (priced.stage1, priced.stage2))
+            share = f"{(one + two) / TARGET_USD:.0%}"
+            lines.append(f"| {label} | {models} | {one:.4f} | {two:.4f} | {one + two:.4f} | {share} |")
+    return lines
+
+
+def _named(choice: Choice, model: str) -> str:
+    """The model, with the factor of its price where it has the tier."""
+    factor = capabilities(choice.provider, model).tiers.get(choice.tier)
+    return model if factor is None else f"{model} x {factor:g}"
 
 
 def cases_report(told: Report) -> list[str]:
     """The same lesson otherwise."""
-    default, lessons = Choice.default(PRICED_AT), told.lessons
-    second = GatewaySettings.model_construct().stage2_models[1]
-    plain, other = mean(map(default.lesson_usd, lessons)), mean(map(default.with_stage2(second).stage2_usd, lessons))
+    default, economical, lessons = Choice.default(PRICED_AT), Choice.economical(PRICED_AT), told.lessons
+    plain, cheap = mean(map(default.lesson_usd, lessons)), mean(map(economical.lesson_usd, lessons))
+    default_stage2 = mean(map(default.stage2_usd, lessons))
     calls = mean(tokens.stage2[default.mode].calls for tokens in lessons)
+    dear, low = default.stage2, economical.stage2
     cases = {
         "the default": plain,
         "the default, Stage 1's static prompt and schema cached": mean(
             default.lesson_usd(tokens, cached=True) for tokens in lessons
         ),
-        f"one section is asked of {second}, too, for the faults of {default.stage2}'s whole answer": plain
-        + other / calls,
-        f"all sections are asked of {second}, too": plain + other,
-        f"CANDO_AI_STAGE2_MODEL={second}": mean(map(default.with_stage2(second).lesson_usd, lessons)),
+        "the economical chain": cheap,
+        f"the economical chain, one section asked of {dear}, too, for the faults of {low}'s whole answer": cheap
+        + default_stage2 / calls,
+        f"the economical chain, all sections asked of {dear}, too": cheap + default_stage2,
     }
     for model in GatewaySettings.model_construct().stage1_models[1:]:
         cases[f"Stage 1 by {model}, as when {default.stage1} has ended"] = mean(
@@ -359,8 +394,14 @@ def above_bounds(told: Report) -> list[str]:
     wrong = [
         f"{mode}: {share:.1%}, more than {BOUNDS[mode]:.0%}" for mode, share in shares.items() if share > BOUNDS[mode]
     ]
-    usd = mean(map(Choice.default(PRICED_AT).lesson_usd, told.lessons))
-    return wrong + ([f"a lesson: ${usd:.4f}, more than ${TARGET_USD}"] if usd >= TARGET_USD else [])
+    below = {
+        "the economical chain": Choice.economical(PRICED_AT),
+        f"the default with {FLEX}": Choice.default(PRICED_AT).with_tier(FLEX),
+    }
+    dollars = {name: mean(map(choice.lesson_usd, told.lessons)) for name, choice in below.items()}
+    return wrong + [
+        f"{name}: ${usd:.4f}, not below ${TARGET_USD}" for name, usd in dollars.items() if usd >= TARGET_USD
+    ]
 
 
 def main() -> int:
@@ -368,6 +409,7 @@ def main() -> int:
     bank = load_bank()
     told = counted(bank, list(calls(bank, JapaneseAnnotator.load())))
     tables = {
+        "chains": chains_report(told),
         "a lesson": lesson_report(told),
         "reasoning": thinking_report(told),
         "cases": cases_report(told),

@@ -1,7 +1,7 @@
 """What the built-in lessons cost with a choice of models, from their recorded tokens and the list prices of a day.
 
-`make cost` records the tokens (`tokens.json`); all here is arithmetic on them, so that a test can ask it without a
-tokenizer. Reasoning is not in them: nobody could count it here. It is estimated, and never added to what was counted.
+`make cost` records the tokens (`tokens.json`). This module only computes with them, so that tests need no tokenizer.
+Reasoning cannot be counted here; it is estimated, and never added to what was counted.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Final, Self
 
 from gateway.settings import GatewaySettings
 from lesson.models import EnhancementMode, Level
-from servicekit.llm.capabilities import Provider
-from servicekit.llm.prices import TokenUsage, cost_usd
+from servicekit.llm.capabilities import Provider, capabilities
+from servicekit.llm.prices import TokenUsage, cheapest_first, cost_usd
 
 RECORD: Final = Path(__file__).with_name("tokens.json")
 TARGET_USD: Final = 0.05
 STAGE1_THINKING: Final = (500, 1500)
-"""Tokens that effort `low` takes, from and to: a guess by what others told of such models; nothing here measured it."""
+"""Tokens that effort `low` takes, from and to: a guess from reports about such models, not a measurement."""
 STAGE2_THINKING: Final = (100, 500)
 """The same for each call of Stage 2."""
 # As OpenAI documents it: a prefix that was sent a few minutes before, from 1,024 tokens on, in steps of 128.
@@ -72,7 +72,7 @@ class LessonTokens:
     lesson: str
     level: Level
     characters: int
-    """Of all that was counted: by it a test sees that a prompt or a lesson is another now."""
+    """Of all that was counted: a test compares them to see whether a prompt or a lesson has changed."""
     stage1: Stage1Tokens
     stage2: Mapping[EnhancementMode, Stage2Tokens]
 
@@ -84,28 +84,30 @@ def record(lessons: Iterable[LessonTokens]) -> None:
 
 
 def recorded() -> list[LessonTokens]:
-    """As `make cost` counted them last."""
+    """The lessons as `make cost` last counted them."""
     return [
         LessonTokens(
-            lesson=told["lesson"],
-            level=Level(told["level"]),
-            characters=told["characters"],
-            stage1=Stage1Tokens(**told["stage1"]),
-            stage2={EnhancementMode(mode): Stage2Tokens(**tokens) for mode, tokens in told["stage2"].items()},
+            lesson=row["lesson"],
+            level=Level(row["level"]),
+            characters=row["characters"],
+            stage1=Stage1Tokens(**row["stage1"]),
+            stage2={EnhancementMode(mode): Stage2Tokens(**tokens) for mode, tokens in row["stage2"].items()},
         )
-        for told in json.loads(RECORD.read_text("utf-8"))
+        for row in json.loads(RECORD.read_text("utf-8"))
     ]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Who is asked, and for what, on a day."""
+    """The models of both stages, the mode and the day whose prices count."""
 
     stage1: str
     stage2: str
     mode: EnhancementMode
     at: datetime
     provider: Provider = Provider.OPENAI
+    tier: str = ""
+    """The service tier, asked of the models that have it."""
 
     @classmethod
     def default(cls, at: datetime) -> Self:
@@ -113,10 +115,17 @@ class Choice:
         settings = GatewaySettings.model_construct()
         return cls(settings.stage1_models[0], settings.stage2_models[0], settings.stage2_mode, at)
 
+    @classmethod
+    def economical(cls, at: datetime) -> Self:
+        """The default with the cheapest model of Stage 2's chain first."""
+        default = cls.default(at)
+        chain = cheapest_first(default.provider, GatewaySettings.model_construct().stage2_models, at)
+        return replace(default, stage2=chain[0])
+
     def usd(self, model: str, *, sent: float = 0, written: float = 0, cached: float = 0) -> float:
         """Tokens at list price; `cached` is a part of what is sent. Raises ValueError where there is no price."""
         usage = TokenUsage(round(sent), round(cached), round(written), 0)
-        price = cost_usd(self.provider, model, usage, self.at)
+        price = cost_usd(self.provider, model, usage, self.at, self.tier)
         if price is None:
             raise ValueError(f"no list price for {model}")
         return price
@@ -134,15 +143,21 @@ class Choice:
         return self.usd(self.stage2, sent=two.sent, written=two.answers, cached=kept)
 
     def lesson_usd(self, tokens: LessonTokens, *, cached: bool = False) -> float:
-        """Both, one attempt of everything, without reasoning."""
+        """Both stages, one attempt of everything, without reasoning."""
         return self.stage1_usd(tokens, cached=cached) + self.stage2_usd(tokens, cached=cached)
 
     def thinking_usd(self, tokens: LessonTokens) -> tuple[tuple[float, float], tuple[float, float]]:
-        """The estimate of what reasoning adds in Stage 1 and in Stage 2, each from and to."""
+        """The estimate of what reasoning adds in Stage 1 and in Stage 2, each from and to; 0 if a model does not."""
         calls = tokens.stage2[self.mode].calls
-        first = tuple(self.usd(self.stage1, written=thought) for thought in STAGE1_THINKING)
-        second = tuple(self.usd(self.stage2, written=calls * thought) for thought in STAGE2_THINKING)
-        return (first[0], first[1]), (second[0], second[1])
+        return self._thinking(self.stage1, STAGE1_THINKING), self._thinking(self.stage2, STAGE2_THINKING, calls)
+
+    def _thinking(self, model: str, tokens: tuple[int, int], calls: int = 1) -> tuple[float, float]:
+        if not capabilities(self.provider, model).reasons:
+            return 0.0, 0.0
+        return self.usd(model, written=calls * tokens[0]), self.usd(model, written=calls * tokens[1])
+
+    def with_tier(self, tier: str) -> Choice:
+        return replace(self, tier=tier)
 
     def with_stage2(self, model: str) -> Choice:
         return replace(self, stage2=model)
@@ -152,9 +167,9 @@ class Choice:
 
 
 def mean(values: Iterable[float]) -> float:
-    """Of at least one."""
-    told = list(values)
-    return sum(told) / len(told)
+    """The mean of at least one value."""
+    values = list(values)
+    return sum(values) / len(values)
 
 
 def _kept(prefix: int) -> int:

@@ -30,8 +30,9 @@ import uvloop
 from benchmarks import where
 from benchmarks.paced_model import Answer, script
 from offline_model.bank import SECTION_KEYS, load_bank
+from servicekit.llm.calls import CallOutcome, ModelRequest
 from servicekit.llm.capabilities import Provider
-from servicekit.llm.client import CallOutcome, ModelClient, ModelRequest
+from servicekit.llm.client import ModelClient
 
 RATIO_BOUND: Final = 1.3
 HOST: Final = "127.0.0.1"

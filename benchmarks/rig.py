@@ -56,9 +56,14 @@ def rig(scale: float, logs: Path) -> Iterator[Rig]:
         yield Rig(trio.plan.gateway.address, model_port)
 
 
+def without_own_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without any setting of the services."""
+    return {name: value for name, value in environment.items() if not name.startswith(_OURS + _OURS_WHOLE)}
+
+
 def _plan(environment: Mapping[str, str], model_port: int, scale: float) -> Plan:
     """The plan of `nidan generate` with provider openai pointed at the paced server."""
-    kept = {name: value for name, value in environment.items() if not name.startswith(_OURS + _OURS_WHOLE)}
+    kept = without_own_settings(environment)
     overrides = {
         "OPENAI_BASE_URL": f"http://{HOST}:{model_port}/v1",
         "OPENAI_API_KEY": "bench",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from content_service.servicer import FULL_NAME, ContentServicer
 from content_service.settings import ContentSettings
 from content_service.stage import ContentStage
-from servicekit.auth import NamedCaller
+from servicekit.auth import CertificateAuthorizer
 from servicekit.llm.observe import observe_calls
 from servicekit.llm.settings import model_client
 from servicekit.llm.shutdown_dates import ListedEnds
@@ -30,13 +30,12 @@ async def build(settings: ContentSettings) -> Service:
     servicer = ContentServicer(
         ContentStage(
             client,
-            settings.ai_stage1_reasoning_effort,
-            settings.ai_stage1_first_token_seconds,
-            settings.ai_stream_stall_seconds,
+            reasoning_effort=settings.ai_stage1_reasoning_effort,
+            max_output_tokens=settings.ai_stage1_max_output_tokens,
+            first_token_seconds=settings.ai_stage1_first_token_seconds,
+            stall_seconds=settings.ai_stream_stall_seconds,
         ),
-        provider,
         settings.ai_stage1_timeout_seconds,
-        settings.ai_stage1_max_output_tokens,
         ends=ends,
     )
     return Service(
@@ -52,7 +51,7 @@ async def build(settings: ContentSettings) -> Service:
         calls_limit=settings.content_calls_limit,
         limited=(f"/{FULL_NAME}/GenerateContent",),
         tls=identity(settings),
-        door=NamedCaller(settings.tls_client_name) if settings.tls_cert_file else None,
+        authorizer=CertificateAuthorizer(settings.tls_client_name) if settings.tls_cert_file else None,
         tracing=tracing(NAME, settings, captures_text=settings.otel_instrumentation_genai_capture_message_content),
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from lesson.japanese.grammar import NOT_ALLOWED
 from lesson.japanese.levels import LEVEL_TABLE, WORD_LEVELS, LevelRow
-from lesson.models import SECTION_TYPES, Brief, Content, Level, SectionName
+from lesson.models import SECTION_TYPES, Brief, Content, Issue, Level, SectionName
 from servicekit.llm.data_block import data_block
 from servicekit.llm.schema import outline, strict_schema
 
@@ -69,7 +69,7 @@ def _row(row: LevelRow) -> list[str]:
 
 
 def user_prompt(
-    brief: Brief, wanted: tuple[SectionName, ...], confirmed: Content, reask_reasons: tuple[str, ...]
+    brief: Brief, wanted: tuple[SectionName, ...], confirmed: Content, reask_reasons: tuple[Issue, ...]
 ) -> str:
     """The data of this attempt: brief, sections wanted, what is confirmed, what went wrong."""
     data: dict[str, Any] = {
@@ -80,7 +80,7 @@ def user_prompt(
         names = {name.value for name in confirmed.written}
         data["confirmed"] = confirmed.model_dump(mode="json", by_alias=True, include=names)
     if reask_reasons:
-        data["reask"] = list(reask_reasons)
+        data["reask"] = list(map(str, reask_reasons))
     return f"Write the sections named in the data.\n{data_block(data)}"
 
 

@@ -10,7 +10,7 @@ from enhancer_service.japanese.reading import Analyser
 from enhancer_service.servicer import FULL_NAME, EnhancerServicer
 from enhancer_service.settings import EnhancerSettings
 from enhancer_service.stage import EnhancerStage
-from servicekit.auth import NamedCaller
+from servicekit.auth import CertificateAuthorizer
 from servicekit.llm.observe import observe_calls
 from servicekit.llm.settings import model_client
 from servicekit.llm.shutdown_dates import ListedEnds
@@ -41,7 +41,7 @@ async def build(settings: EnhancerSettings, analyser: Analyser | None = None) ->
     metrics.watch_pool(lambda: client.in_use if client else 0)
     ends = ListedEnds(client)
     stage = EnhancerStage(annotator, client, settings.ai_stage2_reasoning_effort)
-    servicer = EnhancerServicer(stage, provider, settings.ai_stage2_timeout_seconds, ends)
+    servicer = EnhancerServicer(stage, settings.ai_stage2_timeout_seconds, ends)
     return Service(
         name=NAME,
         bind=settings.bind,
@@ -55,7 +55,7 @@ async def build(settings: EnhancerSettings, analyser: Analyser | None = None) ->
         calls_limit=settings.enhancer_calls_limit,
         limited=(f"/{FULL_NAME}/EnhanceSection",),
         tls=identity(settings),
-        door=NamedCaller(settings.tls_client_name) if settings.tls_cert_file else None,
+        authorizer=CertificateAuthorizer(settings.tls_client_name) if settings.tls_cert_file else None,
         tracing=tracing(NAME, settings, captures_text=settings.otel_instrumentation_genai_capture_message_content),
         reflection=settings.grpc_reflection,
         shutdown_delay_seconds=settings.shutdown_delay_seconds,

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from lesson.models import Brief, EnhancementMode, Frame, Item, ItemKind, SectionName
+from lesson.models import Brief, EnhancementMode, Frame, Issue, Item, ItemKind, SectionName
 from servicekit.llm.data_block import data_block
 from servicekit.llm.schema import outline, strict_schema
 
@@ -100,7 +100,7 @@ def user_prompt(
     items: Collection[Item],
     shown: Mapping[str, str],
     asked: Collection[str],
-    reask_reasons: tuple[str, ...],
+    reask_reasons: tuple[Issue, ...],
 ) -> str:
     """The data of this attempt: the whole section in order as context, numbered; the ids in `asked` are wanted.
 
@@ -119,7 +119,10 @@ def user_prompt(
         data["scenario"] = frame.scenario
         data["characters"] = [{"name": person.name, "kana": person.kana} for person in frame.characters]
     if reask_reasons:
-        data["reask"] = [_by_number(reason, items) for reason in reask_reasons]
+        numbers = {item.id: str(number) for number, item in enumerate(items, start=1)}
+        data["reask"] = [
+            str(issue.model_copy(update={"path": numbers.get(issue.path, issue.path)})) for issue in reask_reasons
+        ]
     return f"Annotate the wanted items of the data.\n{data_block(data)}"
 
 
@@ -131,10 +134,3 @@ def _item(number: int, item: Item, text: str, wanted: bool) -> dict[str, Any]:
     if item.kind not in _PLAIN_KINDS:
         entry["kind"] = item.kind.value
     return entry if item.needs_translation else entry | {"translate": False}
-
-
-def _by_number(reason: str, items: Collection[Item]) -> str:
-    """A reason with its item's id as the model knows it."""
-    id_, separator, fault = reason.partition(": ")
-    numbers = {item.id: str(number) for number, item in enumerate(items, start=1)}
-    return f"{numbers.get(id_, id_)}{separator}{fault}"

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 
 from enhancer_service import prompts
-from enhancer_service.stage import Enhanced, EnhanceRequest, EnhancerStage
+from enhancer_service.stage import EnhancerStage
 from lesson import wire
-from lesson.models import Brief, EnhancementMode, Frame, Item, SectionName
+from lesson.calls import EnhanceCall
+from lesson.models import Brief, EnhancementMode, Frame, Issue, ItemKind, Model, SectionName
 from lesson.v1 import enhancer_service_pb2 as pb
 from lesson.v1 import enhancer_service_pb2_grpc, lesson_pb2
 from servicekit.errors import FieldViolation, InvalidRequestError, UnsupportedError
-from servicekit.llm.capabilities import Provider
 from servicekit.llm.shutdown_dates import ListedEnds
 
 FULL_NAME = "lesson.v1.EnhancerService"
@@ -27,9 +28,8 @@ MOST_TEXT_BYTES = 32 * 1024
 class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
     """Serves one stage with its default limit."""
 
-    def __init__(self, stage: EnhancerStage, provider: Provider, timeout_seconds: float, ends: ListedEnds) -> None:
+    def __init__(self, stage: EnhancerStage, timeout_seconds: float, ends: ListedEnds) -> None:
         self._stage = stage
-        self._provider = provider
         self._ends = ends
         self._timeout_seconds = timeout_seconds
 
@@ -39,7 +39,11 @@ class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
     async def EnhanceSection(  # noqa: N802 - the contract's name
         self, request: pb.EnhanceSectionRequest, context: Any
     ) -> pb.EnhanceSectionResponse:
-        return _response(await self._stage.enhance(self._request(request, context.time_remaining())))
+        call, remaining = self._call(request), context.time_remaining()
+        seconds = self._timeout_seconds if remaining is None else min(self._timeout_seconds, remaining - _REPLY_SECONDS)
+        result = await self._stage.enhance(call, max(0.001, seconds))
+        response: pb.EnhanceSectionResponse = wire.to_message(result)
+        return response
 
     async def Describe(  # noqa: N802
         self, _request: pb.EnhancerServiceDescribeRequest, _context: Any
@@ -47,18 +51,14 @@ class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
         return pb.EnhancerServiceDescribeResponse(
             prompt_version=prompts.prompt_version(),
             annotator_version=self._stage.annotator.version,
-            provider=self._provider.value,
             model_ends=[
                 lesson_pb2.ModelEnd(model=name, date=on.isoformat()) for name, on in self._ends.known().items()
             ],
             languages=[self._stage.annotator.language],
         )
 
-    def _request(self, request: pb.EnhanceSectionRequest, remaining: float | None) -> EnhanceRequest:
-        section = wire.enum_from_number(SectionName, request.section)
-        items = tuple(wire.from_message(Item, item) for item in request.items) if _items_are_sound(request) else ()
-        violations = _violations(request, section)
-        if violations or section is None:
+    def _call(self, request: pb.EnhanceSectionRequest) -> EnhanceCall:
+        if violations := _violations(request):
             raise InvalidRequestError(
                 "The request cannot be served: " + violations[0].description, violations=violations
             )
@@ -68,25 +68,11 @@ class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
                 f"Items in {request.language!r} are not annotated here; items in {language!r} are.",
                 reason="LANGUAGE_NOT_SERVED",
             )
-        budget = self._timeout_seconds if remaining is None else remaining - _REPLY_SECONDS
-        return EnhanceRequest(
-            section=section,
-            brief=wire.from_message(Brief, request.brief),
-            frame=wire.from_message(Frame, request.frame) if request.HasField("frame") else None,
-            items=items,
-            wanted=frozenset(request.wanted_ids or (item.id for item in items)),
-            learner_language=request.learner_language,
-            model=request.model,
-            attempt_id=request.attempt_id,
-            timeout_seconds=max(0.001, min(self._timeout_seconds, budget)),
-            mode=wire.enum_from_number(EnhancementMode, request.mode) or EnhancementMode.REVIEW,
-            reask_reasons=tuple(request.reask_reasons),
-            max_cost_usd=request.max_cost_usd if request.HasField("max_cost_usd") else None,
-        )
+        return wire.from_message(EnhanceCall, request)
 
 
 def _items_are_sound(request: pb.EnhanceSectionRequest) -> bool:
-    return all(item.id and item.kind for item in request.items)
+    return all(item.id and wire.enum_from_number(ItemKind, item.kind) for item in request.items)
 
 
 def _items_problem(request: pb.EnhanceSectionRequest) -> str:
@@ -97,27 +83,25 @@ def _items_problem(request: pb.EnhanceSectionRequest) -> str:
     return "" if _items_are_sound(request) else "every item needs an id and a kind"
 
 
-def _violations(request: pb.EnhanceSectionRequest, section: SectionName | None) -> list[FieldViolation]:
+def _violations(request: pb.EnhanceSectionRequest) -> list[FieldViolation]:
     """Every field of the request that is wrong."""
     ids = [item.id for item in request.items]
     checks = {
-        "section": "name a section" if section is None else "",
+        "section": "name a section" if wire.enum_from_number(SectionName, request.section) is None else "",
         "items": _items_problem(request),
         "items.id": "ids must be unique" if len(set(ids)) < len(ids) else "",
         "wanted_ids": "must be ids of items" if set(request.wanted_ids) - set(ids) else "",
-        "learner_language": "name the language of the translations" if not request.learner_language else "",
+        "brief.learner_language": "" if request.brief.learner_language else "name the language of the translations",
+        "mode": "name a mode" if wire.enum_from_number(EnhancementMode, request.mode) is None else "",
         "attempt_id": "give the attempt an id" if request.model and not request.attempt_id else "",
     }
     violations = [FieldViolation(name, text) for name, text in checks.items() if text]
-    for name, kind, message in (("brief", Brief, request.brief), ("frame", Frame, request.frame)):
-        if name == "brief" or request.HasField("frame"):
-            try:
-                wire.from_message(kind, message)
-            except wire.WireError as error:
-                violations.append(FieldViolation(name, str(error)))
+    parts: list[tuple[str, type[Model], Message]] = [("brief", Brief, request.brief)]
+    parts += [*(("reask_reasons", Issue, reason) for reason in request.reask_reasons)]
+    parts += [("frame", Frame, request.frame)] if request.HasField("frame") else []
+    for name, kind, message in parts:
+        try:
+            wire.from_message(kind, message)
+        except wire.WireError as error:
+            violations.append(FieldViolation(name, str(error)))
     return violations
-
-
-def _response(enhanced: Enhanced) -> pb.EnhanceSectionResponse:
-    attempt = wire.to_message(enhanced.attempt) if enhanced.attempt else None
-    return pb.EnhanceSectionResponse(items=[wire.to_message(item) for item in enhanced.items], attempt=attempt)

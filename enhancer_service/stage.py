@@ -14,61 +14,36 @@ from typing import Any
 from enhancer_service import prompts
 from enhancer_service.annotator import Annotation, Annotator, Correction, ProposedReading
 from enhancer_service.translation import translation_problems
+from lesson.calls import EnhanceCall, EnhanceResult
 from lesson.models import (
     Attempt,
     AttemptOutcome,
-    Brief,
     EnhancedItem,
     EnhancementMode,
     Frame,
+    Issue,
+    IssueSeverity,
     Item,
     JapaneseText,
     ReadingProvenance,
-    SectionName,
     Stage,
     TranslationProvenance,
     attempt_reported,
 )
 from lesson.token_budget import token_budget
+from servicekit.llm.calls import CallOutcome, JsonSchema, ModelRequest, Reply
 from servicekit.llm.capabilities import capabilities
-from servicekit.llm.client import CallOutcome, JsonSchema, ModelClient, ModelRequest, Reply
+from servicekit.llm.client import ModelClient
 from servicekit.llm.extraction import ExtractError, extract
 
 _UNANSWERED = "no answer for it"
 
 
 @dataclass(frozen=True)
-class EnhanceRequest:
-    """One attempt at a section. `items` is the whole section in order; the ids in `wanted` are to be annotated."""
-
-    section: SectionName
-    brief: Brief
-    frame: Frame | None
-    items: tuple[Item, ...]
-    wanted: frozenset[str]
-    learner_language: str
-    model: str
-    """Empty: the analyser alone, and no call."""
-    attempt_id: str
-    timeout_seconds: float
-    mode: EnhancementMode = EnhancementMode.REVIEW
-    reask_reasons: tuple[str, ...] = ()
-    max_cost_usd: float | None = None
-
-
-@dataclass(frozen=True)
-class Enhanced:
-    """Every wanted item in order, and the model call's attempt when one was made."""
-
-    items: tuple[EnhancedItem, ...]
-    attempt: Attempt | None
-
-
-@dataclass(frozen=True)
 class _Answer:
-    """What the model said of one item: of its reading, unchecked, and its translation if that can stand."""
+    """The model's answer for one item: its unvalidated reading, and its translation if that is usable."""
 
-    said: ProposedReading | None = None
+    proposed: ProposedReading | None = None
     translation: str | None = None
     faults: tuple[str, ...] = ()
     unsure: bool = False
@@ -93,77 +68,87 @@ class EnhancerStage:
         self._client = client
         self._reasoning_effort = reasoning_effort
 
-    async def enhance(self, request: EnhanceRequest) -> Enhanced:
+    async def enhance(self, call: EnhanceCall, timeout_seconds: float) -> EnhanceResult:
         """Never raises for what a model does; the attempt says it."""
-        wanted = [item for item in request.items if item.id in request.wanted]
-        asked = [item for item in wanted if item.needs_model(request.mode)] if request.model and self._client else []
-        names, taught = _names(request.frame), _taught(request.frame)
-        reply = await self._ask(request, asked, names) if asked else None
-        answers = _read(request, asked, reply) if reply else _Answers(AttemptOutcome.OK)
+        wanted = [item for item in call.items if not call.wanted_ids or item.id in call.wanted_ids]
+        asked = [item for item in wanted if item.needs_model(call.mode)] if call.model and self._client else []
+        names, taught = _names(call.frame), _taught(call.frame)
+        reply = await self._ask(call, timeout_seconds, asked, names) if asked else None
+        answers = _read(call, asked, reply) if reply else _Answers(AttemptOutcome.OK)
         enhanced = []
         for item in wanted:
             answer = answers.by_id.get(item.id) or _Answer(taught.get(item.text))
-            enhanced.append(self._enhanced(item, answer, names, request.model))
+            enhanced.append(self._enhanced(call, item, answer, names))
             await asyncio.sleep(0)  # an item costs about a millisecond; other calls get their turn between two
-        return Enhanced(tuple(enhanced), self._attempt(request, asked, reply, answers, enhanced) if reply else None)
+        attempt = self._attempt(call, asked, reply, answers, enhanced) if reply else None
+        return EnhanceResult(items=tuple(enhanced), attempt=attempt)
 
-    async def _ask(self, request: EnhanceRequest, asked: list[Item], names: Mapping[str, str]) -> Reply:
+    async def _ask(
+        self, call: EnhanceCall, timeout_seconds: float, asked: list[Item], names: Mapping[str, str]
+    ) -> Reply:
         assert self._client is not None  # noqa: S101 - nothing is asked without a client
-        review = request.mode is EnhancementMode.REVIEW
-        shown = {item.id: self.annotator.bracketed(item.text, names) for item in request.items} if review else {}
-        return await self._client.complete(self._model_request(request, asked, shown, self._client))
+        review = call.mode is EnhancementMode.REVIEW
+        shown = {item.id: self.annotator.bracketed(item.text, names) for item in call.items} if review else {}
+        return await self._client.complete(self._model_request(call, timeout_seconds, asked, shown, self._client))
 
     def _model_request(
-        self, request: EnhanceRequest, asked: list[Item], shown: Mapping[str, str], client: ModelClient
+        self,
+        call: EnhanceCall,
+        timeout_seconds: float,
+        asked: list[Item],
+        shown: Mapping[str, str],
+        client: ModelClient,
     ) -> ModelRequest:
-        able = capabilities(client.provider, request.model)
-        budget = token_budget(request.items, asked, request.mode)
+        able = capabilities(client.provider, call.model)
+        budget = token_budget(call.items, asked, call.mode)
         return ModelRequest(
-            model=request.model,
-            system=prompts.system_prompt(request.mode, with_shape=able.structured != "json_schema"),
+            model=call.model,
+            system=prompts.system_prompt(call.mode, with_shape=able.structured != "json_schema"),
             user=prompts.user_prompt(
-                section=request.section,
-                mode=request.mode,
-                brief=request.brief,
-                frame=request.frame,
-                items=request.items,
+                section=call.section,
+                mode=call.mode,
+                brief=call.brief,
+                frame=call.frame,
+                items=call.items,
                 shown=shown,
                 asked=frozenset(item.id for item in asked),
-                reask_reasons=request.reask_reasons,
+                reask_reasons=call.reask_reasons,
             ),
-            attempt_id=request.attempt_id,
-            max_output_tokens=budget.with_reasoning(able.reasoning_effort).output_tokens,
-            timeout_seconds=request.timeout_seconds,
-            schema=JsonSchema("annotations", prompts.answer_schema(request.mode)),
+            attempt_id=call.attempt_id,
+            max_output_tokens=budget.with_reasoning(able.reasons).output_tokens,
+            timeout_seconds=timeout_seconds,
+            schema=JsonSchema("annotations", prompts.answer_schema(call.mode)),
             temperature=0.0,
             reasoning_effort=self._reasoning_effort,
-            max_cost_usd=request.max_cost_usd,
+            max_cost_usd=call.max_cost_usd,
         )
 
-    def _enhanced(self, item: Item, answer: _Answer, names: Mapping[str, str], model: str) -> EnhancedItem:
-        annotation = self.annotator.annotate(item.text, names, answer.said)
+    def _enhanced(self, call: EnhanceCall, item: Item, answer: _Answer, names: Mapping[str, str]) -> EnhancedItem:
+        annotation = self.annotator.annotate(item.text, names, answer.proposed)
         return EnhancedItem(
-            text=_japanese_text(item, annotation, answer, model),
-            faults=(*annotation.faults, *answer.faults),
+            text=_japanese_text(item, annotation, answer, call.model),
+            issues=tuple(
+                Issue(path=item.id, section=call.section, text=fault, severity=IssueSeverity.FAULT)
+                for fault in (*annotation.faults, *answer.faults)
+            ),
         )
 
     def _attempt(
-        self, request: EnhanceRequest, asked: list[Item], reply: Reply, answers: _Answers, enhanced: list[EnhancedItem]
+        self, call: EnhanceCall, asked: list[Item], reply: Reply, answers: _Answers, enhanced: list[EnhancedItem]
     ) -> Attempt:
         assert self._client is not None  # noqa: S101 - it gave the reply
         outcome, reason = answers.outcome, answers.reason
-        faulty = [item for item in enhanced if item.faults]
+        faulty = [item for item in enhanced if item.issues]
         if outcome is AttemptOutcome.OK and faulty:
             outcome = AttemptOutcome.INVALID_SCHEMA
-            first = f"{faulty[0].text.id}: {faulty[0].faults[0]}"
-            reason = f"{len(faulty)} of {len(asked)} items have faults; {first}"
+            reason = f"{len(faulty)} of {len(asked)} items have faults; {faulty[0].issues[0]}"
         return attempt_reported(
             reply,
-            attempt_id=request.attempt_id,
+            attempt_id=call.attempt_id,
             stage=Stage.STAGE2,
-            section=request.section,
+            section=call.section,
             provider=self._client.provider.value,
-            model=request.model,
+            model=call.model,
             outcome=outcome,
             reason=reason,
         )
@@ -206,7 +191,7 @@ def _japanese_text(item: Item, annotation: Annotation, answer: _Answer, model: s
     )
 
 
-def _read(request: EnhanceRequest, asked: list[Item], reply: Reply) -> _Answers:
+def _read(call: EnhanceCall, asked: list[Item], reply: Reply) -> _Answers:
     """The answer by item: the call's own outcome first, then whole JSON, then each item's part of it."""
     if reply.outcome is not CallOutcome.OK:
         return _none(asked, AttemptOutcome(reply.outcome.value), reply.reason)
@@ -214,13 +199,13 @@ def _read(request: EnhanceRequest, asked: list[Item], reply: Reply) -> _Answers:
         given = extract(reply.text, ["items"], reply.finish_reason).value["items"]
     except ExtractError as error:
         return _none(asked, AttemptOutcome.INVALID_JSON, f"{error.reason}: {error.detail}")
-    numbers = {str(number): item.id for number, item in enumerate(request.items, start=1)}
+    numbers = {str(number): item.id for number, item in enumerate(call.items, start=1)}
     entries = {id_: found for id_, found in _by_item(numbers, given).items() if len(found) == 1}
     corrections = _by_item(numbers, _beside_items(reply, "corrections"))
     unsure = {numbers.get(str(number)) for number in _beside_items(reply, "unsure")}
     answers = {
         item.id: replace(
-            _answer(item, next(iter(entries.get(item.id, ())), None), corrections.get(item.id, []), request),
+            _answer(item, next(iter(entries.get(item.id, ())), None), corrections.get(item.id, []), call),
             unsure=item.id in unsure,
         )
         for item in asked
@@ -251,18 +236,18 @@ def _by_item(numbers: Mapping[str, str], entries: Any) -> dict[str, list[Mapping
 
 
 def _answer(
-    item: Item, entry: Mapping[str, Any] | None, corrections: list[Mapping[str, Any]], request: EnhanceRequest
+    item: Item, entry: Mapping[str, Any] | None, corrections: list[Mapping[str, Any]], call: EnhanceCall
 ) -> _Answer:
-    reviewed = request.mode is EnhancementMode.REVIEW
+    reviewed = call.mode is EnhancementMode.REVIEW
     if entry is None and not (reviewed and not item.needs_translation):
         return _Answer(faults=(_UNANSWERED,))
-    said = None
+    proposed = None
     if reviewed:
-        said = ProposedReading(corrections=tuple(_correction(correction) for correction in corrections))
-    elif request.mode is EnhancementMode.MODEL and entry is not None:
-        said = ProposedReading(furigana=str(entry.get("furigana") or ""))
-    translation, faults = _translation(item, entry.get("translation") if entry else None, request.learner_language)
-    return _Answer(said, translation, tuple(faults))
+        proposed = ProposedReading(corrections=tuple(_correction(correction) for correction in corrections))
+    elif call.mode is EnhancementMode.MODEL and entry is not None:
+        proposed = ProposedReading(furigana=str(entry.get("furigana") or ""))
+    translation, faults = _translation(item, entry.get("translation") if entry else None, call.brief.learner_language)
+    return _Answer(proposed, translation, tuple(faults))
 
 
 def _correction(entry: Mapping[str, Any]) -> Correction:

@@ -1,4 +1,4 @@
-"""Starts the gateway: `python -m gateway`, or with `admin …` works on its files. The only reader of its settings."""
+"""Starts the gateway (`python -m gateway`), or works on its files (`… admin`). The only reader of its settings."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway import admin
-from gateway.access.auth import GatewayDoor, Limits
+from gateway.access.auth import GatewayAuthorizer
 from gateway.access.keys import KeysFileError, LiveKeys, Scope
+from gateway.access.quotas import Limits
 from gateway.api.servicer import FULL_NAME, LessonServicer
 from gateway.attempts.budget import DayBudget
 from gateway.attempts.costs import check_limit, sections_usd
@@ -19,7 +20,7 @@ from gateway.catalogue.entries import Catalogue
 from gateway.catalogue.local_file import CatalogueFileError, LiveCatalogue
 from gateway.metrics import LessonMetrics
 from gateway.pipeline import Pipeline
-from gateway.runs.run import Flow
+from gateway.runs.context import RunConfig
 from gateway.runs.stage_clients import Upstream
 from gateway.settings import RUN_MARGIN_SECONDS, GatewaySettings
 from lesson.models import AttemptKind, AttemptOutcome, SectionName, SectionState
@@ -31,7 +32,7 @@ from servicekit.tracing import tracing
 
 NAME = "gateway"
 MAX_REQUEST_BYTES = 64 * 1024
-"""A request has at most some thousand characters; what is larger is read by nobody."""
+"""A valid request has some thousand characters; a larger message is refused unread."""
 
 
 def _utc_now() -> datetime:
@@ -41,12 +42,12 @@ def _utc_now() -> datetime:
 async def build(
     settings: GatewaySettings, ledger: MemoryLedger | None = None, now: Callable[[], datetime] = _utc_now
 ) -> Service:
-    """Makes the real adapters, inside the running loop; `serving` or `run` opens the ports."""
+    """Makes the real adapters inside the running loop; `serving` or `run` opens the ports."""
     registry = Registry()
     upstream = Upstream(settings.content_address, settings.enhancer_address, identity(settings))
     day = DayBudget(settings.daily_cost_limit_usd or None, now)
     pipeline = Pipeline(
-        flow=_flow(settings, now()),
+        config=_run_config(settings, now()),
         upstream=upstream,
         catalogue=_catalogue(settings),
         metrics=metrics_at_zero(registry, settings),
@@ -66,7 +67,7 @@ async def build(
         registry=registry,
         longest_call_seconds=settings.lesson_deadline_seconds,
         calls_limit=settings.lessons_limit,
-        door=_door(settings, day, now),
+        authorizer=_authorizer(settings, day, now),
         tls=_own_certificate(settings),
         max_request_bytes=MAX_REQUEST_BYTES,
         tracing=tracing(NAME, settings),
@@ -76,8 +77,8 @@ async def build(
     )
 
 
-def _door(settings: GatewaySettings, day: DayBudget, now: Callable[[], datetime]) -> GatewayDoor:
-    """Nobody needs a key where nobody but this machine can come; elsewhere the operator has to have said so."""
+def _authorizer(settings: GatewaySettings, day: DayBudget, now: Callable[[], datetime]) -> GatewayAuthorizer:
+    """Callers need no key on loopback; elsewhere only if the operator allows it."""
     path = settings.keys_path
     try:
         keys = LiveKeys(path) if path else None
@@ -85,7 +86,7 @@ def _door(settings: GatewaySettings, day: DayBudget, now: Callable[[], datetime]
         raise SettingsError(f"GATEWAY_KEYS_FILE: {error} `nidan keys add` makes it.") from error
     anonymous: frozenset[Scope] = frozenset()
     if settings.gateway_allow_anonymous:
-        logger().warning("anonymous_callers", note="GATEWAY_ALLOW_ANONYMOUS: whoever reaches this port may call")
+        logger().warning("anonymous_callers", note="GATEWAY_ALLOW_ANONYMOUS: anyone who reaches this port can call")
         anonymous = frozenset({Scope.GENERATE})
     if keys is None and settings.binds_loopback:
         anonymous = frozenset(Scope)
@@ -94,11 +95,11 @@ def _door(settings: GatewaySettings, day: DayBudget, now: Callable[[], datetime]
         settings.gateway_caller_daily_cost_usd,
         settings.gateway_caller_lessons_at_once,
     )
-    return GatewayDoor(keys=keys, anonymous=anonymous, limits=limits, above=day, now=now, clock=time.monotonic)
+    return GatewayAuthorizer(keys=keys, anonymous=anonymous, limits=limits, above=day, now=now, clock=time.monotonic)
 
 
 def _own_certificate(settings: GatewaySettings) -> CertificateFiles | None:
-    """What callers see; they need no certificate of their own."""
+    """The certificate that callers see; they need none of their own."""
     if not settings.gateway_tls_cert_file:
         return None
     return CertificateFiles(
@@ -116,14 +117,14 @@ def _catalogue(settings: GatewaySettings) -> LiveCatalogue:
         raise SettingsError(f"CATALOGUE_FILE: {error}") from error
 
 
-def _flow(settings: GatewaySettings, at: datetime) -> Flow:
+def _run_config(settings: GatewaySettings, at: datetime) -> RunConfig:
     check_limit(
         settings.lesson_cost_limit_usd,
         (settings.cando_ai_stage1_provider, settings.stage1_models[0], settings.ai_stage1_max_output_tokens),
         (settings.cando_ai_stage2_provider, settings.stage2_models),
         at,
     )
-    return Flow(
+    return RunConfig(
         stage1_provider=settings.cando_ai_stage1_provider,
         stage1_models=settings.stage1_models,
         stage2_provider=settings.cando_ai_stage2_provider,
@@ -146,7 +147,7 @@ def _flow(settings: GatewaySettings, at: datetime) -> Flow:
 
 
 def metrics_at_zero(registry: Registry, settings: GatewaySettings) -> LessonMetrics:
-    """The gateway's metrics before any lesson: every series of a closed set is there."""
+    """The gateway's metrics before any lesson: every series of a closed set exists."""
     metrics = LessonMetrics(registry)
     metrics.enabled.set(settings.use_twostage_generation)
     metrics.publish_zeros(

@@ -1,8 +1,8 @@
-"""`python -m gateway admin catalogue|keys …`: what an operator does to the gateway's own files.
+"""`python -m gateway admin catalogue|keys …`: an operator's commands on the gateway's own files.
 
-A program's interface: JSON lines on stdout, each with its `kind` (entry, key, progress, fault, summary, error), and
-an exit status of 0, 1 (the last line is the error) or 2 (wrong usage, on stderr). `nidan catalogue` and `nidan keys`
-are the person's.
+An interface for programs: JSON lines on stdout, each with its `kind` (entry, key, progress, fault, summary, error), and
+exit status 0, 1 (the last line is the error) or 2 (wrong usage, on stderr). People use `nidan catalogue` and
+`nidan keys`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from gateway.access import keys
 from gateway.access.keys import Key, KeysFileError, Scope
-from gateway.catalogue import list_import as importing
+from gateway.catalogue import list_import
 from gateway.catalogue.entries import CanDo, Catalogue, normalised
 from gateway.catalogue.list_import import CanDoList, ListError, Merged
 from gateway.catalogue.local_file import CatalogueFileError, locked, read, write
@@ -31,8 +31,7 @@ from servicekit import files
 from servicekit.settings import SettingsError
 
 _MOST_FAULTS = 200
-"""Rows that are told in full; who has more mends those first."""
-
+"""Faulty rows that are listed."""
 
 _REASONS: Mapping[type[Exception], tuple[str, str]] = {
     ListError: ("LIST_NOT_READ", "{file}: "),
@@ -40,11 +39,11 @@ _REASONS: Mapping[type[Exception], tuple[str, str]] = {
     KeysFileError: ("KEYS_NOT_USABLE", ""),
     SettingsError: ("SETTINGS", ""),
 }
-"""For programs, and what is said before the message."""
+"""The reason code, and a prefix of the message."""
 
 
 class _RefusedError(Exception):
-    """Nothing was done; the reason is a word for programs."""
+    """The command did nothing; `reason` is a code for programs."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -52,33 +51,33 @@ class _RefusedError(Exception):
 
 
 def main(arguments: Sequence[str], catalogue_file: Callable[[], Path], keys_file: Callable[[], Path]) -> int:
-    """Runs one command; the exit status. Each of the two reads a setting, and raises SettingsError."""
-    asked = _parser().parse_args(arguments)
+    """Runs one command and returns the exit status. Both callables read a setting and may raise SettingsError."""
+    options = _parser().parse_args(arguments)
     try:
-        if asked.area == "catalogue":
-            asked.command(asked, catalogue_file())
+        if options.area == "catalogue":
+            options.command(options, catalogue_file())
         else:
-            asked.command(asked, asked.keys_file or keys_file())
+            options.command(options, options.keys_file or keys_file())
         sys.stdout.buffer.flush()
     except _RefusedError as error:
         return _failed(error.reason, str(error))
     except (ListError, CatalogueFileError, KeysFileError, SettingsError) as error:
         reason, where = _REASONS[type(error)]
-        return _failed(reason, f"{where.format(file=getattr(asked, 'file', ''))}{error}")
+        return _failed(reason, f"{where.format(file=getattr(options, 'file', ''))}{error}")
     except BrokenPipeError:
-        return 1  # whoever asked is gone
+        return 1  # the reader has closed the pipe
     return 0
 
 
 def _failed(reason: str, message: str) -> int:
-    _tell("error", reason=reason, message=message)
+    _write_line("error", reason=reason, message=message)
     return 1
 
 
-def _tell(kind: str, **fields: Any) -> None:
+def _write_line(kind: str, **fields: Any) -> None:
     line = json.dumps({"kind": kind, **fields}, ensure_ascii=False)
     sys.stdout.buffer.write(line.encode("utf-8", "replace") + b"\n")
-    if kind != "entry":  # there may be many, and whoever asked waits for the last
+    if kind != "entry":  # there may be many, and the reader waits for the last line
         sys.stdout.buffer.flush()
 
 
@@ -92,13 +91,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_keys(areas.add_parser("keys", help="callers' keys"))
     commands = areas.add_parser("catalogue", help="the Can-do catalogue").add_subparsers(required=True)
 
-    every = commands.add_parser("list", help="entries, all or some")
+    every = commands.add_parser("list", help="all entries, or some of them")
     every.add_argument("--topic", default="", help="part of the topic, Japanese or English")
     every.add_argument("--level", type=Level, choices=list(Level), help="A1 to C2")
-    every.add_argument("--offline", action="store_true", help="those that the offline model has a lesson for")
+    every.add_argument("--offline", action="store_true", help="only entries that the offline model has a lesson for")
     every.set_defaults(command=_list)
 
-    one = commands.add_parser("show", help="the entry of an id, or what is nearest")
+    one = commands.add_parser("show", help="the entry of an id, or the nearest ones")
     one.add_argument("id")
     one.set_defaults(command=_show)
 
@@ -108,17 +107,17 @@ def _parser() -> argparse.ArgumentParser:
 
     take = commands.add_parser("import", help="rows of a CSV or TSV into CATALOGUE_FILE")
     take.add_argument("file", type=Path)
-    take.add_argument("--source", type=_name, default=importing.DEFAULT_SOURCE)
-    take.add_argument("--edition", type=_name, help="else what the file's name tells")
-    take.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+    take.add_argument("--source", type=_name, default=list_import.DEFAULT_SOURCE)
+    take.add_argument("--edition", type=_name, help="default: from the file's name")
+    take.add_argument("--dry-run", action="store_true", help="print what would change, and change nothing")
     take.set_defaults(command=_import)
     return top
 
 
 def _add_keys(area: argparse.ArgumentParser) -> None:
-    area.add_argument("--file", type=Path, dest="keys_file", help="else GATEWAY_KEYS_FILE")
+    area.add_argument("--file", type=Path, dest="keys_file", help="default: GATEWAY_KEYS_FILE")
     commands = area.add_subparsers(required=True)
-    add = commands.add_parser("add", help="makes a key and tells it, once")
+    add = commands.add_parser("add", help="makes a key and prints it, once")
     add.add_argument("name", type=_name)
     add.add_argument("--scope", type=Scope, choices=list(Scope), action="append", required=True, dest="scopes")
     add.add_argument("--expires-days", type=float)
@@ -127,7 +126,7 @@ def _add_keys(area: argparse.ArgumentParser) -> None:
     add.add_argument("--lessons-at-once", type=int)
     add.set_defaults(command=_add_key)
     commands.add_parser("list", help="every key, without its secret").set_defaults(command=_list_keys)
-    revoke = commands.add_parser("revoke", help="a key that counts no more")
+    revoke = commands.add_parser("revoke", help="revokes a key")
     revoke.add_argument("id")
     revoke.set_defaults(command=_revoke_key)
 
@@ -145,55 +144,57 @@ def _catalogue(file: Path) -> Catalogue:
     return Catalogue.shipped().under(read(file))
 
 
-def _list(asked: argparse.Namespace, file: Path) -> None:
-    wanted = normalised(asked.topic)
+def _list(options: argparse.Namespace, file: Path) -> None:
+    wanted = normalised(options.topic)
     catalogue = _catalogue(file)
     for entry in catalogue.entries:
         topics = [normalised(topic) for topic in (*entry.topics, entry.topic_en)]
         on_topic = any(wanted in topic for topic in topics)
-        if on_topic and asked.level in (None, entry.level) and (entry.offline or not asked.offline):
-            _tell("entry", **_told(entry))
-    _tell("summary", topics=list(dict.fromkeys(topic for entry in catalogue.entries for topic in entry.topics[:1])))
+        if on_topic and options.level in (None, entry.level) and (entry.offline or not options.offline):
+            _write_line("entry", **_fields(entry))
+    _write_line(
+        "summary", topics=list(dict.fromkeys(topic for entry in catalogue.entries for topic in entry.topics[:1]))
+    )
 
 
-def _show(asked: argparse.Namespace, file: Path) -> None:
+def _show(options: argparse.Namespace, file: Path) -> None:
     catalogue = _catalogue(file)
-    entry = catalogue.find(asked.id)
+    entry = catalogue.find(options.id)
     if entry is not None:
-        _tell("entry", **_told(entry))
+        _write_line("entry", **_fields(entry))
         return
-    unknown = catalogue.unknown(asked.id)
+    unknown = catalogue.unknown(options.id)
     raise _RefusedError("KNOWN_FORM" if unknown.known_form else "UNKNOWN_CAN_DO", unknown.message)
 
 
-def _search(asked: argparse.Namespace, file: Path) -> None:
-    for entry in search(_catalogue(file).entries, asked.words):
-        _tell("entry", **_told(entry))
+def _search(options: argparse.Namespace, file: Path) -> None:
+    for entry in search(_catalogue(file).entries, options.words):
+        _write_line("entry", **_fields(entry))
 
 
-def _told(entry: CanDo) -> dict[str, Any]:
-    """The entry's neutral form; its own `kind` is the list's, so it travels as `list_kind`."""
-    told = asdict(entry)
-    return {"list_kind": told.pop("kind"), **told}
+def _fields(entry: CanDo) -> dict[str, Any]:
+    """The entry's fields. The line has a `kind` of its own, so the entry's is `list_kind`."""
+    fields = asdict(entry)
+    return {"list_kind": fields.pop("kind"), **fields}
 
 
 # --- importing --------------------------------------------------------------------------------------------------
 
 
-def _import(asked: argparse.Namespace, file: Path) -> None:
-    edition = asked.edition or importing.edition_of(asked.file.name)
-    data = importing.load(asked.file)
-    found = importing.read_list(data, asked.source, edition, lambda rows: _tell("progress", rows=rows))
+def _import(options: argparse.Namespace, file: Path) -> None:
+    edition = options.edition or list_import.edition_of(options.file.name)
+    data = list_import.load(options.file)
+    found = list_import.read_list(data, options.source, edition, lambda rows: _write_line("progress", rows=rows))
     if found.faults:
         _refuse(found)
-    merged = _dry(found, file) if asked.dry_run else _written(found, file)
-    _tell(
+    merged = _dry(found, file) if options.dry_run else _written(found, file)
+    _write_line(
         "summary",
-        source=asked.source,
+        source=options.source,
         edition=edition,
-        edition_given=asked.edition is not None,
+        edition_given=options.edition is not None,
         file=str(file),
-        dry_run=asked.dry_run,
+        dry_run=options.dry_run,
         rows=found.rows,
         new=merged.new,
         updated=merged.updated,
@@ -206,22 +207,22 @@ def _import(asked: argparse.Namespace, file: Path) -> None:
 
 def _refuse(found: CanDoList) -> NoReturn:
     for fault in found.faults[:_MOST_FAULTS]:
-        _tell("fault", **asdict(fault))
+        _write_line("fault", **asdict(fault))
     rows = len({fault.line for fault in found.faults})
-    told = f" The first {_MOST_FAULTS} faults are told." if len(found.faults) > _MOST_FAULTS else ""
+    listed = f" Only the first {_MOST_FAULTS} faults are listed." if len(found.faults) > _MOST_FAULTS else ""
     raise _RefusedError(
-        "ROWS_REJECTED", f"{rows:,} of {found.rows:,} rows cannot be taken, so nothing was imported.{told}"
+        "ROWS_REJECTED", f"{rows:,} of {found.rows:,} rows cannot be taken, so nothing was imported.{listed}"
     )
 
 
 def _dry(found: CanDoList, file: Path) -> Merged:
-    return importing.merge(read(file), found.entries)
+    return list_import.merge(read(file), found.entries)
 
 
 def _written(found: CanDoList, file: Path) -> Merged:
     with locked(file):
         before = read(file)
-        merged = importing.merge(before, found.entries)
+        merged = list_import.merge(before, found.entries)
         if merged.entries != before:
             write(file, merged.entries)
     return merged
@@ -230,21 +231,21 @@ def _written(found: CanDoList, file: Path) -> Merged:
 # --- keys -------------------------------------------------------------------------------------------------------
 
 
-def _add_key(asked: argparse.Namespace, file: Path) -> None:
-    """The one time that the key itself is told."""
+def _add_key(options: argparse.Namespace, file: Path) -> None:
+    """The only command that prints the key itself."""
     token, key_id = keys.new_token()
     now = datetime.now(UTC).replace(microsecond=0)
     try:
         key = Key(
             id=key_id,
-            name=asked.name,
+            name=options.name,
             hash=keys.hashed(token),
-            scopes=tuple(dict.fromkeys(asked.scopes)),
+            scopes=tuple(dict.fromkeys(options.scopes)),
             created=now,
-            expires=None if asked.expires_days is None else now + timedelta(days=asked.expires_days),
-            lessons_per_minute=asked.lessons_per_minute,
-            daily_cost_usd=asked.daily_cost_usd,
-            lessons_at_once=asked.lessons_at_once,
+            expires=None if options.expires_days is None else now + timedelta(days=options.expires_days),
+            lessons_per_minute=options.lessons_per_minute,
+            daily_cost_usd=options.daily_cost_usd,
+            lessons_at_once=options.lessons_at_once,
         )
     except (ValidationError, OverflowError) as error:
         raise _RefusedError("KEY_NOT_MADE", "a limit or the time until it expires is out of range.") from error
@@ -252,29 +253,29 @@ def _add_key(asked: argparse.Namespace, file: Path) -> None:
         if len(before) >= keys.MOST_KEYS:
             raise _RefusedError("TOO_MANY_KEYS", f"{file} holds {len(before):,} keys, the most that it may.")
         keys.write(file, [*before, key])
-    _tell("key", **_told_key(key, now), key=token)
+    _write_line("key", **_key_fields(key, now), key=token)
 
 
-def _list_keys(_asked: argparse.Namespace, file: Path) -> None:
+def _list_keys(_options: argparse.Namespace, file: Path) -> None:
     now = datetime.now(UTC)
     for key in keys.read(file):
-        _tell("key", **_told_key(key, now))
+        _write_line("key", **_key_fields(key, now))
 
 
-def _revoke_key(asked: argparse.Namespace, file: Path) -> None:
+def _revoke_key(options: argparse.Namespace, file: Path) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     with _keys_changed(file) as before:
-        key = next((key for key in before if key.id == asked.id), None)
+        key = next((key for key in before if key.id == options.id), None)
         if key is None:
-            raise _RefusedError("UNKNOWN_KEY", f"no key in {file} has the id {asked.id!r}.")
+            raise _RefusedError("UNKNOWN_KEY", f"no key in {file} has the id {options.id!r}.")
         revoked = key.model_copy(update={"revoked": key.revoked or now})
         keys.write(file, [revoked if other is key else other for other in before])
-    _tell("key", **_told_key(revoked, now))
+    _write_line("key", **_key_fields(revoked, now))
 
 
 @contextmanager
 def _keys_changed(file: Path) -> Iterator[tuple[Key, ...]]:
-    """The keys of the file, none when there is no file; nobody else changes it inside the block."""
+    """Locks the keys file and yields its keys; none when it does not exist."""
     with ExitStack() as held:
         try:
             held.enter_context(files.locked(file))
@@ -285,6 +286,6 @@ def _keys_changed(file: Path) -> Iterator[tuple[Key, ...]]:
         yield keys.read(file) if file.exists() else ()
 
 
-def _told_key(key: Key, now: datetime) -> dict[str, Any]:
-    """Everything but the hash."""
+def _key_fields(key: Key, now: datetime) -> dict[str, Any]:
+    """Every field but the hash."""
     return key.model_dump(mode="json", exclude={"hash"}) | {"state": key.state(now)}

@@ -1,4 +1,4 @@
-"""What a caller asks of the flow, and what the flow tells in return, one event after another."""
+"""The request for a lesson, and the events that answer it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lesson.models import Brief, EnhancedSection, Lesson, Level, SectionName, Se
 
 @dataclass(frozen=True)
 class LessonSpec:
-    """What lesson is wanted, every field already checked for form. An id, or topic and level, or both."""
+    """The requested lesson: a Can-do id, or topic and level, or both. The form of every field is already checked."""
 
     can_do_id: str = ""
     topic: str = ""
@@ -54,3 +54,12 @@ class Completed:
 
 
 Event = Accepted | SectionReady | SectionEnhanced | SectionReplaced | Completed
+
+
+@dataclass(frozen=True)
+class LoggedEvent:
+    """An event of a run with its number in the run's log: 1, 2, 3 …"""
+
+    lesson_id: str
+    sequence: int
+    event: Event

@@ -1,10 +1,10 @@
-"""Makes sections and outcome of what the stages gave. Pure: same input, same lesson.
+"""Puts a lesson together from what the stages gave. Pure and total: any draft gives a lesson.
 
-What wins where:
-    text            Stage 1's, always; an annotation that spells another text is not used
-    reading, romaji the enhancer's annotation; where there is none, the bare text with provenance `none`
+Which source wins:
+    text            Stage 1's, always; an annotation of another text is not used
+    reading, romaji the enhancer's annotation; without one, the bare text with provenance `none`
     translation     the enhancer's, or none; never a placeholder
-    section state   computed from the items, never claimed
+    section state   computed from the items, never taken from a stage
 Nothing of Stage 1 is lost, however little Stage 2 gave.
 """
 
@@ -12,29 +12,73 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from gateway.draft import Draft
 from lesson.models import (
     REQUIRED_SECTIONS,
+    Attempt,
     EnhancedSection,
     FuriganaSegment,
     Item,
     JapaneseText,
+    Lesson,
     Outcome,
     ReadingProvenance,
     SectionName,
     SectionState,
     TranslationProvenance,
+    Versions,
 )
+from servicekit.llm.capabilities import Provider
+
+TOO_LATE = "the deadline came first"
+
+
+def assemble(draft: Draft, attempts: Sequence[Attempt], versions: Versions) -> Lesson:
+    """The lesson that the draft is. Its outcome is FAILED where `can_succeed` is False."""
+    sections = tuple(section_of(draft, name) for name in SectionName)
+    return Lesson(
+        lesson_id=draft.lesson_id,
+        brief=draft.brief,
+        learner_level=draft.learner_level,
+        outcome=outcome_of(sections),
+        sample=any(attempt.provider == Provider.OFFLINE.value for attempt in attempts),
+        sample_note=draft.origin,
+        created_at=draft.created_at,
+        content=draft.content(),
+        sections=sections,
+        attempts=tuple(attempts),
+        versions=versions,
+        notes=tuple(draft.notes),
+        duration_seconds=draft.duration_seconds,
+        stage1_seconds=draft.stage1_seconds,
+        stage2_seconds=draft.stage2_seconds,
+    )
+
+
+def can_succeed(draft: Draft) -> bool:
+    """Whether the draft holds every section that a lesson must have."""
+    return all(name in draft.sections for name in REQUIRED_SECTIONS)
+
+
+def section_of(draft: Draft, name: SectionName) -> EnhancedSection:
+    """One section as it stands, whether or not it was written or finished."""
+    section = draft.sections.get(name)
+    if section is None:
+        return missing_section(name, draft.missing_reasons.get(name, TOO_LATE))
+    reason = section.shortfall or ("" if section.done else TOO_LATE)
+    texts = [item.text for item in section.best.values()]
+    return enhanced_section(name, section.items, texts, section.revision, reason)
 
 
 def enhanced_section(
     name: SectionName, items: Sequence[Item], texts: Iterable[JapaneseText], revision: int = 1, reason: str = ""
 ) -> EnhancedSection:
-    """A written section with one annotation for each item. `reason` is why the enhancer fell short, when it did."""
+    """A written section with one annotation per item. `reason` says why the enhancer fell short, if it did."""
     by_id = {text.id: text for text in texts}
     kept = tuple(_annotation(item, by_id.get(item.id)) for item in items)
     state = _state(kept)
-    told = "" if state is SectionState.ENHANCED else _shortfall(kept, reason)
-    return EnhancedSection(name=name, state=state, reason=told, revision=revision, items=tuple(items), texts=kept)
+    shortfall = "" if state is SectionState.ENHANCED else _shortfall(kept, reason)
+    return EnhancedSection(name=name, state=state, reason=shortfall, revision=revision, items=tuple(items), texts=kept)
 
 
 def missing_section(name: SectionName, reason: str) -> EnhancedSection:
@@ -42,7 +86,7 @@ def missing_section(name: SectionName, reason: str) -> EnhancedSection:
 
 
 def outcome_of(sections: Iterable[EnhancedSection]) -> Outcome:
-    """COMPLETE when all are enhanced; FAILED when one that a lesson needs is missing; else PARTIAL."""
+    """COMPLETE when all sections are enhanced; FAILED when a required one is missing; else PARTIAL."""
     states = {section.name: section.state for section in sections}
     if any(states.get(name, SectionState.MISSING) is SectionState.MISSING for name in REQUIRED_SECTIONS):
         return Outcome.FAILED
@@ -51,7 +95,7 @@ def outcome_of(sections: Iterable[EnhancedSection]) -> Outcome:
 
 
 def _annotation(item: Item, text: JapaneseText | None) -> JapaneseText:
-    """The enhancer's annotation if it is of this very text; else the text alone, saying that it is alone."""
+    """The enhancer's annotation if it is of this very text; else the bare text with provenance `none`."""
     if text is not None and text.kanji == item.text == "".join(segment.text for segment in text.furigana):
         return text
     return JapaneseText(

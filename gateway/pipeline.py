@@ -1,10 +1,11 @@
-"""The flow: request, Can-do, run, events. Both RPCs take this one path; `gateway.runs.run` is what happens inside."""
+"""From a request to a lesson's events: finds the Can-do, starts the run, follows its log. Both RPCs take this path."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -14,11 +15,12 @@ from gateway.attempts.ledger import MemoryLedger
 from gateway.attempts.retirement import Retirement
 from gateway.catalogue.entries import Catalogue
 from gateway.catalogue.local_file import LiveCatalogue
-from gateway.events import Event, LessonSpec
+from gateway.events import LessonSpec, LoggedEvent
 from gateway.metrics import LessonMetrics
-from gateway.runs import recorder as journal
+from gateway.runs import recorder
+from gateway.runs.context import RunConfig, SharedResources
 from gateway.runs.errors import FeatureDisabledError, UnknownCanDoError, until_tomorrow
-from gateway.runs.run import Flow, Run, Stages
+from gateway.runs.run import Run
 from gateway.runs.stage_clients import Upstream
 from lesson.models import Brief
 from servicekit.errors import FieldViolation, InvalidRequestError, OverloadedError, QuotaError, ServiceError
@@ -30,12 +32,12 @@ _COME_BACK_SECONDS = 5.0
 
 
 class Pipeline:
-    """Makes lessons. `now` dates the lesson, its list prices and the models' ends; `clock` gives monotonic seconds."""
+    """Makes lessons. `now` dates a lesson, its prices and the models' end dates; `clock` returns monotonic seconds."""
 
     def __init__(
         self,
         *,
-        flow: Flow,
+        config: RunConfig,
         upstream: Upstream,
         catalogue: LiveCatalogue,
         metrics: LessonMetrics,
@@ -44,38 +46,38 @@ class Pipeline:
         clock: Callable[[], float] = time.monotonic,
         day: DayBudget | None = None,
     ) -> None:
-        """`day` is the day's budget of all lessons; None: one of the flow's limit."""
-        self._flow = flow
+        """`day` is the daily budget of all lessons; None: a new one with the configured limit."""
+        self._config = config
         self._catalogue = catalogue
         self._metrics = metrics
         self._ledger = ledger
         self._now = now
-        self._stages = Stages(
+        self._shared = SharedResources(
             upstream,
-            asyncio.Semaphore(flow.stage1_calls_limit),
-            asyncio.Semaphore(flow.stage2_calls_limit),
+            asyncio.Semaphore(config.stage1_calls_limit),
+            asyncio.Semaphore(config.stage2_calls_limit),
             {
-                provider: Breakers(clock, journal.tells_breakers(metrics, provider.value))
-                for provider in (flow.stage1_provider, flow.stage2_provider)
+                provider: Breakers(clock, recorder.breaker_reporter(metrics, provider.value))
+                for provider in (config.stage1_provider, config.stage2_provider)
             },
             Retirement(),
-            day or DayBudget(flow.day_limit_usd, now),
+            day or DayBudget(config.day_limit_usd, now),
         )
         self._running: set[asyncio.Task[None]] = set()
         for provider, models in self._chains:
-            journal.tell_common_end(self._stages.retirement, provider, models)
-        self._tell_ends()
+            recorder.log_common_end(self._shared.retirement, provider, models)
+        self._report_end_dates()
 
     @property
     def _chains(self) -> tuple[tuple[Provider, tuple[str, ...]], ...]:
-        flow = self._flow
-        return (flow.stage1_provider, flow.stage1_models), (flow.stage2_provider, flow.stage2_models)
+        config = self._config
+        return (config.stage1_provider, config.stage1_models), (config.stage2_provider, config.stage2_models)
 
-    def _tell_ends(self) -> None:
-        journal.tell_ends(self._metrics, self._stages.retirement, self._chains, self._now().date())
+    def _report_end_dates(self) -> None:
+        recorder.report_end_dates(self._metrics, self._shared.retirement, self._chains, self._now().date())
 
     async def brief(self, spec: LessonSpec) -> Brief:
-        """What the request is to teach. Raises UnknownCanDoError or InvalidRequestError; never guesses a topic."""
+        """What the lesson should teach. Raises UnknownCanDoError or InvalidRequestError; never guesses a topic."""
         catalogue = await self._catalogue.current()
         entry = catalogue.find(spec.can_do_id) if spec.can_do_id else None
         if entry is not None:
@@ -100,32 +102,15 @@ class Pipeline:
             activity="",
         )
 
-    async def run(
-        self, spec: LessonSpec, callers_day: DayBudget | None = None
-    ) -> AsyncGenerator[tuple[str, Event], None]:
-        """The events of one lesson, each with the lesson's id; the last is Completed. `callers_day` pays for it, under
-        the day's budget of all.
+    async def run(self, spec: LessonSpec, caller_budget: DayBudget | None = None) -> AsyncGenerator[LoggedEvent, None]:
+        """Yields the events of one lesson; the last is Completed. `caller_budget` pays, under the day's budget of all.
 
-        Raises ServiceError when there can be no lesson. Closing the iterator ends every call the run has open.
+        Raises ServiceError when there can be no lesson. Closing the iterator ends every call of the run.
         """
-        if not self._flow.enabled:
-            journal.told_disabled(self._metrics, spec.can_do_id)
-            raise FeatureDisabledError("Two-stage generation is switched off here (USE_TWOSTAGE_GENERATION).")
-        journal.told_enabled(spec.can_do_id)
-        self._tell_ends()
-        brief = await self.brief(spec)
-        if spec.model and spec.model not in self._flow.stage1_models:
-            chain = ", ".join(self._flow.stage1_models)
-            violation = FieldViolation("spec.model", f"not in the configured chain ({chain})")
-            raise InvalidRequestError(f"Model {spec.model!r} is not served here.", violations=[violation])
-        if len(self._running) >= self._flow.lessons_limit:
-            journal.told_full(self._metrics)
-            raise OverloadedError(
-                "As many lessons are being made as this gateway takes.", retry_after_seconds=_COME_BACK_SECONDS
-            )
+        brief = await self._admitted(spec)
         run = Run(
-            flow=self._flow,
-            stages=replace(self._stages, day=callers_day) if callers_day else self._stages,
+            config=self._config,
+            shared=replace(self._shared, day=caller_budget) if caller_budget else self._shared,
             metrics=self._metrics,
             ledger=self._ledger,
             spec=spec,
@@ -134,28 +119,52 @@ class Pipeline:
         )
         bind_log_context(lesson_id=run.lesson_id)
         note({"nidan.lesson_id": run.lesson_id})
-        task = asyncio.create_task(run.work())
-        self._running.add(task)
-        self._metrics.lessons_in_flight.set(len(self._running))
-        task.add_done_callback(lambda ended: self._ended(ended, run.lesson_id))
+        task = self._start(run)
         try:
-            while (event := await run.told.get()) is not None:
-                yield run.lesson_id, event
+            async with aclosing(run.events.watch()) as events:
+                async for sequence, event in events:
+                    yield LoggedEvent(run.lesson_id, sequence, event)
             await task
         except QuotaError as error:
             until_tomorrow(error, seconds_to_midnight(self._now()))
             raise
         finally:
-            if self._flow.on_disconnect == "cancel":
+            if self._config.on_disconnect == "cancel":
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-    def _ended(self, task: asyncio.Task[None], lesson_id: str) -> None:
+    async def _admitted(self, spec: LessonSpec) -> Brief:
+        """The brief of a request that may start a run. Raises ServiceError for any other."""
+        if not self._config.enabled:
+            recorder.report_disabled(self._metrics, spec.can_do_id)
+            raise FeatureDisabledError("Two-stage generation is switched off here (USE_TWOSTAGE_GENERATION).")
+        recorder.log_enabled(spec.can_do_id)
+        self._report_end_dates()
+        brief = await self.brief(spec)
+        if spec.model and spec.model not in self._config.stage1_models:
+            chain = ", ".join(self._config.stage1_models)
+            violation = FieldViolation("spec.model", f"not in the configured chain ({chain})")
+            raise InvalidRequestError(f"Model {spec.model!r} is not served here.", violations=[violation])
+        if len(self._running) >= self._config.lessons_limit:
+            recorder.report_full(self._metrics)
+            raise OverloadedError(
+                "This gateway is at its limit of concurrent lessons.", retry_after_seconds=_COME_BACK_SECONDS
+            )
+        return brief
+
+    def _start(self, run: Run) -> asyncio.Task[None]:
+        task = asyncio.create_task(run.work())
+        self._running.add(task)
+        self._metrics.lessons_in_flight.set(len(self._running))
+        task.add_done_callback(lambda done: self._on_done(done, run.lesson_id))
+        return task
+
+    def _on_done(self, task: asyncio.Task[None], lesson_id: str) -> None:
         self._running.discard(task)
         self._metrics.lessons_in_flight.set(len(self._running))
         self._ledger.forget(lesson_id)
         if not task.cancelled():
-            task.exception()  # whoever watches is told; with nobody watching it is no news to asyncio
+            task.exception()  # retrieved, so that asyncio does not log it: a watcher raises it
 
 
 def _not_enough(spec: LessonSpec, catalogue: Catalogue) -> ServiceError:

@@ -14,19 +14,19 @@ from servicekit.settings import Port, Seconds, ServiceSettings, whole_or_none
 
 Dollars = Annotated[float, Field(gt=0, le=1000)]
 RUN_MARGIN_SECONDS = 3.0
-"""A run ends this long before its deadline, with what it has."""
+"""A run ends this long before its deadline with what is ready."""
 
 
 class GatewaySettings(ServiceSettings):
-    """The flow (docs/settings.md says what each does)."""
+    """The gateway's settings; docs/settings.md explains each."""
 
     use_twostage_generation: bool = True
     cando_ai_stage1_provider: Stage1Provider = Provider.OPENAI
     cando_ai_stage1_model: Annotated[str, Field(min_length=1)] = "gpt-5"
     cando_ai_stage1_fallback_models: str = "gpt-4o,gpt-6.1-sol"
     cando_ai_stage2_provider: Provider = Provider.OPENAI
-    cando_ai_stage2_model: Annotated[str, Field(min_length=1)] = "gpt-6-luna"
-    cando_ai_stage2_fallback_models: str = "gpt-4.1,gpt-4o-mini,gpt-6.1-sol"
+    cando_ai_stage2_model: Annotated[str, Field(min_length=1)] = "gpt-4.1"
+    cando_ai_stage2_fallback_models: str = "gpt-4o-mini,gpt-6-luna,gpt-6.1-sol"
     ai_stage1_max_output_tokens: Annotated[int, Field(ge=256, le=128_000)] = 8000
     lesson_cost_limit_usd: Dollars = 0.25
     daily_cost_limit_usd: Annotated[float, Field(ge=0)] = 0.0
@@ -58,28 +58,29 @@ class GatewaySettings(ServiceSettings):
         if self.lesson_deadline_seconds <= least:
             raise ValueError(
                 f"LESSON_DEADLINE_SECONDS is {self.lesson_deadline_seconds:g}: it must be above STAGE2_RESERVE_SECONDS "
-                f"+ {RUN_MARGIN_SECONDS:g} s, which is {least:g}. Raise the one or lower the other."
+                f"+ {RUN_MARGIN_SECONDS:g} s, which is {least:g}. "
+                "Raise LESSON_DEADLINE_SECONDS or lower STAGE2_RESERVE_SECONDS."
             )
         return self
 
     @model_validator(mode="after")
-    def _door_is_shut_to_strangers(self) -> Self:
+    def _strangers_are_refused(self) -> Self:
         whole_or_none(self, "gateway_tls_cert_file", "gateway_tls_key_file")
         if not (self.gateway_keys_file or self.gateway_allow_anonymous or self.binds_loopback):
             raise ValueError(
-                f"BIND is {self.bind}, and anybody who reaches it could spend your money: set GATEWAY_KEYS_FILE "
-                "(`nidan keys add` makes keys), or GATEWAY_ALLOW_ANONYMOUS=true to let everybody in."
+                f"BIND is {self.bind}, so anyone who reaches it could spend your money: set GATEWAY_KEYS_FILE "
+                "(`nidan keys add` makes keys), or GATEWAY_ALLOW_ANONYMOUS=true to let everyone in."
             )
         return self
 
     @property
     def keys_path(self) -> Path | None:
-        """Where callers' keys are kept; None: nobody has one."""
+        """The file of callers' keys; None: callers need no key."""
         return _expanded(self.gateway_keys_file) if self.gateway_keys_file else None
 
     @property
     def catalogue_path(self) -> Path:
-        """Where imported Can-do entries are kept; ~ is the home directory, where there is one."""
+        """The file of imported Can-do entries; ~ is the home directory if there is one."""
         return _expanded(self.catalogue_file)
 
     @property
@@ -89,16 +90,16 @@ class GatewaySettings(ServiceSettings):
 
     @property
     def stage2_models(self) -> tuple[str, ...]:
-        """The chain, first to last; empty: the analyser alone."""
+        """The chain, first to last; empty: the analyser works alone."""
         return _chain(self.cando_ai_stage2_provider, self.cando_ai_stage2_model, self.cando_ai_stage2_fallback_models)
 
 
 def _expanded(path: str) -> Path:
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises where there is no home
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib raises without a home directory
 
 
 def _chain(provider: Provider, model: str, fallbacks: str) -> tuple[str, ...]:
-    """No model twice. The offline provider has one model, and `none` has none."""
+    """The models without duplicates. The offline provider has one model, and `none` has none."""
     if provider is Provider.NONE:
         return ()
     if provider is Provider.OFFLINE:

@@ -1,7 +1,7 @@
-"""When two answers are the same: the one function for what a learner types, and the rules of keys that stand on it.
+"""Decides when two answers are the same: typed answers, choices, and orders of pieces. Pure.
 
-A typed answer counts after NFKC, without spaces and marks, as the kanji or as the kana (lesson-content.md, practice).
-Pure. A client does the same with the typed text alone: all that it may equal is in the master JSON's `acceptedForms`.
+A typed answer is compared after NFKC, without spaces and marks, as kanji or as kana (docs/lesson-content.md).
+A client normalises the typed text the same way and looks for it among the master JSON's `acceptedForms`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Written(Protocol):
 
 
 def normalised(text: str) -> str:
-    """The text in NFKC and lower case, without spaces and marks. ー is no mark: it is a sound.
+    """The text in NFKC and lower case, without spaces and marks. ー is a sound and stays.
 
-    A mark between two digits is a part of the number and stays, but not the comma of thousands: 3.5 is not 35, and
-    2、3日 not 23日, while 1,200 is 1200. Of marks alone, all stay. `normalised(normalised(text)) == normalised(text)`.
+    A mark between two digits belongs to the number and stays, except the comma of thousands: 3.5 is not 35, and 2、3日
+    is not 23日, but 1,200 is 1200. A text of marks alone keeps them. Normalising twice changes nothing.
     """
     spaceless = "".join(char for char in _even(text) if not _is_space(char))
     kept = "".join(char for at, char in enumerate(spaceless) if not _is_mark(char) or _joins_digits(spaceless, at))
@@ -33,37 +33,37 @@ def normalised(text: str) -> str:
 
 
 def typed_form(text: str) -> str:
-    """What a typed text is compared as: normalised, katakana as hiragana, so that ぱん and サカナ count.
+    """The form in which typed texts are compared: normalised, with katakana as hiragana, so that ぱん and サカナ count.
 
-    A typed answer is looked for among `accepted_forms`. Romaji is none of them: sakana is not accepted for 魚.
+    Romaji does not count: sakana is not accepted for 魚.
     """
     return normalised(text).translate(_TO_HIRAGANA)
 
 
 def choice_form(text: str) -> str:
-    """What a choice, or a side of a pair, is compared as: two of the same form cannot be told apart.
+    """The form in which choices and sides of pairs are compared: a learner cannot tell two of the same form apart.
 
-    Normalised, except that a question is not the same as a statement. Scripts differ: 魚, さかな and サカナ are three.
+    Normalised, but a question differs from a statement, and scripts differ: 魚, さかな and サカナ are three forms.
     """
     return normalised(text) + ("?" if "?" in _even(text) else "")
 
 
 def accepted_forms(answers: Iterable[Written | str]) -> tuple[str, ...]:
-    """The typed forms of all the answers, each as written and, of a text, as read; each once, in order."""
+    """The typed forms of the answers, in order and without repetition: as written and, for a text, as read."""
     texts = chain.from_iterable((a,) if isinstance(a, str) else (a.kanji, a.reading) for a in answers)
     return tuple(dict.fromkeys(form for form in map(typed_form, texts) if form))
 
 
 def accepts(typed: str, forms: Iterable[str]) -> bool:
-    """Whether what was typed is one of the accepted forms."""
+    """Whether the typed text has one of the accepted forms."""
     form = typed_form(typed)
     return bool(form) and form in forms
 
 
 def order_of(pieces: Sequence[str], answer: str) -> tuple[int, ...] | None:
-    """An order of all the pieces, by index, that says the answer, spaces and marks aside; None when none does.
+    """The indices of all pieces in an order that spells the answer, spaces and marks aside; None when there is none.
 
-    A piece of marks alone says nothing and comes last.
+    A piece of marks alone comes last.
     """
     letters = [_letters(piece) for piece in pieces]
     spoken = [index for index, piece in enumerate(letters) if piece]
@@ -73,7 +73,7 @@ def order_of(pieces: Sequence[str], answer: str) -> tuple[int, ...] | None:
     return (*(spoken[at] for at in order), *(index for index, piece in enumerate(letters) if not piece))
 
 
-# Pieces that begin alike can be laid in very many ways, of which a lesson needs none.
+# Pieces with a common beginning have very many orders; the search gives up after this many.
 _MOST_TRIED = 20_000
 
 
@@ -85,7 +85,7 @@ def _laid(pieces: Sequence[str], whole: str) -> tuple[int, ...] | None:
     while stack and len(tried) < _MOST_TRIED:
         order, end = stack.pop()
         used = frozenset(order)
-        # Of pieces that are alike the first that is free stands for them all.
+        # The first free piece stands for all that are equal to it.
         free = {pieces[index]: index for index in reversed(range(len(pieces))) if index not in used}
         if not free:
             return order
@@ -102,7 +102,7 @@ _TO_HIRAGANA = {code: code - 0x60 for code in (*range(0x30A1, 0x30F7), 0x30FD, 0
 
 
 def _even(text: str) -> str:
-    # Lower case and no fuller folding: every client has it. The wave is written with either of two characters.
+    # Lower case, not case folding: every client has it. The wave dash has two code points.
     lowered = unicodedata.normalize("NFKC", text).lower().replace("〜", "~")
     return unicodedata.normalize("NFKC", lowered)
 
@@ -112,7 +112,7 @@ def _letters(text: str) -> str:
 
 
 def _is_space(char: str) -> bool:
-    """White space, and what nobody sees."""
+    """White space, control and format characters."""
     return unicodedata.category(char) in ("Zs", "Zl", "Zp", "Cc", "Cf")
 
 

@@ -1,4 +1,4 @@
-"""Type hints of the models, as `items`, `intake` and `wire` walk along them."""
+"""Type hints of the models, for the modules that walk along them: `items`, `parsing` and `wire`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def is_kind(hint: Any, kind: type) -> bool:
 
 
 def has_mark(hint: Any, kind: type) -> bool:
-    """Whether the hint, or what it holds, carries an annotation of that class."""
+    """Whether the hint or one of its arguments has an annotation of that class."""
     if get_origin(hint) is Annotated and any(isinstance(entry, kind) for entry in hint.__metadata__):
         return True
     return any(has_mark(inner, kind) for inner in get_args(hint))

@@ -1,7 +1,7 @@
-"""Cuts a section into the Japanese items a learner sees, and puts it together again.
+"""Extracts the Japanese items of a section that a learner sees, and puts a section together from items.
 
-The marks on the fields of `lesson.models` say what is an item; this is the only reader of those marks. An id is the
-item's path in its section (dialogue.turns.3.text), so the same content always gives the same ids.
+The marks on the fields of `lesson.models` say what an item is; only this module reads them. An id is the item's path
+in its section (dialogue.turns.3.text), so the same content always gives the same ids.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def transform(
 ) -> Any:
     """The section as plain JSON (lowerCamelCase keys), every Japanese string replaced by `each(item)`.
 
-    Running text is cut into sentences; `together` makes one value of theirs.
+    Running text is split into sentences; `together` combines their values into one.
     """
     walk = _Walk(each, together)
     if isinstance(section, tuple):
@@ -55,7 +55,7 @@ def transform(
 
 
 def sentences(text: str) -> tuple[str, ...]:
-    """Cuts running text after each sentence. The pieces partition it: joined, they are the text, white space too."""
+    """Splits running text after each sentence. Joined, the pieces are the text again, including white space."""
     cuts = list(_sentence_ends(text))
     starts = [0, *cuts]
     return tuple(text[start:end] for start, end in zip(starts, [*cuts, len(text)], strict=True) if start < end)
@@ -65,14 +65,14 @@ def _sentence_ends(text: str) -> Iterable[int]:
     depth, ended = 0, False
     for index, char in enumerate(text):
         closes = char in _CLOSERS
-        # A sentence goes on through its closing quotes and the white space behind it.
+        # A sentence includes its closing quotes and the white space after it.
         if ended and not (char in _ENDS or char.isspace() or (closes and depth > 0)):
             yield index
             ended = False
         depth = max(0, depth + (char in _OPENERS) - closes)
         ended = char == "\n" or (char in _ENDS and depth == 0) or (ended and (char.isspace() or closes))
         if char == "\n":
-            depth = 0  # an unclosed quote ends with its line
+            depth = 0  # a line break ends an unclosed quote
 
 
 class _Walk:

@@ -1,4 +1,4 @@
-"""Which script a text is written in, told by its characters alone."""
+"""The script of a text, by its characters."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _LETTER = re.compile(r"[^\W\d_]")
 
 
 def has_japanese(text: str) -> bool:
-    """Whether there is any kana or kanji in it."""
+    """Whether the text contains kana or kanji."""
     return _JAPANESE.search(text) is not None
 
 
 def mostly_japanese(text: str) -> bool:
-    """Whether more than half of its letters are kana or kanji."""
+    """Whether more than half of the letters are kana or kanji."""
     letters = len(_LETTER.findall(text))
     return letters > 0 and len(_JAPANESE.findall(text)) * 2 > letters

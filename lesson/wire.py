@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from google.protobuf.message import Message
 from pydantic import BaseModel, ValidationError
 
-from lesson import models
+from lesson import calls, models
 from lesson.fields import bare, fields, is_kind, is_union, without_none
-from lesson.v1 import enhancer_service_pb2, lesson_pb2
+from lesson.steps import Steps
+from lesson.v1 import content_service_pb2, enhancer_service_pb2, lesson_pb2
 
 M = TypeVar("M", bound=BaseModel)
 E = TypeVar("E", bound=enum.Enum)
@@ -38,13 +40,54 @@ def to_message(model: BaseModel) -> Any:
 
 def from_message(kind: type[M], message: Message) -> M:
     """The model of that kind. Raises WireError naming the field when a required enum is unset or a value is refused."""
-    values = {field.name: field.read(message) for field in _plan(kind)}
+    return _made(kind, {field.name: field.read(message) for field in _plan(kind)})
+
+
+def from_message_in_steps(kind: type[M], message: Message) -> Steps[M]:
+    """`from_message` in steps, one a field or member of a list."""
+    values = {}
+    for field in _plan(kind):
+        if field.read_in_steps is None:
+            values[field.name] = field.read(message)
+        else:
+            values[field.name] = yield from field.read_in_steps(message)
+        yield
+    return _made(kind, values)
+
+
+def _made(kind: type[M], values: dict[str, Any]) -> M:
     try:
         return kind(**values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         path = ".".join(str(part) for part in first["loc"])
         raise WireError(f"{kind.__name__}.{path}: {first['msg']}") from error
+
+
+def fill_lesson(message: lesson_pb2.Lesson, lesson: models.Lesson) -> Steps[None]:
+    """`to_message` in steps of a text each, into an empty message: copying a whole lesson takes milliseconds."""
+    message.CopyFrom(to_message(lesson.model_copy(update={"sections": ()})))
+    yield
+    for section in lesson.sections:
+        yield from fill_section(message.sections.add(), section)
+
+
+def fill_section(message: lesson_pb2.EnhancedSection, section: models.EnhancedSection) -> Steps[None]:
+    """`to_message` in steps of a text each, into an empty message."""
+    message.CopyFrom(to_message(section.model_copy(update={"texts": ()})))
+    yield
+    for text in section.texts:
+        message.texts.append(to_message(text))
+        yield
+
+
+def from_messages(kind: type[M], messages: Iterable[Message]) -> Steps[tuple[M, ...]]:
+    """`from_message` of each message, one a step. Raises WireError as it does."""
+    found: list[M] = []
+    for message in messages:
+        found.append(from_message(kind, message))
+        yield
+    return tuple(found)
 
 
 def enum_to_number(member: enum.Enum | None) -> int:
@@ -65,6 +108,8 @@ class _Field:
     name: str
     write: Callable[[Any, Any], None]
     read: Callable[[Any], Any]
+    read_in_steps: Callable[[Any], Steps[Any]] | None = None
+    """`read` in steps, where one takes long."""
 
 
 @cache
@@ -83,6 +128,8 @@ def _field(name: str, wire: str, hint: Any) -> _Field:
         return _enum(name, wire, hint, optional)
     if is_kind(hint, BaseModel):
         return _message(name, wire, hint, optional)
+    if hint is datetime:
+        return _time(name, wire)
     return _scalar(name, wire, optional)
 
 
@@ -95,6 +142,15 @@ def _scalar(name: str, wire: str, optional: bool) -> _Field:
         return None if optional and not message.HasField(wire) else getattr(message, wire)
 
     return _Field(name, write, read)
+
+
+def _time(name: str, wire: str) -> _Field:
+    """A UTC time as a Timestamp."""
+    return _Field(
+        name,
+        lambda message, value: getattr(message, wire).FromDatetime(value),
+        lambda message: getattr(message, wire).ToDatetime(tzinfo=UTC),
+    )
 
 
 def _enum(name: str, wire: str, kind: type[enum.Enum], optional: bool) -> _Field:
@@ -119,15 +175,29 @@ def _message(name: str, wire: str, kind: type[BaseModel], optional: bool) -> _Fi
             return None
         raise WireError(f"{message.DESCRIPTOR.name}.{wire}: must be set")
 
-    return _Field(name, write, read)
+    def read_in_steps(message: Any) -> Steps[Any]:
+        if message.HasField(wire):
+            return (yield from from_message_in_steps(kind, getattr(message, wire)))
+        return read(message)
+
+    return _Field(name, write, read, read_in_steps)
 
 
 def _repeated(name: str, wire: str, hint: Any) -> _Field:
     pack, unpack = _element_codec(hint)
+
+    def read_in_steps(message: Any) -> Steps[Any]:
+        values = []
+        for value in getattr(message, wire):
+            values.append(unpack(value))
+            yield
+        return tuple(values)
+
     return _Field(
         name,
         lambda message, values: getattr(message, wire).extend([pack(value) for value in values]),
         lambda message: tuple(unpack(value) for value in getattr(message, wire)),
+        read_in_steps,
     )
 
 
@@ -136,7 +206,16 @@ def _element_codec(hint: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any
         return _oneof_codec(get_args(hint))
     if is_kind(hint, BaseModel):
         return to_message, lambda message: from_message(hint, message)
+    if is_kind(hint, enum.Enum):
+        return enum_to_number, lambda number: _known(hint, number)
     return (lambda value: value), (lambda value: value)
+
+
+def _known(kind: type[E], number: int) -> E:
+    member = enum_from_number(kind, number)
+    if member is None:
+        raise WireError(f"{kind.__name__}: {number} is none of its values")
+    return member
 
 
 def _oneof_codec(kinds: tuple[type[BaseModel], ...]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
@@ -159,12 +238,19 @@ def _oneof_codec(kinds: tuple[type[BaseModel], ...]) -> tuple[Callable[[Any], An
     return pack, unpack
 
 
-_MODULES = (lesson_pb2, enhancer_service_pb2)
+_MODULES = (lesson_pb2, content_service_pb2, enhancer_service_pb2)
+# An RPC's own messages carry its name, as the linter of the contract wants it.
+_MESSAGES = {
+    calls.ContentCall: "GenerateContentRequest",
+    calls.EnhanceCall: "EnhanceSectionRequest",
+    calls.EnhanceResult: "EnhanceSectionResponse",
+}
 
 
 @cache
 def _message_type(kind: type[BaseModel]) -> Any:
-    return next(getattr(module, kind.__name__) for module in _MODULES if hasattr(module, kind.__name__))
+    name = _MESSAGES.get(kind, kind.__name__)
+    return next(getattr(module, name) for module in _MODULES if hasattr(module, name))
 
 
 @cache
@@ -182,8 +268,10 @@ def _prefix(kind: type[enum.Enum]) -> str:
 
 
 MODELS: tuple[type[BaseModel], ...] = tuple(
-    kind
-    for kind in vars(models).values()
-    if isinstance(kind, type) and issubclass(kind, models.Model) and kind is not models.Model
+    dict.fromkeys(
+        kind
+        for kind in (*vars(models).values(), *vars(calls).values())
+        if isinstance(kind, type) and issubclass(kind, models.Model) and kind is not models.Model
+    )
 )
 """Every model that travels."""

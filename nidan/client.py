@@ -233,9 +233,11 @@ def _analysis(items: Sequence[Item]) -> enhancer_service_pb2.EnhanceSectionReque
     """
     return enhancer_service_pb2.EnhanceSectionRequest(
         section=wire.enum_to_number(SectionName.READING),  # type: ignore[arg-type] # enums travel as their numbers
-        brief=lesson_pb2.Brief(level=wire.enum_to_number(Level.A1)),  # type: ignore[arg-type]
+        brief=lesson_pb2.Brief(
+            level=wire.enum_to_number(Level.A1),  # type: ignore[arg-type]
+            learner_language="und",  # BCP-47: undetermined
+        ),
         items=[wire.to_message(item) for item in items],
-        learner_language="und",  # BCP-47: undetermined
         mode=wire.enum_to_number(EnhancementMode.ANALYSER),  # type: ignore[arg-type]
     )
 

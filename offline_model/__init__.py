@@ -1,1 +1,1 @@
-"""The embedded default: an OpenAI-compatible HTTP server that answers from lessons written by hand, offline."""
+"""The embedded default: an offline OpenAI-compatible HTTP server that answers from hand-written lessons."""

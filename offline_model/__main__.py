@@ -1,4 +1,4 @@
-"""`python -m offline_model`: reads settings and bank, serves until SIGTERM or SIGINT, drains, exits 0."""
+"""`python -m offline_model` reads settings and bank, serves until SIGTERM or SIGINT, drains and exits with 0."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from offline_model.logs import log
 from offline_model.server import make_app
 from offline_model.settings import Settings, SettingsError
 
-# Shorter than the ten seconds that a container runtime waits before it kills.
+# Container runtimes kill after ten seconds; stop before that.
 DRAIN_SECONDS = 8.0
 
 
 def main() -> int:
-    """0 after a signal; 2 when a setting or a bank file cannot be used; 1 when the port cannot be opened."""
+    """Returns 0 after a signal, 2 for an unusable setting or bank file, 1 for a port it cannot open."""
     try:
         settings = Settings.from_environment(os.environ)
         bank = load_bank()
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 async def serve(settings: Settings, bank: Bank) -> None:
-    """Serves until SIGTERM or SIGINT, then takes no new connection and lets answers under way end. Raises OSError."""
+    """Serves until SIGTERM or SIGINT, then accepts no new connection and finishes answers in flight. Raises OSError."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -1,4 +1,4 @@
-"""Answers the two stages' questions from the bank. Pure: the data block in, JSON text or an ApiError out."""
+"""Answers both stages from the bank. Pure: takes the data block, gives JSON text or raises ApiError."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REAL_MODEL = (
 
 
 class Answer(NamedTuple):
-    """The answer as compact JSON, and what it is: the bank lesson's label, or empty for annotations."""
+    """The answer as compact JSON and its origin: the bank lesson's label, empty for annotations."""
 
     text: str
     origin: str
@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 def answer(bank: Bank, data: Stage1Data | Stage2Data, properties: Sequence[str] | None) -> Answer:
     """Answers either stage.
 
-    `properties` are the root properties a JSON schema names: only these are kept, in their order; None keeps all.
+    `properties` are the root properties of a JSON schema: the answer keeps only these, in their order; None keeps all.
     Raises ApiError 404 (`lesson_not_in_bank`, `language_not_in_bank`).
     """
     origin, whole = _stage1(bank, data) if isinstance(data, Stage1Data) else ("", _stage2(bank, data))
@@ -36,7 +36,7 @@ def answer(bank: Bank, data: Stage1Data | Stage2Data, properties: Sequence[str] 
 
 
 def _stage1(bank: Bank, data: Stage1Data) -> tuple[str, dict[str, Any]]:
-    """The lesson of exactly this Can-do: another one of its topic and level never stands in for it."""
+    """The lesson of exactly this Can-do. Another lesson with its topic and level never replaces it."""
     lesson = bank.lesson(data.brief.can_do_id)
     if lesson is None or not _same_level(lesson, data.brief.level) or _elsewhere(bank, lesson, data.brief.topic):
         raise _lesson_not_in_bank(bank, data.brief)
@@ -45,12 +45,12 @@ def _stage1(bank: Bank, data: Stage1Data) -> tuple[str, dict[str, Any]]:
 
 
 def _stage2(bank: Bank, data: Stage2Data) -> dict[str, Any]:
-    """Wanted items whose text no lesson holds are left out: the caller sees what is missing, nothing is made up."""
+    """Leaves out wanted items whose text is in no lesson: the caller sees the gap, and nothing is invented."""
     _check_language(bank.lessons, data.brief)
     entries = (_entry(bank, data.mode, item) for item in data.items if item.want)
     answered: dict[str, Any] = {"items": [entry for entry in entries if entry is not None], "unsure": []}
     if data.mode == "review":
-        # Written by hand beside every sentence: what the bank reads otherwise than the caller shows, it corrects.
+        # The bank has a hand-written reading for every sentence and corrects any other reading that the caller shows.
         answered["corrections"] = [correction for item in data.items if item.want for correction in _wrong(bank, item)]
     return answered
 
@@ -63,14 +63,14 @@ def _wrong(bank: Bank, item: ItemData) -> Iterator[dict[str, str]]:
 
 
 def _entry(bank: Bank, mode: str, item: ItemData) -> dict[str, Any] | None:
-    # A review shows the text with readings in it.
+    # In review mode the text carries readings in brackets.
     text = (brackets.plain(item.text) if mode == "review" else item.text).strip()
     annotation = bank.annotation(text)
     if annotation is None:
         return None
     translation = annotation.translation if item.translate else None
     if mode == "model":
-        # Sentences partition running text, line breaks too; without its brackets the answer is the item again.
+        # Sentences keep the line breaks of running text, so only the stripped part gets brackets.
         return {
             "id": item.id,
             "furigana": item.text.replace(text, annotation.brackets, 1),
@@ -84,15 +84,15 @@ def _same_level(lesson: BankLesson, level: str | None) -> bool:
 
 
 def _elsewhere(bank: Bank, lesson: BankLesson, topic: str | None) -> bool:
-    """An imported list may number its Can-dos otherwise: JF:349 about travel is not ours about food.
+    """Whether the topic names another lesson: an imported list may use the id JF:349 for travel, not food.
 
-    A topic in a caller's own words is no other Can-do.
+    A topic in the caller's own words does not count as another lesson.
     """
     return topic != lesson.topic and topic in {other.topic for other in bank.lessons}
 
 
 def _check_language(lessons: Sequence[BankLesson], brief: BriefData) -> None:
-    """en-GB is served with en; an empty language with whatever there is."""
+    """Raises ApiError for a language without lessons. en-GB counts as en; an empty language fits any lesson."""
     held = sorted({lesson.learner_language for lesson in lessons})
     wanted = (brief.learner_language or "").lower()
     if wanted and wanted.split("-")[0] not in held:
@@ -113,5 +113,5 @@ def _described(lesson: BankLesson) -> str:
 
 
 def _quoted(text: str) -> str:
-    """What the caller wrote, short enough to stand in a message."""
+    """The caller's text, shortened for a message."""
     return repr(text if len(text) <= 80 else text[:80] + "…")

@@ -1,11 +1,11 @@
-"""The lesson bank: whole lessons written by hand, read from YAML once at start.
+"""The lesson bank: whole hand-written lessons, read from YAML once at start.
 
 A file holds one lesson in the shape of Stage 1's JSON, except that
-- a Japanese text a learner sees is `{ja: <bracket notation>, en: <translation>}`, `en` only where one is shown;
-- `reading.text` is a list of paragraphs, each a list of sentences; they are joined, paragraphs by a line break;
-- `reviewedBy` and `reviewedOn` name the teacher who reviewed it and the day, or both are null, and the lesson says so;
-- a gap names its `word`, which must stand once in its sentence; `start` and `length` are computed.
-Whatever is wrong with a file raises BankError, so that no broken lesson is ever served.
+- a Japanese text for the learner is `{ja: <bracket notation>, en: <translation>}`, with `en` only where one is shown;
+- `reading.text` is a list of paragraphs, each a list of sentences; a line break joins the paragraphs;
+- `reviewedBy` and `reviewedOn` name the reviewing teacher and the day, or both are null and the lesson says so;
+- a gap names its `word`, which must occur once in its sentence; `start` and `length` are computed.
+Any error in a file raises BankError, so no broken lesson is ever served.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ SECTION_KEYS = tuple(name.json_key for name in SectionName)
 
 
 class BankError(Exception):
-    """A bank file that cannot be served; the message names the file, the path inside it and what is wrong."""
+    """An unusable bank file. The message names the file, the path inside it and the error."""
 
 
 class Annotation(NamedTuple):
-    """What Stage 2 says of a text: its reading in bracket notation and, where one is shown, its translation."""
+    """Stage 2's answer for a text: its reading in bracket notation and, where one is shown, its translation."""
 
     brackets: str
     translation: str | None
@@ -53,13 +53,13 @@ class BankLesson:
     reviewed_by: str | None
     reviewed_on: date | None
     sections: Mapping[str, str]
-    """By JSON key, compact JSON text: every reader parses a copy of its own."""
+    """Compact JSON text by JSON key: every reader parses its own copy."""
     annotations: Mapping[str, Annotation]
     """By plain text."""
 
     @property
     def origin(self) -> str:
-        """What a reader must know of it: the label that every lesson from here carries."""
+        """The label that every lesson from this bank carries, so that readers know its source."""
         if self.reviewed_by is None:
             return "built-in lesson, not reviewed by a teacher"
         return f"built-in lesson, reviewed by {self.reviewed_by} on {self.reviewed_on}"
@@ -74,13 +74,13 @@ class Bank:
     _annotations: Mapping[str, Annotation]
 
     def lesson(self, can_do_id: str) -> BankLesson | None:
-        """The lesson of that id or alias, letter for letter."""
+        """The lesson with exactly that id or alias."""
         return self._by_id.get(can_do_id)
 
     def stage1(self, can_do_id: str, sections: Iterable[str]) -> dict[str, Any]:
-        """The plain Stage 1 JSON of the wanted sections (JSON keys), in canonical order; the caller's own copy.
+        """The plain Stage 1 JSON of the wanted sections (JSON keys), in canonical order, as a fresh copy.
 
-        Raises KeyError for an id or a section that is not there.
+        Raises KeyError for an unknown id or section.
         """
         lesson, wanted = self._by_id[can_do_id], set(sections)
         if unknown := wanted - lesson.sections.keys():
@@ -88,7 +88,7 @@ class Bank:
         return {key: json.loads(text) for key, text in lesson.sections.items() if key in wanted}
 
     def annotation(self, text: str) -> Annotation | None:
-        """The annotation of a text of any lesson; None when no lesson holds exactly this text."""
+        """The annotation of exactly this text in any lesson, or None."""
         return self._annotations.get(text)
 
 
@@ -97,7 +97,7 @@ def load_bank(folder: Traversable | Path | None = None) -> Bank:
     where = folder or importlib.resources.files("offline_model") / "bank"
     files = sorted((file for file in where.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
     if not files:
-        raise BankError(f"{where}: holds no lesson (*.yaml)")
+        raise BankError(f"{where}: has no lesson file (*.yaml)")
     by_id: dict[str, BankLesson] = {}
     annotations: dict[str, Annotation] = {}
     lessons = tuple(_join_in(file, by_id, annotations) for file in files)
@@ -105,7 +105,7 @@ def load_bank(folder: Traversable | Path | None = None) -> Bank:
 
 
 def _join_in(file: Traversable, by_id: dict[str, BankLesson], annotations: dict[str, Annotation]) -> BankLesson:
-    """Reads a file and adds its lesson to what the files before it gave."""
+    """Reads a file and adds its lesson to those of the files before it."""
     try:
         lesson = _read(file.read_text(encoding="utf-8"))
         for can_do_id in (lesson.can_do_id, *lesson.aliases):
@@ -115,7 +115,7 @@ def _join_in(file: Traversable, by_id: dict[str, BankLesson], annotations: dict[
     except _FaultError as fault:
         raise BankError(f"{file.name}: {fault.path}: {fault.message}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BankError(f"{file.name}: cannot be read: {error}") from error
+        raise BankError(f"{file.name}: cannot read the file: {error}") from error
     return lesson
 
 
@@ -132,7 +132,7 @@ def _add_id(by_id: dict[str, BankLesson], can_do_id: str, lesson: BankLesson) ->
 
 
 def _add_annotation(annotations: dict[str, Annotation], text: str, new: Annotation, path: str) -> None:
-    """Texts are found without their place, so one text has one reading and one translation in the whole bank."""
+    """Look-up is by text alone, so a text has one reading and one translation in the whole bank."""
     old = annotations.get(text, new)
     if old.brackets != new.brackets:
         raise _FaultError(path, f"{text} is read in two ways, {old.brackets} and {new.brackets}")
@@ -161,7 +161,7 @@ class _File(BaseModel):
 
 
 def _read(text: str) -> BankLesson:
-    # A SafeLoader: it makes plain values only.
+    # The loader derives from SafeLoader and makes plain values only.
     tree = yaml.load(text, _StrictLoader)  # noqa: S506
     try:
         file = _File.model_validate(tree)
@@ -183,8 +183,8 @@ def _read(text: str) -> BankLesson:
     )
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML without YAML's silent loss of the first of two equal keys."""
+class _StrictLoader(yaml.CSafeLoader):
+    """Refuses a repeated key; plain YAML silently drops the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping = super().construct_mapping(node, deep)
@@ -204,7 +204,7 @@ def _first_fault(error: ValidationError, above: str) -> _FaultError:
 
 @dataclass
 class _Reader:
-    """Makes a file's lesson plain Stage 1 JSON, and keeps the annotations it takes off on the way."""
+    """Turns a file's lesson into plain Stage 1 JSON and collects its annotations."""
 
     annotations: dict[str, Annotation] = field(default_factory=dict)
 
@@ -238,7 +238,7 @@ class _Reader:
 
 
 def _members(value: object) -> list[dict[str, Any]]:
-    """The objects of a list; nothing when it is none, which the models then refuse with its path."""
+    """The objects of a list; empty for any other value, which the models later refuse with its path."""
     return [member for member in value if isinstance(member, dict)] if isinstance(value, list) else []
 
 
@@ -266,7 +266,7 @@ def _place(gap: dict[str, Any], sentence: str, path: str) -> dict[str, Any]:
 
 
 def _check(plain: dict[str, Any], annotations: Mapping[str, Annotation]) -> None:
-    """The lesson is whole, valid, says nothing the models do not know, and has every annotation it needs."""
+    """Raises _FaultError unless the lesson is complete and valid, without unknown fields, and fully annotated."""
     if missing := [key for key in SECTION_KEYS if not plain.get(key)]:
         raise _FaultError(f"lesson.{missing[0]}", "is missing")
     try:
@@ -279,7 +279,7 @@ def _check(plain: dict[str, Any], annotations: Mapping[str, Annotation]) -> None
 
 
 def _check_same(given: object, kept: object, path: str) -> None:
-    """The models are deaf to unknown keys and strip white space; a hand-written lesson may rely on neither."""
+    """The models ignore unknown keys and strip white space. A hand-written lesson must rely on neither."""
     if isinstance(given, dict) and isinstance(kept, dict):
         for key, value in given.items():
             if key not in kept:

@@ -20,14 +20,14 @@ def plain(brackets: str) -> str:
 
 
 def differences(shown: str, right: str) -> list[tuple[str, str]]:
-    """The runs that both bracket and read differently, with the right reading."""
+    """The runs that both texts bracket with different readings, each with the right reading."""
     ours = {match["run"]: match["kana"] for match in _RUN_READ.finditer(right)}
     theirs = {match["run"]: match["kana"] for match in _RUN_READ.finditer(shown)}
     return [(run, kana) for run, kana in ours.items() if theirs.get(run, kana) != kana]
 
 
 def fault(brackets: str) -> str | None:
-    """What is wrong with the notation, for people; None when every run that needs a reading has one, in kana."""
+    """Describes an error in the notation; None if every run that needs a reading has one in kana."""
     rest = _READ.sub("", brackets)
     if "[" in rest or "]" in rest:
         return "a bracket must hold kana and stand right behind kanji, digits or Latin letters"

@@ -1,4 +1,4 @@
-"""Refusals, as an OpenAI-compatible server words them."""
+"""Error answers in the form of an OpenAI-compatible server."""
 
 from __future__ import annotations
 

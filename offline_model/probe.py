@@ -1,6 +1,6 @@
-"""Asks the offline model on loopback whether it serves: `python -m offline_model.probe PORT` ends with 0 when it does.
+"""Checks that the offline model serves on loopback: `python -m offline_model.probe PORT` exits with 0 if it does.
 
-What its container's health check runs: words without spaces, because not every engine keeps an argument together.
+The container's health check runs it. Its arguments have no spaces, since not every engine keeps an argument together.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ TIMEOUT_SECONDS = 3.0
 
 
 def serves(port: int) -> bool:
-    """Whether /healthz answers 200 in time. Never raises. No proxy is asked: it is for the way out."""
+    """Whether /healthz answers 200 in time. Never raises and never uses a proxy."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/healthz")

@@ -1,4 +1,4 @@
-"""Reads a chat completion request and the one data block inside it. Pure: bytes in, values or an ApiError out."""
+"""Reads a chat completion request and its data block. Pure: takes bytes, gives values or raises ApiError."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ResponseFormat(_Given):
 
     @property
     def properties(self) -> tuple[str, ...] | None:
-        """The root properties that the schema names, in its order; None when it names none or there is no schema."""
+        """The schema's root properties in order; None without a schema or properties."""
         schema = (self.json_schema and self.json_schema.schema_) or {}
         properties = schema.get("properties")
         if self.type != "json_schema" or not isinstance(properties, dict):
@@ -74,7 +74,7 @@ Tokens = Annotated[StrictInt, Field(ge=1)]
 
 
 class ChatRequest(_Given):
-    """The fields that change the answer; every other one (temperature, seed, user, …) is accepted and ignored."""
+    """The fields that change the answer. All others (temperature, seed, user, …) are accepted and ignored."""
 
     model: str
     messages: Annotated[tuple[Message, ...], Field(min_length=1)]
@@ -111,11 +111,11 @@ class ChatRequest(_Given):
 
 
 def read_request(body: bytes) -> ChatRequest:
-    """The request. Raises ApiError 400 that names the parameter."""
+    """Parses a request. Raises ApiError 400, which names the parameter."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise ApiError(400, None, f"The body of the request is not JSON that can be read: {_short(error)}") from None
+        raise ApiError(400, None, f"The request body is not readable JSON: {_short(error)}") from None
     try:
         return ChatRequest.model_validate(value)
     except ValidationError as error:
@@ -131,7 +131,7 @@ def _parameter_error(error: ValidationError) -> ApiError:
     return ApiError(400, "invalid_value", message, param)
 
 
-# --- The data block: what the stages ask, in JSON between a line <data> and a line </data> -------------------------
+# --- The data block: the stages' question as JSON between a line <data> and a line </data> -----------------------
 
 
 class _Data(_Given):
@@ -139,7 +139,7 @@ class _Data(_Given):
 
 
 class BriefData(_Data):
-    """Of the brief only what decides whether the bank has the lesson."""
+    """The fields of the brief that decide whether the bank has the lesson."""
 
     can_do_id: str
     level: str | None = None
@@ -176,24 +176,24 @@ class Stage2Data(_Data):
 
 
 def read_data(request: ChatRequest) -> Stage1Data | Stage2Data:
-    """What the last user message asks: Stage 2's data have `items`, Stage 1's have `sections`.
+    """Reads the data block of the last user message: Stage 2's has `items`, Stage 1's has `sections`.
 
-    Raises ApiError 400 `no_data_block` when there is not exactly one block or it cannot be used.
+    Raises ApiError 400 `no_data_block` unless there is exactly one usable block.
     """
     users = [message.content for message in request.messages if message.role == "user"]
     block = _block(users[-1]) if users else None
     if block is None:
-        raise _no_data_block("This model does not read prose, and there is not one data block")
+        raise _no_data_block("This model does not read prose, and the message does not have exactly one data block")
     try:
         value = json.loads(block)
     except (ValueError, RecursionError) as error:
-        raise _no_data_block(f"The data block is not JSON that can be read ({_short(error)})") from None
+        raise _no_data_block(f"The data block is not readable JSON ({_short(error)})") from None
     stage2 = isinstance(value, dict) and "items" in value
     return _validated(Stage2Data, value) if stage2 else _validated(Stage1Data, value)
 
 
 def _block(text: str) -> str | None:
-    """What stands between the one line <data> and the one line </data>; None when there are more, fewer or none."""
+    """The text between the only line <data> and the only line </data>; None unless there is exactly one pair."""
     lines = text.split("\n")
     begins = [index for index, line in enumerate(lines) if line.rstrip() == "<data>"]
     ends = [index for index, line in enumerate(lines) if line.rstrip() == "</data>"]

@@ -24,7 +24,7 @@ from offline_model.request import ChatRequest, read_data, read_request
 MODEL = "nidan-offline"
 MAX_BODY_BYTES = 2 * 1024 * 1024
 CHUNK_CHARACTERS = 6
-# At full speed chunks leave in batches: a system call for each would cost more than all the rest.
+# At full speed chunks leave in batches: one system call per chunk would cost more than everything else.
 _BATCH = 64
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -43,13 +43,13 @@ def make_app(bank: Bank, chunk_delay_seconds: float = 0.0) -> web.Application:
 
 @dataclass(frozen=True)
 class _Completion:
-    """One answer, as far as the token limit lets it be told."""
+    """One answer, cut at the token limit."""
 
     content: str
     finish_reason: str
     prompt_tokens: int
     system_fingerprint: str | None
-    """What stands behind the answer: the bank lesson's label."""
+    """The origin of the answer: the bank lesson's label."""
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -95,7 +95,7 @@ def _event(value: dict[str, Any]) -> bytes:
 
 
 def _json(value: object) -> bytes:
-    # An id may hold half of a surrogate pair, which no UTF-8 can write; escaped it goes back as it came.
+    # An id may contain half a surrogate pair, which UTF-8 cannot encode; escaped, it returns unchanged.
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
@@ -126,16 +126,16 @@ class _OfflineModel:
         _check_model(asked.model)
         content, origin = answer(self._bank, read_data(asked), asked.properties)
         limit = asked.token_limit
-        told = content if limit is None else tokens.cut(content, limit)
-        reason = "stop" if told == content else "length"
-        return _Completion(told, reason, tokens.count(asked.prompt), origin or None)
+        kept = content if limit is None else tokens.cut(content, limit)
+        reason = "stop" if kept == content else "length"
+        return _Completion(kept, reason, tokens.count(asked.prompt), origin or None)
 
     async def _stream(self, request: web.Request, events: Iterator[bytes]) -> web.StreamResponse:
         headers = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
         while batch := list(itertools.islice(events, 1 if self._delay else _BATCH)):
-            await asyncio.sleep(self._delay)  # at 0 it lets the other streams have their turn
+            await asyncio.sleep(self._delay)  # at 0 this gives other streams a turn
             await response.write(b"".join(batch))
         await response.write_eof()
         return response
@@ -153,7 +153,7 @@ def _json_response(value: object, status: int = 200) -> web.Response:
 
 @web.middleware
 async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every refusal has OpenAI's error body, also those of aiohttp's own."""
+    """Gives every error OpenAI's error body, including aiohttp's own errors."""
     try:
         return await handler(request)
     except ApiError as error:
@@ -164,11 +164,11 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
             response.headers["Allow"] = error.headers["Allow"]
         return response
     except (HttpProcessingError, web.RequestPayloadError) as error:
-        message = f"The body of the request cannot be read: {error}"
+        message = f"Cannot read the request body: {error}"
         return _json_response(ApiError(400, None, message).body, 400)
     except ConnectionError:
-        raise  # the caller went away; nobody is left to answer
-    except Exception as error:  # noqa: BLE001 - the last resort; a caller gets JSON even then
+        raise  # the caller disconnected
+    except Exception as error:  # noqa: BLE001 - a caller gets JSON even for an unexpected error
         log("offline_model_failed", level="error", error=repr(error), path=request.path)
         return _json_response(ApiError(500, None, "The offline model failed.", type="server_error").body, 500)
 

@@ -1,4 +1,4 @@
-"""The settings of the offline model, read from the environment and checked before the port opens."""
+"""The offline model's settings: environment variables, checked before the port opens."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ DEFAULT_PORT = 50080
 
 
 class SettingsError(ValueError):
-    """A setting that cannot be used; the message names its variable."""
+    """An unusable setting. The message names its variable."""
 
 
 @dataclass(frozen=True)
 class Settings:
     port: int
-    """0 lets the system choose; the started event tells which it is."""
+    """0 lets the system choose; the started event logs the result."""
     bind: str
     chunk_delay_seconds: float
-    """A pause before each chunk of a stream, for whoever wants to see a lesson arrive; 0 sends at full speed."""
+    """A pause before each chunk of a stream, to watch a lesson arrive; 0 sends at full speed."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:

@@ -1,4 +1,4 @@
-"""An estimate of tokens, so that usage and max_tokens mean something without a tokeniser.
+"""Estimates tokens, so that usage and max_tokens are meaningful without a tokeniser.
 
 One token for each character outside ASCII (kana, kanji), one for four ASCII characters, rounded up for the whole text.
 """
@@ -14,7 +14,7 @@ def count(text: str) -> int:
 
 
 def cut(text: str, tokens: int) -> str:
-    """As much of the text, from its start, as `tokens` pay for; all of it when it costs no more."""
+    """The longest start of the text that costs at most `tokens`."""
     left = tokens * _QUARTERS
     for index, char in enumerate(text):
         left -= _quarters(char)

@@ -1,4 +1,4 @@
-"""Who may come in: what a server asks before it reads a request. A door knows no gRPC; `servicekit.server` has it."""
+"""Authorization of calls, without gRPC: `servicekit.interceptors` asks an `Authorizer` before it parses a request."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from servicekit.errors import ForbiddenError
 
 
 @dataclass(frozen=True)
-class Knock:
-    """A call before its request is read."""
+class CallInfo:
+    """What a server knows of a call before it parses the request."""
 
     method: str
     """/package.Service/Method"""
     metadata: Mapping[str, str | bytes]
     names: frozenset[str]
-    """What the caller's certificate is made out to: common name and alternative names. Empty without one."""
+    """The common name and alternative names of the caller's certificate. Empty without a certificate."""
 
 
-class Door(Protocol):
-    """Lets calls in or refuses them."""
+class Authorizer(Protocol):
+    """Admits or refuses calls."""
 
-    def enter(self, knock: Knock) -> AbstractContextManager[None]:
-        """Entered before the request is read, left when the call has ended. Raises ServiceError; never waits."""
+    def authorize(self, call: CallInfo) -> AbstractContextManager[None]:
+        """Entered before the request is parsed, left when the call has ended. Raises ServiceError; never waits."""
 
 
-class NamedCaller:
-    """Lets in whoever has a certificate made out to one name: the connection has checked who issued it."""
+class CertificateAuthorizer:
+    """Admits callers whose certificate carries one name. The TLS handshake has checked its issuer."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     @contextmanager
-    def enter(self, knock: Knock) -> Iterator[None]:
-        if self._name not in knock.names:
+    def authorize(self, call: CallInfo) -> Iterator[None]:
+        if self._name not in call.names:
             raise ForbiddenError(
-                f"Only {self._name!r} may call this service (TLS_CLIENT_NAME); "
-                f"the caller's certificate is made out to {', '.join(sorted(knock.names)) or 'nobody'}."[:400],
+                f"This service accepts only certificates with the name {self._name!r} (TLS_CLIENT_NAME); "
+                f"the caller's certificate has {', '.join(sorted(call.names)) or 'no name'}."[:400],
                 reason="CALLER_NOT_ACCEPTED",
             )
         yield

@@ -1,19 +1,19 @@
-"""The error tree. Each error owns its gRPC status, its reason, whether a retry can help, and whose fault it is.
+"""The error tree. Each error class owns its gRPC status, its reason, whether a retry can help, and whose fault it is.
 
     ServiceError                 INTERNAL              INTERNAL
     ├── InvalidRequestError      INVALID_ARGUMENT      INVALID_REQUEST       caller; names each field
-    ├── UnauthenticatedError     UNAUTHENTICATED       UNAUTHENTICATED       caller; not known here
-    ├── ForbiddenError           PERMISSION_DENIED     FORBIDDEN             caller; known, and not let in here
+    ├── UnauthenticatedError     UNAUTHENTICATED       UNAUTHENTICATED       caller; no valid key
+    ├── ForbiddenError           PERMISSION_DENIED     FORBIDDEN             caller; known, but without the right
     ├── UnknownResourceError     NOT_FOUND             UNKNOWN_RESOURCE      caller
     ├── UnsupportedError         UNIMPLEMENTED         UNSUPPORTED           caller
     ├── MisconfiguredError       FAILED_PRECONDITION   MISCONFIGURED         service; an operator must act
-    ├── OverloadedError          RESOURCE_EXHAUSTED    OVERLOADED            service; says when to come back
+    ├── OverloadedError          RESOURCE_EXHAUSTED    OVERLOADED            service; says when to try again
     │   └── QuotaError           RESOURCE_EXHAUSTED    QUOTA_EXCEEDED        service; names the limit
     ├── DeadlineError            DEADLINE_EXCEEDED     DEADLINE_EXCEEDED     service
     └── UpstreamError            UNAVAILABLE           UPSTREAM_UNAVAILABLE  upstream
 
-Services derive their own from these. One interceptor (`servicekit.server`) turns an error into google.rpc.Status; the
-client side reads it back with `read_error`. Details stay under 4 KB: above 8 KiB gRPC starts to drop calls at random.
+Services derive their own errors from these. `servicekit.interceptors` turns an error into google.rpc.Status, and
+`read_error` reads it back on the client side. Details stay under 4 KB: above 8 KiB gRPC drops calls at random.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ Fault = Literal["caller", "model", "upstream", "service"]
 
 @dataclass(frozen=True)
 class FieldViolation:
-    """One field of a request that is wrong: its path, and what would be right."""
+    """A field of a request that is wrong: its path, and what a right value looks like."""
 
     field: str
     description: str
 
 
 class ServiceError(Exception):
-    """Anything that ends an RPC with a status other than OK."""
+    """Ends an RPC with a status other than OK."""
 
     status: grpc.StatusCode = grpc.StatusCode.INTERNAL
     reason: str = "INTERNAL"
@@ -76,7 +76,7 @@ class ServiceError(Exception):
 
 
 class InvalidRequestError(ServiceError):
-    """The request itself is wrong; the same request will always be."""
+    """The request is wrong. The same request fails every time."""
 
     status = grpc.StatusCode.INVALID_ARGUMENT
     reason = "INVALID_REQUEST"
@@ -84,7 +84,7 @@ class InvalidRequestError(ServiceError):
 
 
 class UnauthenticatedError(ServiceError):
-    """Nobody knows who calls: no key, or none that counts."""
+    """The caller has no key, or one that is not valid."""
 
     status = grpc.StatusCode.UNAUTHENTICATED
     reason = "UNAUTHENTICATED"
@@ -92,7 +92,7 @@ class UnauthenticatedError(ServiceError):
 
 
 class ForbiddenError(ServiceError):
-    """Whoever calls is known, and may not do this."""
+    """The caller is known and may not do this."""
 
     status = grpc.StatusCode.PERMISSION_DENIED
     reason = "FORBIDDEN"
@@ -100,7 +100,7 @@ class ForbiddenError(ServiceError):
 
 
 class UnknownResourceError(ServiceError):
-    """What the request names does not exist here."""
+    """The request names something that does not exist here."""
 
     status = grpc.StatusCode.NOT_FOUND
     reason = "UNKNOWN_RESOURCE"
@@ -108,7 +108,7 @@ class UnknownResourceError(ServiceError):
 
 
 class UnsupportedError(ServiceError):
-    """A request that this deployment does not serve."""
+    """This deployment does not serve the request."""
 
     status = grpc.StatusCode.UNIMPLEMENTED
     reason = "UNSUPPORTED"
@@ -116,14 +116,14 @@ class UnsupportedError(ServiceError):
 
 
 class MisconfiguredError(ServiceError):
-    """No request can succeed until an operator changes something."""
+    """No request succeeds until an operator changes the configuration."""
 
     status = grpc.StatusCode.FAILED_PRECONDITION
     reason = "MISCONFIGURED"
 
 
 class OverloadedError(ServiceError):
-    """No room now; says when to come back."""
+    """The service is full for now and says when to try again."""
 
     status = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "OVERLOADED"
@@ -131,14 +131,14 @@ class OverloadedError(ServiceError):
 
 
 class QuotaError(OverloadedError):
-    """A limit of money or of use leaves no room; its violations name the limit (google.rpc.QuotaFailure)."""
+    """The call exceeds a limit of money or use. The violations name the limit (google.rpc.QuotaFailure)."""
 
     reason = "QUOTA_EXCEEDED"
     retryable = False
 
 
 class DeadlineError(ServiceError):
-    """The time for it ended first."""
+    """The deadline passed before the work was done."""
 
     status = grpc.StatusCode.DEADLINE_EXCEEDED
     reason = "DEADLINE_EXCEEDED"
@@ -146,7 +146,7 @@ class DeadlineError(ServiceError):
 
 
 class UpstreamError(ServiceError):
-    """A service or model behind this one did not answer as it should."""
+    """A service or model that this service calls failed."""
 
     status = grpc.StatusCode.UNAVAILABLE
     reason = "UPSTREAM_UNAVAILABLE"
@@ -155,9 +155,9 @@ class UpstreamError(ServiceError):
 
 
 def to_status(error: ServiceError) -> status_pb2.Status:
-    """The error as google.rpc.Status with ErrorInfo and, where they apply, RetryInfo and BadRequest or QuotaFailure.
+    """The error as google.rpc.Status of under 4 KB.
 
-    Under 4 KB.
+    Its details are ErrorInfo and, where they apply, RetryInfo and BadRequest or QuotaFailure.
     """
     details: list[any_pb2.Any] = [_pack(_error_info(error))]
     if error.retry_after_seconds is not None:
@@ -173,13 +173,13 @@ def to_status(error: ServiceError) -> status_pb2.Status:
 
 
 def to_rpc_status(error: ServiceError) -> grpc.Status:
-    """What `context.abort_with_status` takes."""
+    """The error in the form that `context.abort_with_status` takes."""
     return rpc_status.to_status(to_status(error))
 
 
 @dataclass(frozen=True)
 class RemoteError:
-    """An error as the other side told it. `reason` is empty when the status carried no details of ours."""
+    """An error as the client received it. `reason` is empty when the status carried none of our details."""
 
     status: grpc.StatusCode
     message: str
@@ -192,20 +192,20 @@ class RemoteError:
     violations: tuple[FieldViolation, ...] = ()
 
 
-# Without details of ours, these are worth another try.
+# Statuses worth a retry when they carry none of our details.
 _RETRYABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED}
 
 
 def read_error(call: Any) -> RemoteError:
     """Reads a failed call: a grpc.aio.AioRpcError, or a sync grpc.RpcError that is a Call.
 
-    Never raises: a status without readable details is told as it stands.
+    Never raises: a status without readable details becomes a RemoteError with its code and message.
     """
     code: grpc.StatusCode = call.code()
     message: str = call.details() or code.name
     try:
         status = rpc_status.from_call(call)
-    except ValueError:  # code or message of the details do not agree with the call's
+    except ValueError:  # the details contradict the code or message of the call
         status = None
     if status is None:
         return RemoteError(code, message, retryable=code in _RETRYABLE)
@@ -246,7 +246,7 @@ def _error_info(error: ServiceError) -> error_details_pb2.ErrorInfo:
 
 
 def _bad_request(violations: tuple[FieldViolation, ...], room: int) -> error_details_pb2.BadRequest:
-    """As many violations as fit."""
+    """The violations that fit into `room` bytes."""
     bad = error_details_pb2.BadRequest()
     for violation in violations:
         bad.field_violations.add(field=violation.field, description=violation.description[:_VIOLATION_CHARACTERS])

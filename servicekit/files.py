@@ -1,4 +1,4 @@
-"""Files that change while a process runs: told apart by a stamp, replaced whole, one writer at a time."""
+"""Files that change while a process runs: stamps tell versions apart, a writer replaces the whole file under a lock."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 Stamp = tuple[int, ...]
-"""Tells one state of a file from another: a renamed file has another inode, an edited one another time or size."""
+"""Identifies one state of a file: a renamed file has another inode, an edited one another time or size."""
 
 
 def stamp(file: Path) -> Stamp:
-    """Empty when there is no file; the error's number when the system does not say. Never raises."""
+    """The file's stamp: empty when there is no file, the errno when it cannot be read. Never raises."""
     try:
         status = file.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -24,18 +24,18 @@ def stamp(file: Path) -> Stamp:
 
 
 def replace(file: Path, parts: Iterable[bytes], mode: int | None = None) -> None:
-    """Replaces the file, or leaves it as it was: written beside its place, synced, renamed. A link stays a link.
+    """Replaces the file or leaves it as it was: writes a draft beside it, syncs and renames it. A link stays a link.
 
-    `mode` is the permissions that it has then; None: those that it had. Raises OSError. Only under `locked`: the draft
-    has one name.
+    `mode` sets the permissions; None keeps those of the old file. Raises OSError. Call it under `locked`: all writers
+    use the same draft name.
     """
     place = Path(os.path.realpath(file))
     draft = place.with_name(f".{place.name}.new")
     if mode is None and place.exists():
         mode = place.stat().st_mode & 0o777
     try:
-        draft.unlink(missing_ok=True)  # of a writer that was killed
-        # Never readable by more than it will be, not even while it is written.
+        draft.unlink(missing_ok=True)  # left by a writer that was killed
+        # The draft has its final permissions from the start, so nobody else reads it while it is written.
         number = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
         with os.fdopen(number, "wb") as sink:
             if mode is not None:
@@ -52,7 +52,7 @@ def replace(file: Path, parts: Iterable[bytes], mode: int | None = None) -> None
 
 
 def _sync_folder(folder: Path) -> None:
-    """The rename itself, on the disk; where a file system cannot do that, the file is there all the same."""
+    """Puts the rename on the disk. On a file system that cannot sync a folder, the file is in place all the same."""
     with contextlib.suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:
@@ -63,9 +63,9 @@ def _sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Held by one writer at a time, among all processes; the system frees it however that ends.
+    """A lock of one writer among all processes. The system frees it when the process ends, however it ends.
 
-    Raises BlockingIOError at once when another one holds it, and OSError when nothing can be written there.
+    Raises BlockingIOError at once when another process holds it, and OSError when the folder is not writable.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_name(f"{file.name}.lock").open("ab") as lock:

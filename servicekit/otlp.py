@@ -1,7 +1,7 @@
-"""Spans on their way to a collector. The one module that knows OpenTelemetry; it is imported only when traces are on.
+"""Sends spans to a collector. Only this module knows OpenTelemetry, and it is imported only when traces are on.
 
-No lesson ever waits here: a span that ends is put into a bounded queue, and a thread sends what is in it. A collector
-that is not there costs the spans that do not fit, and one line in the log.
+A lesson never waits for it: an ended span goes into a bounded queue, and a thread sends the queue. Without a collector
+the spans that do not fit are lost, and the log has one line.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from servicekit.telemetry import logger
 
 Attributes = Mapping[str, str | bool | int | float | Sequence[str] | None]
-"""By name; what is None or empty is left out. Never text of a prompt or an answer that nobody asked to capture, nor a
-reason that may quote one."""
+"""Values by name; None and empty values are left out. They hold no text of a prompt or an answer unless the settings
+ask for it, and no reason that may quote one."""
 
 _EXPORT_SECONDS = 3.0
-"""For one batch, its second try included."""
+"""The time for one batch, its retry included."""
 _FLUSH_SECONDS = 5.0
 _SEND_EVERY_MS = 2000
 _QUEUE, _BATCH = 2048, 256
 _QUEUE_WITH_TEXT, _BATCH_WITH_TEXT = 256, 32
-"""A span with prompt and answer may have 75 KB: a queue of them 20 MB, and a batch less than the 4 MB of a message."""
+"""A span with prompt and answer has up to 75 KB: a queue has up to 20 MB, and a batch is under a message's 4 MB."""
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class Span:
-    """A span that has begun."""
+    """A span under way."""
 
     def __init__(self, span: trace.Span) -> None:
         self._span = span
@@ -55,7 +55,7 @@ class Span:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What tells another process to go on under this span (W3C Trace Context)."""
+        """Headers that make another process continue under this span (W3C Trace Context)."""
         headers: dict[str, str] = {}
         _PROPAGATOR.inject(headers, trace.set_span_in_context(self._span))
         return headers
@@ -64,7 +64,7 @@ class Span:
         self._span.set_attributes(_given(attributes))
 
     def fail(self, error_type: str) -> None:
-        """The span ended in an error, of a closed set of them. The first one told stands."""
+        """Marks the span as failed. `error_type` is of a closed set; the first one stays."""
         if not self._failed:
             self._failed = True
             self._span.set_attribute("error.type", error_type)
@@ -76,17 +76,17 @@ class Span:
 
 
 class Tracer:
-    """A service's spans. Raises ValueError when another OTEL_ variable, which the exporter reads itself, is wrong."""
+    """Makes the spans of a service. Raises ValueError when an OTEL_ variable that the exporter reads is wrong."""
 
     def __init__(self, service: str, endpoint: str, ratio: float, *, with_text: bool) -> None:
-        """`ratio` is the share of traces to sample, where no parent has decided it. `endpoint` is a URL."""
-        _tell_nothing_beside_our_log()
+        """`ratio` is the share of traces to sample when no parent has decided. `endpoint` is a URL."""
+        _silence_library_log()
         secure = endpoint.startswith("https:")
         self._exporter = OTLPSpanExporter(
             endpoint, insecure=not secure, timeout=_EXPORT_SECONDS, compression=grpc.Compression.Gzip
         )
         queue, batch = (_QUEUE_WITH_TEXT, _BATCH_WITH_TEXT) if with_text else (_QUEUE, _BATCH)
-        self._processor = BatchSpanProcessor(_Telling(self._exporter, service), queue, _SEND_EVERY_MS, batch)
+        self._processor = BatchSpanProcessor(_LoggingExporter(self._exporter, service), queue, _SEND_EVERY_MS, batch)
         provider = TracerProvider(
             ParentBased(TraceIdRatioBased(ratio)),
             Resource.create({"service.name": service, "service.namespace": "nidan"}),
@@ -103,7 +103,7 @@ class Tracer:
         parent: Span | Mapping[str, str],
         began_ns: int | None = None,
     ) -> Span:
-        """`kind` is server, client or internal; `parent` the span above, or the headers that tell of it."""
+        """Begins a span. `kind` is server, client or internal; `parent` is a span, or the headers that describe one."""
         context = (
             trace.set_span_in_context(parent._span)  # noqa: SLF001 - a span of this module's own
             if isinstance(parent, Span)
@@ -113,11 +113,11 @@ class Tracer:
         return Span(self._tracer.start_span(name, context, of_kind, _given(attributes), start_time=began_ns))
 
     async def close(self) -> None:
-        """Sends what is left, for a few seconds at the most: a collector that is gone must not hold up an end."""
+        """Sends the queue for at most five seconds: a missing collector must not delay the end of the service."""
         loop = asyncio.get_running_loop()
         sent = asyncio.Event()
         threading.Thread(
-            target=_ended, args=(self._processor, loop, sent.set), name="traces-close", daemon=True
+            target=_shut_down, args=(self._processor, loop, sent.set), name="traces-close", daemon=True
         ).start()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FLUSH_SECONDS):
@@ -125,14 +125,14 @@ class Tracer:
         self._exporter.shutdown()
 
 
-def _ended(processor: BatchSpanProcessor, loop: asyncio.AbstractEventLoop, tell: Callable[[], None]) -> None:
+def _shut_down(processor: BatchSpanProcessor, loop: asyncio.AbstractEventLoop, on_done: Callable[[], None]) -> None:
     processor.shutdown()  # type: ignore[no-untyped-call]
     with contextlib.suppress(RuntimeError):  # the loop did not wait
-        loop.call_soon_threadsafe(tell)
+        loop.call_soon_threadsafe(on_done)
 
 
-class _Telling(SpanExporter):
-    """Sends, and tells when that begins to fail and when it is well again; not each time."""
+class _LoggingExporter(SpanExporter):
+    """Exports spans and logs the first failure and the recovery, not every failure."""
 
     def __init__(self, exporter: SpanExporter, service: str) -> None:
         self._exporter = exporter
@@ -142,10 +142,10 @@ class _Telling(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         try:
             result = self._exporter.export(spans)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the thread
+        except Exception as error:  # noqa: BLE001 - no error may end the export thread
             result, reason = SpanExportResult.FAILURE, repr(error)[:200]
         else:
-            reason = "the collector did not take them"
+            reason = "the collector refused the spans"
         failing = result is not SpanExportResult.SUCCESS
         if failing and not self._failing:
             logger().warning("traces_not_exported", service=self._service, spans=len(spans), reason=reason)
@@ -155,11 +155,11 @@ class _Telling(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """The tracer ends the exporter itself, whether or not the queue is empty by then."""
+        """Does nothing: `Tracer.close` shuts the exporter down, even with spans left in the queue."""
 
 
-def _tell_nothing_beside_our_log() -> None:
-    """The library tells of each try in lines that are not JSON; `_Telling` says it once."""
+def _silence_library_log() -> None:
+    """The library logs every try in lines that are not JSON. `_LoggingExporter` logs failures instead."""
     library = logging.getLogger("opentelemetry")
     library.propagate = False
     if not library.handlers:

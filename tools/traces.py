@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.tracing.collector import Collector, Seen, collector
 
-TOLD = (
+SHOWN = (
     "rpc.response.status_code",
     "nidan.attempt.kind",
     "nidan.items",
@@ -23,9 +23,9 @@ TOLD = (
 
 
 def lines(taken: Collector, span: Seen, depth: int = 0) -> Iterator[str]:
-    told = " ".join(f"{name.rpartition('.')[2]}={span.attributes[name]}" for name in TOLD if name in span.attributes)
+    shown = " ".join(f"{name.rpartition('.')[2]}={span.attributes[name]}" for name in SHOWN if name in span.attributes)
     head = "  " * depth + span.name
-    yield f"{head:62} {span.kind:8} {(span.ended_ns - span.began_ns) / 1e6:6.0f} ms  {span.service:17} {told}".rstrip()
+    yield f"{head:62} {span.kind:8} {(span.ended_ns - span.began_ns) / 1e6:6.0f} ms  {span.service:17} {shown}".rstrip()
     for below in sorted(taken.spans, key=lambda other: other.began_ns):
         if below.parent_id == span.id:
             yield from lines(taken, below, depth + 1)
@@ -34,8 +34,8 @@ def lines(taken: Collector, span: Seen, depth: int = 0) -> Iterator[str]:
 async def main() -> int:
     async with collector() as taken:
         command = (sys.executable, "-m", "nidan", "generate", "JF:349", "--offline")
-        told = os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": taken.endpoint}
-        process = await asyncio.create_subprocess_exec(*command, env=told, stdout=asyncio.subprocess.DEVNULL)
+        env = os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": taken.endpoint}
+        process = await asyncio.create_subprocess_exec(*command, env=env, stdout=asyncio.subprocess.DEVNULL)
         if status := await process.wait():
             return status
     roots = [span for span in taken.spans if taken.parent(span) is None]

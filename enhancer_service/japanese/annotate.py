@@ -41,8 +41,8 @@ def tokens_of(
 ) -> tuple[Token, ...]:
     """The text's words with their readings. A name beats an override; both beat rules and analyser."""
     bound = {surface: _Bound(kana, "override") for surface, kana in overrides.items()}
-    bound |= {name: _Bound(kana, "frame") for name, kana in _readings(names).items()}
-    return _with(bound, analyser, text)
+    bound |= {name: _Bound(kana, "frame") for name, kana in _name_readings(names).items()}
+    return _bound_tokens(bound, analyser, text)
 
 
 def annotation(tokens: Sequence[Token], segments: Segments, style: Style, lexicon: Lexicon | None = None) -> Annotation:
@@ -51,7 +51,7 @@ def annotation(tokens: Sequence[Token], segments: Segments, style: Style, lexico
     return Annotation(segments, reading, romaji(tokens, style), words(tokens, lexicon))
 
 
-def _readings(names: Mapping[str, str]) -> dict[str, str]:
+def _name_readings(names: Mapping[str, str]) -> dict[str, str]:
     """Names with kanji and their kana, whole and, if both have equally many, by parts (山田 花子 / やまだ はなこ)."""
     result: dict[str, str] = {}
     for name, kana in names.items():
@@ -69,7 +69,7 @@ class _Bound:
     by: Literal["frame", "override"]
 
 
-def _with(bound: Mapping[str, _Bound], analyser: Analyser, text: str) -> tuple[Token, ...]:
+def _bound_tokens(bound: Mapping[str, _Bound], analyser: Analyser, text: str) -> tuple[Token, ...]:
     """The tokens with each bound surface as one token; analyses the text around it again where it cuts a word."""
     tokens = analyser.tokens(text)
     if not bound:
@@ -78,7 +78,7 @@ def _with(bound: Mapping[str, _Bound], analyser: Analyser, text: str) -> tuple[T
     places = dict(_places(text, bound, borders))
     if not all(place in borders for span in places.items() for place in span):
         tokens = tuple(_reread(analyser, text, places))
-    return tuple(_laid(text, tokens, places, bound))
+    return tuple(_with_bound(text, tokens, places, bound))
 
 
 def _places(text: str, bound: Mapping[str, _Bound], borders: set[int]) -> Iterator[tuple[int, int]]:
@@ -97,7 +97,7 @@ def _reread(analyser: Analyser, text: str, places: Mapping[int, int]) -> Iterato
         place = end
 
 
-def _laid(
+def _with_bound(
     text: str, tokens: tuple[Token, ...], places: Mapping[int, int], bound: Mapping[str, _Bound]
 ) -> Iterator[Token]:
     done = 0

@@ -69,7 +69,7 @@ class JapaneseAnnotator:
             annotated,
             provenance=_provenance(text, names, validated),
             alternatives=validated.differences,
-            notes=(*_laid_down(validated.tokens), *validated.repairs),
+            notes=(*_override_notes(validated.tokens), *validated.repairs),
             faults=validated.faults,
         )
 
@@ -83,17 +83,17 @@ class JapaneseAnnotator:
             given = parse_brackets(brackets, text) or _realigned(brackets, text)
             if given is None:
                 return _Validated(tokens, own, faults=("furigana: does not spell the text, character for character",))
-            return self._verified(text, tokens, given, ReadingProvenance.MODEL, ReadingProvenance.REPAIRED)
+            return self._verdict(text, tokens, given, ReadingProvenance.MODEL, ReadingProvenance.REPAIRED)
         if not proposed.corrections:
             return _Validated(tokens, own)
         corrected, refused = _corrected(own, proposed.corrections)
         # An impossible correction leaves the analyser's reading in place, so nothing counts as repaired.
-        verdict = self._verified(text, tokens, corrected, proposed.source, proposed.source)
+        verdict = self._verdict(text, tokens, corrected, proposed.source, proposed.source)
         if verdict.segments == own:
             verdict = replace(verdict, provenance=ReadingProvenance.ANALYSER)
         return replace(verdict, repairs=(*refused, *verdict.repairs))
 
-    def _verified(
+    def _verdict(
         self,
         text: str,
         tokens: tuple[Token, ...],
@@ -130,7 +130,7 @@ def _provenance(text: str, names: Mapping[str, str], validated: _Validated) -> R
     return ReadingProvenance.OVERRIDE if bindings == {"override"} else validated.provenance
 
 
-def _laid_down(tokens: Sequence[Token]) -> Iterator[str]:
+def _override_notes(tokens: Sequence[Token]) -> Iterator[str]:
     for token in tokens:
         if token.binding == "override":
             yield f"{token.surface}: {token.reading} (a teacher's correction)"
@@ -164,10 +164,10 @@ def _with_word(segments: Segments, correction: Correction) -> Segments | None:
     if not spans:
         return None
     pieces = [FuriganaSegment(text=piece, ruby=ruby) for piece, ruby in align(correction.word, correction.reading)]
-    return merge_plain(_laid_over(segments, spans, pieces))
+    return merge_plain(_replaced(segments, spans, pieces))
 
 
-def _laid_over(
+def _replaced(
     segments: Segments, spans: Sequence[tuple[int, int]], pieces: Sequence[FuriganaSegment]
 ) -> Iterator[FuriganaSegment]:
     starts = {start for start, _ in spans}
@@ -193,7 +193,7 @@ def _over_kanji_alone(brackets: str) -> str:
     for group in _RUBY.finditer(brackets):
         stretch, ruby = brackets[place : group.start()], group[0][1:-1]
         place = group.end()
-        cut = next(_cuts(stretch, ruby), None)
+        cut = next(_word_starts(stretch, ruby), None)
         if cut is not None:
             base = "".join(text if kana is None else f"{text}[{kana}]" for text, kana in align(stretch[cut:], ruby))
             result += [stretch[:cut], base]
@@ -204,7 +204,7 @@ def _over_kanji_alone(brackets: str) -> str:
     return "".join((*result, brackets[place:]))
 
 
-def _cuts(stretch: str, ruby: str) -> Iterator[int]:
+def _word_starts(stretch: str, ruby: str) -> Iterator[int]:
     """Starts of the words, kana included, that the ruby can read; the longest word first."""
     for run in _BASES.finditer(stretch):
         words = stretch[run.start() :]

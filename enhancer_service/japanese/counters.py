@@ -207,7 +207,7 @@ def _whole_word(text: str, match: re.Match[str], borders: _Borders, *, spell: bo
         return 0, ""
     if spell and borders.ends(match.end()):
         return match.end(), numbers.digit_by_digit(match[0])
-    for words in (_clock, _ten_minutes, _counted, _bare):
+    for words in (_clock, _ten_minutes, _counted, _without_counter):
         for end, reading in words(text, match):
             if borders.ends(end) and (words is _ten_minutes or not borders.a_word_itself(match.start(), end)):
                 return end, reading
@@ -232,12 +232,12 @@ def _ten_minutes(text: str, match: re.Match[str]) -> _Candidates:
 
 
 def _counted(text: str, match: re.Match[str]) -> _Candidates:
-    number = _either(match[0]) or _number(match)
+    number = _two_digits_in_a_row(match[0]) or _number(match)
     prefix = "だい" if match[0].startswith("第") else ""
     for length in range(min(_LONGEST, len(text) - match.end()), 0, -1):
         counter = text[match.end() : match.end() + length]
         date = _follows_month(text, match)
-        about = _either(match[0]) is not None or _ABOUT.search(text, 0, match.start()) is not None
+        about = _two_digits_in_a_row(match[0]) is not None or _ABOUT.search(text, 0, match.start()) is not None
         reading = _with_counter(number, counter, date=date, about=about) if counter in _COUNTERS else ""
         if _PART.match(text, match.end()) and counter == "分":
             reading = f"{number.reading}ぶん"
@@ -256,13 +256,13 @@ def _with_suffix(text: str, end: int, reading: str) -> _Candidates:
     yield end, reading
 
 
-def _bare(_: str, match: re.Match[str]) -> _Candidates:
+def _without_counter(_: str, match: re.Match[str]) -> _Candidates:
     """A number without a counter; 何 and 数 alone are words."""
     if match["named"]:
         yield match.end(), ("だい" if match[0].startswith("第") else "") + numbers.read(match["named"]).reading
 
 
-def _either(written: str) -> numbers.Number | None:
+def _two_digits_in_a_row(written: str) -> numbers.Number | None:
     """Reads 二三 before a counter as two or three, not twenty-three; None for other numbers."""
     digits = [numbers.KANJI_DIGITS.index(digit) for digit in written if digit in "一二三四五六七八九"]
     if len(digits) != 2 or len(written) != 2 or digits[1] != digits[0] + 1:

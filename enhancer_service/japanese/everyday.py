@@ -86,19 +86,19 @@ _NANI_PARTICLES: Final = frozenset({"に"})
 
 def read(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
     """The tokens with everyday readings; joins words that the tokeniser cut in two."""
-    whole = tuple(_mended(tokens))
+    whole = tuple(_rejoined(tokens))
     return tuple(_everyday(whole, index) for index in range(len(whole)))
 
 
-def _mended(tokens: tuple[Token, ...]) -> Iterator[Token]:
+def _rejoined(tokens: tuple[Token, ...]) -> Iterator[Token]:
     index = 0
     while index < len(tokens):
-        count, token = _cut_word(tokens, index)
-        yield from _words_of(token)
+        count, token = _rejoined_word(tokens, index)
+        yield from _split_phrase(token)
         index += count
 
 
-def _words_of(token: Token) -> Iterator[Token]:
+def _split_phrase(token: Token) -> Iterator[Token]:
     """Splits 気に入る into noun, particle and verb, which is what a learner reads."""
     phrase = _PHRASE.fullmatch(token.surface)
     if phrase is None or not token.reading.startswith("きにい"):
@@ -111,7 +111,7 @@ def _words_of(token: Token) -> Iterator[Token]:
     )
 
 
-def _cut_word(tokens: tuple[Token, ...], index: int) -> tuple[int, Token]:
+def _rejoined_word(tokens: tuple[Token, ...], index: int) -> tuple[int, Token]:
     for count in range(2, _LONGEST_CUT + 1):
         parts = tokens[index : index + count]
         found = _CUT.get("".join(part.surface for part in parts))

@@ -92,7 +92,7 @@ def parse_brackets(bracketed: str, source: str) -> Segments | None:
     segments = _parsed(unicodedata.normalize("NFC", bracketed), unicodedata.normalize("NFC", source))
     if segments is None or source == "".join(segment.text for segment in segments):
         return segments
-    return _respelt(segments, source)
+    return _in_source_spelling(segments, source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def _choices(walk: _Walk, bracketed: str, source: str) -> list[_Walk]:
         result.append(_Walk(walk.done + 1, walk.place + 1, walk.groups))
     if group := _ruby_group(bracketed, walk.done, walk.since):
         result.append(_Walk(group.end(), walk.place, (*walk.groups, group)))
-    return result[::-1] if _chain(bracketed, walk.done) == _chain(source, walk.place) else result
+    return result[::-1] if _bracket_run(bracketed, walk.done) == _bracket_run(source, walk.place) else result
 
 
 def _segments(bracketed: str, groups: tuple[re.Match[str], ...]) -> Iterator[FuriganaSegment]:
@@ -164,7 +164,7 @@ def _ruby_group(bracketed: str, place: int, since: int) -> re.Match[str] | None:
     return group if group and (not group["ruby"] or is_ruby(group["ruby"])) else None
 
 
-def _chain(text: str, place: int) -> str:
+def _bracket_run(text: str, place: int) -> str:
     """The run of bracket pairs that starts here."""
     chain = _CHAIN.match(text, place)
     return chain[0] if chain else ""
@@ -184,7 +184,7 @@ def _last_run(text: str) -> str:
     return last
 
 
-def _respelt(segments: Segments, source: str) -> Segments | None:
+def _in_source_spelling(segments: Segments, source: str) -> Segments | None:
     """Applies the cuts to a source that spells some character in two code points (か + voicing mark)."""
     result = []
     place = 0

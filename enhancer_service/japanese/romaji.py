@@ -71,7 +71,7 @@ def romaji(tokens: Sequence[Token], style: Style = "macron") -> str:
     """
     line = _Line()
     for word in _words(tokens):
-        line.add(*_spelt(word, style))
+        line.add(*_spelled(word, style))
     return line.text()
 
 
@@ -82,35 +82,35 @@ def _words(tokens: Sequence[Token]) -> list[Word]:
     """Groups tokens into written words."""
     words: list[Word] = []
     for token in tokens:
-        if words and (_together(words[-1][-1], token) or _but(words, token)):
+        if words and (_joins(words[-1][-1], token) or _opens_with_demo(words, token)):
             words[-1].append(token)
         else:
             words.append([token])
     return words
 
 
-def _but(words: list[Word], token: Token) -> bool:
+def _opens_with_demo(words: list[Word], token: Token) -> bool:
     """でも at the start of a sentence is one word."""
     heads = len(words) == 1 or words[-2][-1].is_symbol
     return heads and token.surface == "も" and words[-1][0].surface == "で"
 
 
-def _together(before: Token, token: Token) -> bool:
+def _joins(before: Token, token: Token) -> bool:
     if before.is_symbol or token.is_symbol:
         return False
     kind = token.pos[0]
     if kind == "助動詞":
         return _auxiliary_joins(before, token)
     if kind == "助詞":
-        return _particle_joins(before, token) or _drawn_out(before, token)
+        return _particle_joins(before, token) or _continues_the_word(before, token)
     if kind == "接尾辞":
         return not (before.is_number and token.surface in _AFTER_A_NUMBER) and token.reading != "あめ"
     if token.reading == "ぶくろ":  # voiced like any second part of a compound: rejibukuro
         return True
-    return before.pos[0] == "接頭辞" or _compounds(before, token) or _drawn_out(before, token)
+    return before.pos[0] == "接頭辞" or _compounds(before, token) or _continues_the_word(before, token)
 
 
-def _drawn_out(before: Token, token: Token) -> bool:
+def _continues_the_word(before: Token, token: Token) -> bool:
     """Pieces of a word that the dictionary does not have: すごぉい, ざっし."""
     return token.surface.startswith(_SMALL) or (before.surface.endswith("っ") and before.pos[0] != "感動詞")
 
@@ -149,11 +149,11 @@ def _compounds(before: Token, token: Token) -> bool:
 # --- One word -----------------------------------------------------------------------------------------------------
 
 
-def _spelt(word: Word, style: Style) -> tuple[str, str]:
+def _spelled(word: Word, style: Style) -> tuple[str, str]:
     """The word in Latin letters, and its surface."""
     surface = "".join(token.surface for token in word)
     if word[0].is_symbol:
-        return "".join(map(_mark, surface)), surface
+        return "".join(map(_punctuation, surface)), surface
     parts: list[list[str]] = [[]]
     for index, token in enumerate(word):
         if _hyphened(word, index):
@@ -215,7 +215,7 @@ def _without_final_u(parts: list[str]) -> list[str]:
 # --- Everything but words ---------------------------------------------------------------------------------------
 
 
-def _mark(character: str) -> str:
+def _punctuation(character: str) -> str:
     if character in _MARKS:
         return _MARKS[character]
     return " " if character.isspace() else _foreign(character)
@@ -237,7 +237,7 @@ def _character(character: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
+class _Placed:
     text: str
     surface: str
 
@@ -246,20 +246,20 @@ class _Line:
     """Joins words with the spaces of Latin writing."""
 
     def __init__(self) -> None:
-        self._words: list[_Written] = []
+        self._words: list[_Placed] = []
 
     def add(self, text: str, surface: str) -> None:
         if text:
-            self._words.append(_Written(text, surface))
+            self._words.append(_Placed(text, surface))
 
     def text(self) -> str:
         pieces = [word.text for word in self._words[:1]]
         for before, word in itertools.pairwise(self._words):
-            pieces += [" " if _spaced(before, word) else "", word.text]
+            pieces += [" " if _needs_space(before, word) else "", word.text]
         return " ".join("".join(pieces).split())
 
 
-def _spaced(before: _Written, word: _Written) -> bool:
+def _needs_space(before: _Placed, word: _Placed) -> bool:
     if word.surface.startswith(_CLOSING) or before.surface.endswith(_OPENING):
         return False
     signs = not before.text[-1].isalnum() or not word.text[0].isalnum()

@@ -166,10 +166,10 @@ class ReadingValidator:
         """
         for block, own_parts in blocks(self._tokens[first:last], parts):
             end = first + len(block)
-            yield from self._decided(first, end, tuple(own_parts), ours=ours)
+            yield from self._decide(first, end, tuple(own_parts), ours=ours)
             first = end
 
-    def _decided(self, first: int, last: int, parts: Segments, *, ours: bool) -> Iterator[_Decision]:
+    def _decide(self, first: int, last: int, parts: Segments, *, ours: bool) -> Iterator[_Decision]:
         block = self._tokens[first:last]
         own, given, fault = segments(block), _GivenReading(parts), _fault(parts)
         if _folds_to(parts, own):
@@ -180,20 +180,20 @@ class ReadingValidator:
             yield _Decision(block, self._layout(block, parts, ours=ours))
         elif not any(part.ruby for part in parts):
             yield _Decision(block, own)
-        elif (cut := tuple(_cut(parts))) != parts:
+        elif (cut := tuple(_over_kanji(parts))) != parts:
             yield from self.decisions(first, last, cut, ours=True)
-        elif read := self._read(first, last, given):
+        elif read := self._accepted(first, last, given):
             yield _Decision(read, self._layout(read, parts, ours=ours), differences=tuple(_differences(block, read)))
         else:
-            yield _repaired(block, parts, _why(block))
+            yield _repaired(block, parts, _repair_reason(block))
 
     def _layout(self, block: Sequence[Token], parts: Segments, *, ours: bool) -> Sequence[FuriganaSegment]:
         """The model's furigana where its cuts are allowed or the words have none; else the words' own."""
         own = segments(block)
         unread = any(part.ruby is None and has_kanji(part.text) for part in own)
-        return parts if unread or (not ours and all(self._laid(block, parts))) else own
+        return parts if unread or (not ours and all(self._cuts_allowed(block, parts))) else own
 
-    def _laid(self, block: Sequence[Token], parts: Segments) -> Iterator[bool]:
+    def _cuts_allowed(self, block: Sequence[Token], parts: Segments) -> Iterator[bool]:
         """Whether each ruby is the reading of its own base, whole words or kanji; 今[きょ]日[う] is not."""
         starts, place = {token.start for token in block}, block[0].start
         for part in parts:
@@ -207,18 +207,18 @@ class ReadingValidator:
                 yield composed(part.text, folded(part.ruby), self._readings, inside=True)
             place = end
 
-    def _read(self, first: int, last: int, given: _GivenReading) -> Sequence[Token]:
+    def _accepted(self, first: int, last: int, given: _GivenReading) -> Sequence[Token]:
         """The words with the given reading, if they can have it; else an empty list."""
         if last - first == 1:
             token = self._tokens[first]
             ways = [given.whole] if given.whole else [way for way in number_readings(token) if given.fits(way)]
-            return [_as(token, way) for way in ways if self._candidates.word(first, way)][:1]
+            return [_with_reading(token, way) for way in ways if self._candidates.word(first, way)][:1]
         many = last - first > _MOST_TOKENS or len(given.whole) > _LONGEST_RUBY
         if many or not given.whole:
             return []
-        return self._split_over(first, last, given.whole, set()) or self._named(first, last, given.whole)
+        return self._split_over(first, last, given.whole, set()) or self._as_name(first, last, given.whole)
 
-    def _named(self, first: int, last: int, given: str) -> list[Token]:
+    def _as_name(self, first: int, last: int, given: str) -> list[Token]:
         """A name that the tokeniser cut into several words (心愛さん); like every name it can have any reading."""
         run, after = self._tokens[first:last], self._tokens[last : last + 1]
         if not any(token.surface in _HONORIFICS for token in after):
@@ -237,7 +237,7 @@ class ReadingValidator:
             token = run[0] if len(run) == 1 else joined(run, "", run[-1].pos)
             rest = self._split_over(end, last, given[length:], dead) if end < last else []
             if rest or end == last:
-                return [_as(token, given[:length]), *rest]
+                return [_with_reading(token, given[:length]), *rest]
         dead.add((first, len(given)))
         return []
 
@@ -258,11 +258,11 @@ def _differences(block: Sequence[Token], read: Sequence[Token]) -> Iterator[str]
             yield f"{token.surface}: {token.reading} (analyser: {_kana(own)})"
 
 
-def _as(token: Token, reading: str) -> Token:
+def _with_reading(token: Token, reading: str) -> Token:
     return token if _reading([token]) == reading else token.read(spoken(token.surface, reading))
 
 
-def _cut(parts: Segments) -> Iterator[FuriganaSegment]:
+def _over_kanji(parts: Segments) -> Iterator[FuriganaSegment]:
     """Moves ruby over a word with kana to its kanji: 食べ物[たべもの] -> 食[た]べ物[もの]."""
     for part in parts:
         pieces = align(part.text, folded(part.ruby)) if part.ruby else ()
@@ -287,7 +287,7 @@ def _folds_to(parts: Segments, own: Segments) -> bool:
     ]
 
 
-def _why(block: Sequence[Token]) -> str:
+def _repair_reason(block: Sequence[Token]) -> str:
     bound = {token.binding for token in block}
     if "frame" in bound:
         return "the lesson's own name"

@@ -1,9 +1,8 @@
-"""The file of callers' keys: TOML that holds no key, only its SHA-256, watched by a gateway that runs.
+"""The file of callers' keys: TOML with the SHA-256 of each key, which a running gateway reads again when it changes.
 
-A key is `nidan_<id>_<secret>`. The id is no secret: it finds the entry, stands in logs, and is what is revoked. The
-secret is 32 random bytes. Nobody can guess 256 bits from their hash, so a plain SHA-256 is enough here, where a
-password would need a slow salted one; a slow one would be a way to keep the door busy. Hashes are compared in constant
-time.
+A key is `nidan_<id>_<secret>`. The id is public: it finds the entry, appears in logs, and names a key to revoke. The
+secret is 32 random bytes. 256 random bits cannot be guessed from their hash, so SHA-256 is enough; a slow, salted hash,
+as for passwords, would let callers keep the gateway busy. Hashes are compared in constant time.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ from servicekit.telemetry import logger
 MOST_KEYS = 1000
 _MOST_BYTES = 1024 * 1024
 _TOKEN = re.compile(r"nidan_(?P<id>[0-9a-f]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
-_HEAD = b"# Written by `nidan keys`. It holds no key: only the SHA-256 of each.\n"
+_HEAD = b"# Written by `nidan keys`. It has no key, only the SHA-256 of each.\n"
 
 
 class Scope(StrEnum):
-    """What a key may be used for. None holds another: a key has exactly what it was given."""
+    """A right of a key. No scope includes another: a key has exactly the scopes that it was given."""
 
     GENERATE = "generate"
     REVIEW = "review"
@@ -41,7 +40,7 @@ class Scope(StrEnum):
 
 
 class Key(BaseModel):
-    """One caller's key, as the file keeps it."""
+    """A caller's key, as the file has it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,7 +52,7 @@ class Key(BaseModel):
     expires: AwareDatetime | None = None
     revoked: AwareDatetime | None = None
     lessons_per_minute: Annotated[float, Field(ge=0, le=100_000)] | None = None
-    """Overrules GATEWAY_CALLER_LESSONS_PER_MINUTE; 0: no limit. So do the next two."""
+    """Overrides GATEWAY_CALLER_LESSONS_PER_MINUTE; 0: no limit. The next two fields override their settings, too."""
     daily_cost_usd: Annotated[float, Field(ge=0, le=1_000_000)] | None = None
     lessons_at_once: Annotated[int, Field(ge=0, le=100_000)] | None = None
 
@@ -79,17 +78,17 @@ class _File(BaseModel):
 
 
 class KeysFileError(Exception):
-    """The file cannot be read or written; says why. What it held before is unharmed."""
+    """The file cannot be read or written. Its former content is unharmed."""
 
 
 def new_token() -> tuple[str, str]:
-    """A key that nobody else has, and its id."""
+    """A new random key, and its id."""
     key_id = secrets.token_hex(4)
     return f"nidan_{key_id}_{base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b'=').decode()}", key_id
 
 
 def hashed(token: str) -> str:
-    """How the file keeps a key."""
+    """A key's hash, as the file has it."""
     return f"sha256:{hashlib.sha256(token.encode()).hexdigest()}"
 
 
@@ -105,21 +104,21 @@ def read(file: Path) -> tuple[Key, ...]:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
-        told = str(first["msg"]).removeprefix("Value error, ")
-        raise KeysFileError(f"{file}: {f'{where}: ' if where else ''}{told}.") from error
-    except ValueError as error:  # no UTF-8, no TOML
-        raise KeysFileError(f"{file} is no TOML: {error}.") from error
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise KeysFileError(f"{file}: {f'{where}: ' if where else ''}{message}.") from error
+    except ValueError as error:  # not UTF-8 or not TOML
+        raise KeysFileError(f"{file} is not TOML: {error}.") from error
 
 
 def write(file: Path, keys: Iterable[Key]) -> None:
-    """Replaces the file, readable by its owner alone, or leaves it as it was. Raises KeysFileError.
+    """Replaces the file with mode 0600, or leaves it as it was. Raises KeysFileError.
 
-    Only under `files.locked`.
+    Call it under `files.locked`.
     """
     try:
         files.replace(file, [_HEAD, *(_table(key) for key in keys)], mode=0o600)
     except OSError as error:
-        raise KeysFileError(f"cannot write {file}: {error.strerror or error}. It is as it was.") from error
+        raise KeysFileError(f"cannot write {file}: {error.strerror or error}. The file has not changed.") from error
 
 
 def _table(key: Key) -> bytes:
@@ -129,17 +128,17 @@ def _table(key: Key) -> bytes:
 
 
 def _value(value: object) -> str:
-    """JSON's strings, numbers and lists are TOML's; its dates are bare."""
+    """Strings, numbers and lists are the same in JSON and TOML; TOML has bare dates."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return json.dumps(value, ensure_ascii=False)
 
 
 class LiveKeys:
-    """The keys as the file says now.
+    """The current keys of the file.
 
-    Raises KeysFileError when it cannot be read at first. Later the last good state is kept, and the log says so once
-    for each state of the file: `keys_not_read`.
+    The constructor raises KeysFileError when it cannot read the file. Later the last good keys stay in use, and the log
+    has one `keys_not_read` for each bad state of the file.
     """
 
     def __init__(self, file: Path) -> None:
@@ -148,17 +147,17 @@ class LiveKeys:
         self._keys = _by_id(read(file))
 
     def find(self, token: str) -> Key | None:
-        """The key whose token this is, also when it is revoked or expired; None when nobody's is.
+        """The key of this token, revoked and expired keys included; None for an unknown one.
 
-        Costs a stat and a hash. The time that it takes tells which ids exist, and nothing of any secret.
+        Costs a stat and a hash. Its duration reveals whether an id exists, but nothing about a secret.
         """
-        self._look()
+        self._reload()
         form = _TOKEN.fullmatch(token)
         key = self._keys.get(form["id"]) if form else None
         return key if key is not None and hmac.compare_digest(key.hash, hashed(token)) else None
 
-    def _look(self) -> None:
-        seen = files.stamp(self._file)  # before reading: what changes meanwhile is a change to be seen
+    def _reload(self) -> None:
+        seen = files.stamp(self._file)  # before reading, so that a later change is noticed
         if seen == self._seen:
             return
         self._seen = seen
@@ -166,7 +165,9 @@ class LiveKeys:
             self._keys = _by_id(read(self._file))
             logger().info("keys_read", file=str(self._file), keys=len(self._keys))
         except KeysFileError as error:
-            logger().error("keys_not_read", file=str(self._file), error=str(error), note="the last good ones are kept")
+            logger().error(
+                "keys_not_read", file=str(self._file), error=str(error), note="the last good keys are in use"
+            )
 
 
 def _by_id(keys: Iterable[Key]) -> Mapping[str, Key]:

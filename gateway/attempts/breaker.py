@@ -1,9 +1,7 @@
-"""A circuit breaker for each model: after failures in a row its calls are held back, then one probes if it is well.
+"""A circuit breaker for each model: after failures in a row it holds calls back, then lets one probe through.
 
-Only what says that the model or the way to it is unwell counts: an answer that is no good is the flow's affair, and a
-request that is refused says nothing of the next. No library: those that we looked at read the wall clock themselves,
-know exceptions and no outcomes, or keep no half-open state for tasks (docs/adr/0010). Pure but for its own state; the
-clock is an argument.
+Counts only failures of the model or of the connection to it. A bad answer is not a breaker's business: the retry policy
+handles it. A refused request says nothing about the next one. docs/adr/0010 says why this is not a library.
 """
 
 from __future__ import annotations
@@ -15,12 +13,12 @@ from typing import Final
 from lesson.models import AttemptOutcome
 
 FAILURES_TO_OPEN: Final = 12
-"""In a row; more than the sections of one lesson, which fail together."""
+"""In a row. More than a lesson has sections, because those fail together."""
 OPEN_SECONDS: Final = 30.0
-"""The first time; twice as long after each probe that fails."""
+"""The first time; doubled after each failed probe."""
 LONGEST_OPEN_SECONDS: Final = 300.0
 
-_UNWELL: Final = frozenset(
+_FAILURES: Final = frozenset(
     {
         AttemptOutcome.TIMEOUT,
         AttemptOutcome.FIRST_TOKEN_TIMEOUT,
@@ -34,7 +32,7 @@ _UNWELL: Final = frozenset(
         AttemptOutcome.UNKNOWN_MODEL,
     }
 )
-_SAYS_NOTHING: Final = frozenset(
+_NEUTRAL: Final = frozenset(
     {
         AttemptOutcome.CANCELLED,
         AttemptOutcome.UPSTREAM,
@@ -50,42 +48,43 @@ _SAYS_NOTHING: Final = frozenset(
 class _State:
     failures: int = 0
     open_seconds: float = 0.0
-    """How long it was opened for the last time; 0: closed."""
+    """How long it last opened; 0: closed."""
     until: float = 0.0
     probing: bool = False
 
 
 class Breakers:
-    """The breakers of a provider's models. `now` gives monotonic seconds; `tell` hears of every opening and closing."""
+    """The breakers of a provider's models."""
 
-    def __init__(self, now: Callable[[], float], tell: Callable[[str, bool], None]) -> None:
+    def __init__(self, now: Callable[[], float], on_change: Callable[[str, bool], None]) -> None:
+        """`now` returns monotonic seconds; `on_change` gets the model, and whether its breaker opened."""
         self._now = now
-        self._tell = tell
+        self._on_change = on_change
         self._states: dict[str, _State] = {}
 
     def refused(self, models: Sequence[str]) -> frozenset[str]:
-        """Those that are not to be asked now. Never all: then the one that may be asked soonest is left out."""
+        """The models to hold back now. Never all of them: the one whose breaker closes soonest is left out."""
         held = frozenset(model for model in models if self._holds(model))
         if not models or len(held) < len(models):
             return held
         return held - {min(models, key=lambda model: self._state(model).until)}
 
-    def begins(self, model: str) -> bool:
-        """A call is about to be made; whether it is the probe of a breaker that is half open."""
+    def begin(self, model: str) -> bool:
+        """Registers a call that is about to start; True when it probes a half-open breaker."""
         state = self._state(model)
         probe = state.open_seconds > 0
         state.probing = state.probing or probe
         return probe
 
-    def ended(self, model: str, outcome: AttemptOutcome) -> None:
-        """How the call ended. Whatever ends it, call this once for each `begins`."""
+    def record_outcome(self, model: str, outcome: AttemptOutcome) -> None:
+        """Registers how the call ended. Call it once for each `begin`."""
         state = self._state(model)
         state.probing = False
-        if outcome in _SAYS_NOTHING:
+        if outcome in _NEUTRAL:
             return
-        if outcome not in _UNWELL:
+        if outcome not in _FAILURES:
             if state.open_seconds:
-                self._tell(model, False)
+                self._on_change(model, False)
             self._states[model] = _State()
             return
         state.failures += 1
@@ -94,12 +93,12 @@ class Breakers:
 
     def _open(self, model: str, state: _State) -> None:
         if not state.open_seconds:
-            self._tell(model, True)
+            self._on_change(model, True)
         state.open_seconds = min(LONGEST_OPEN_SECONDS, 2 * state.open_seconds or OPEN_SECONDS)
         state.until = self._now() + state.open_seconds
 
     def _holds(self, model: str) -> bool:
-        """Open, or half open with its one probe under way."""
+        """True when open, or half open with its probe under way."""
         state = self._state(model)
         return state.open_seconds > 0 and (state.probing or self._now() < state.until)
 

@@ -1,4 +1,4 @@
-"""What attempts can cost at the most, and whether the limit of a lesson leaves room for one."""
+"""The most that attempts can cost, and whether a lesson's cost limit allows a lesson at all."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from servicekit.llm.prices import TokenUsage, cost_usd
 from servicekit.settings import SettingsError
 
 STAGE1_PROMPT_TOKENS: Final = 5000
-"""What the prompt of Stage 1 has at the most, its schema included (docs/cost.md); the answer is cut at the setting."""
+"""Upper bound of the Stage 1 prompt, schema included (docs/cost.md)."""
 _SECTION: Final = TokenBudget(3100, 1600)
 """A section of the built-in lessons, by `lesson.token_budget`."""
 _SECTIONS: Final = len(SectionName) - 1  # the plan has no items
 
 
 def most_usd(provider: Provider, model: str, budget: TokenBudget, at: datetime) -> float | None:
-    """A call of Stage 2 at list price, with what the model may think where it does; None when nobody prices it."""
-    return _usd(provider, model, budget.with_reasoning(capabilities(provider, model).reasoning_effort), at)
+    """A Stage 2 call at list price, in US dollars, reasoning included; None when the model has no price."""
+    return _usd(provider, model, budget.with_reasoning(capabilities(provider, model).reasons), at)
 
 
 def stage1_usd(provider: Provider, model: str, output_tokens: int, at: datetime) -> float | None:
-    """The same of Stage 1, whose limit of output has the thinking in it."""
+    """A Stage 1 call at list price, in US dollars; `output_tokens` includes reasoning. None: the model has no price."""
     return _usd(provider, model, TokenBudget(STAGE1_PROMPT_TOKENS, output_tokens), at)
 
 
@@ -34,7 +34,7 @@ def _usd(provider: Provider, model: str, budget: TokenBudget, at: datetime) -> f
 
 
 def sections_usd(provider: Provider, models: Sequence[str], at: datetime) -> float:
-    """Every section once with the cheapest priced model; 0 when none is priced."""
+    """The most that every section once costs with the cheapest priced model; 0 when no model has a price."""
     prices = [most_usd(provider, model, _SECTION, at) for model in models]
     return _SECTIONS * min((price for price in prices if price is not None), default=0.0)
 
@@ -42,9 +42,9 @@ def sections_usd(provider: Provider, models: Sequence[str], at: datetime) -> flo
 def check_limit(
     limit_usd: float, stage1: tuple[Provider, str, int], stage2: tuple[Provider, Sequence[str]], at: datetime
 ) -> None:
-    """A lesson must fit: one attempt of Stage 1 with its first model, and one of Stage 2 for each section with its own.
+    """Checks that a lesson fits: one Stage 1 attempt, and one Stage 2 attempt for each section, with the first models.
 
-    Raises SettingsError that names both figures.
+    Raises SettingsError that names both amounts.
     """
     provider, model, output_tokens = stage1
     first = stage1_usd(provider, model, output_tokens, at) or 0.0

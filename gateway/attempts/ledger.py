@@ -1,7 +1,7 @@
-"""The account of every model call: a row is opened with its reservation before the call, and settled exactly once.
+"""The account of every model call: a row opens with its reservation before the call, and settles exactly once.
 
-A call that gave no usage is settled at what was reserved, marked unknown: money that may have been spent is never
-called zero. Only what a provider refused before working costs nothing. The store will keep rows behind the same port.
+A call without usage settles at its reserved cost, because money that may have been spent is never counted as zero. Only
+a request that the provider refused before any work costs nothing. A store can keep the rows behind the same protocol.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NOT_CHARGED = {
 
 @dataclass(frozen=True)
 class Row:
-    """One model call. Open while `attempt` is None."""
+    """One model call; open while `attempt` is None."""
 
     id: str
     lesson_id: str
@@ -46,14 +46,14 @@ class Ledger(Protocol):
         """Writes a new row. Raises ValueError when its id is taken."""
 
     def settle(self, row_id: str, attempt: Attempt) -> Attempt:
-        """Closes an open row and gives the attempt as it is counted. Raises ValueError when it is not open."""
+        """Closes an open row and returns the attempt as counted. Raises ValueError when the row is not open."""
 
     def rows(self, lesson_id: str) -> tuple[Row, ...]:
         """A lesson's rows, in the order in which they were opened."""
 
 
 class MemoryLedger:
-    """Rows of lessons under way, in this process; `forget` a lesson once it was told."""
+    """Rows of the running lessons, in memory; `forget` a lesson when it has ended."""
 
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, Row]] = {}
@@ -61,14 +61,14 @@ class MemoryLedger:
 
     def open(self, row: Row) -> None:
         if row.id in self._lesson_of:
-            raise ValueError(f"ledger: row {row.id} exists")
+            raise ValueError(f"ledger: row {row.id} already exists")
         self._lesson_of[row.id] = row.lesson_id
         self._rows.setdefault(row.lesson_id, {})[row.id] = row
 
     def settle(self, row_id: str, attempt: Attempt) -> Attempt:
         row = self._rows[self._lesson_of[row_id]][row_id]
         if row.attempt is not None:
-            raise ValueError(f"ledger: row {row_id} is settled already")
+            raise ValueError(f"ledger: row {row_id} is already settled")
         counted = counted_attempt(row, attempt)
         self._rows[row.lesson_id][row_id] = replace(row, attempt=counted)
         return counted
@@ -82,12 +82,12 @@ class MemoryLedger:
 
     @property
     def open_rows(self) -> tuple[Row, ...]:
-        """Rows of calls still under way."""
+        """Rows of running calls."""
         return tuple(row for rows in self._rows.values() for row in rows.values() if row.attempt is None)
 
 
 def counted_attempt(row: Row, attempt: Attempt) -> Attempt:
-    """The attempt with its kind, and with what it is counted at when the provider told no usage."""
+    """The attempt with its row's kind, and with its counted cost where the provider reported no usage."""
     cost = attempt.cost_usd
     if attempt.usage is None:
         # A server that failed before any text answered with an error, and errors are not billed.

@@ -1,9 +1,11 @@
-"""Which attempt comes next. Pure: outcomes in, the next model and kind of attempt out.
+"""Which attempt comes next: pure rules, from the history of the attempts at one thing.
 
-At most five attempts at a thing (Stage 1, or one version of a section: what is written anew is another text, which no
-attempt has seen), and one of them is kept for each model of the chain not yet tried. What a fault of the answer asks
-for is a re-ask with its reasons; a fault of the way asks for the same request again; and where neither can help, the
-next model comes at once. The same fault twice on a model is that model's last.
+One thing is Stage 1, or one revision of a section: a rewritten section is a new text that no attempt has seen. It gets
+at most five attempts, and one of them is kept for each model of the chain that has not been tried. A faulty answer
+calls for a re-ask with its faults, a broken connection for the same request again, and anything else for the next
+model. A model that fails twice in the same way is not asked again.
+
+`next_attempt` depends on nothing but its arguments, so the plan of a run can be rebuilt from stored rows.
 """
 
 from __future__ import annotations
@@ -15,13 +17,13 @@ from typing import Final
 
 from lesson.models import AttemptKind, AttemptOutcome
 
-MAX_ATTEMPTS = 5
-_FIRST_PAUSE_SECONDS = 0.3
-_LONGEST_PAUSE_SECONDS = 4.0
+MAX_ATTEMPTS: Final = 5
+_FIRST_PAUSE_SECONDS: Final = 0.3
+_LONGEST_PAUSE_SECONDS: Final = 4.0
 
 
 class Remedy(enum.Enum):
-    """What an ended attempt asks for."""
+    """What an outcome calls for."""
 
     REASK = "reask"
     RETRY = "retry"
@@ -29,116 +31,147 @@ class Remedy(enum.Enum):
 
 
 @dataclass(frozen=True)
-class End:
-    """What an outcome means, and what an attempt that ended so asks for."""
+class OutcomeRule:
+    """What an outcome means, and what it calls for."""
 
     remedy: Remedy
     meaning: str
 
 
-ENDS: Final[Mapping[AttemptOutcome, End]] = {
-    # Some of it may be right: only what is missing is asked again, with the reasons.
-    AttemptOutcome.OK: End(Remedy.REASK, "a whole, valid answer; asked again only for what it lacks, if anything"),
-    AttemptOutcome.INVALID_JSON: End(Remedy.REASK, "the answer holds no JSON that can be read in one way only"),
-    AttemptOutcome.INVALID_SCHEMA: End(Remedy.REASK, "JSON, but a section or an item is missing or breaks a rule"),
-    AttemptOutcome.EMPTY: End(Remedy.REASK, "the answer ended well and has no text"),
-    AttemptOutcome.LENGTH: End(Remedy.REASK, "the answer was cut at its limit of output tokens"),
-    # The model may be well; the way to it was not.
-    AttemptOutcome.STALLED: End(Remedy.RETRY, "the stream fell silent in mid-answer"),
-    AttemptOutcome.BROKEN_STREAM: End(Remedy.RETRY, "the answer ended without its end, or is not the API's"),
-    AttemptOutcome.CONNECTION: End(Remedy.RETRY, "no connection, or one that ended before any answer"),
-    AttemptOutcome.RATE_LIMITED: End(Remedy.RETRY, "HTTP 429, but for a quota"),
-    AttemptOutcome.SERVER_ERROR: End(
-        Remedy.RETRY, "HTTP 408, 409 or 5xx, an error in the stream, a body not the API's"
+OUTCOME_RULES: Final[Mapping[AttemptOutcome, OutcomeRule]] = {
+    # Part of the answer may be right: ask again only for what is missing, with the reasons.
+    AttemptOutcome.OK: OutcomeRule(Remedy.REASK, "a valid answer; a re-ask covers only what it lacks"),
+    AttemptOutcome.INVALID_JSON: OutcomeRule(Remedy.REASK, "the answer holds no JSON, or JSON that is ambiguous"),
+    AttemptOutcome.INVALID_SCHEMA: OutcomeRule(
+        Remedy.REASK, "JSON, but a section or an item is missing or breaks a rule"
     ),
-    AttemptOutcome.UPSTREAM: End(Remedy.RETRY, "our own stage could not be reached, or ended in mid-call"),
-    AttemptOutcome.SHED: End(Remedy.RETRY, "every replica of our own stage was full until the time was up"),
-    # The same model would only say the same again.
-    AttemptOutcome.REFUSED: End(Remedy.NEXT_MODEL, "the model refused"),
-    AttemptOutcome.CONTENT_FILTER: End(Remedy.NEXT_MODEL, "the provider's content filter ended the answer"),
-    AttemptOutcome.REASONING_EXHAUSTED: End(Remedy.NEXT_MODEL, "reasoning used up all output tokens before any text"),
-    AttemptOutcome.AUTH: End(Remedy.NEXT_MODEL, "HTTP 401 or 403: the key is wrong, or may not do this"),
-    AttemptOutcome.QUOTA: End(Remedy.NEXT_MODEL, "HTTP 429 with code insufficient_quota: the account is empty"),
-    AttemptOutcome.UNKNOWN_MODEL: End(Remedy.NEXT_MODEL, "code model_not_found: the provider has no such model"),
-    AttemptOutcome.BAD_REQUEST: End(Remedy.NEXT_MODEL, "any other HTTP 4xx: the server does not take the request"),
-    # It has had its time or its money, or may not be asked at all.
-    AttemptOutcome.TIMEOUT: End(Remedy.NEXT_MODEL, "the attempt's whole time was up"),
-    AttemptOutcome.FIRST_TOKEN_TIMEOUT: End(Remedy.NEXT_MODEL, "no text within the limit for the first"),
-    AttemptOutcome.BUDGET_TOO_SMALL: End(Remedy.NEXT_MODEL, "the money left pays for no answer: nothing was sent"),
-    AttemptOutcome.RETIRED: End(Remedy.NEXT_MODEL, "past its provider's end date: passed over, nothing was sent"),
-    AttemptOutcome.CANCELLED: End(Remedy.NEXT_MODEL, "nobody waits for the answer any more"),
+    AttemptOutcome.EMPTY: OutcomeRule(Remedy.REASK, "the answer ended normally without text"),
+    AttemptOutcome.LENGTH: OutcomeRule(Remedy.REASK, "the answer was cut at its limit of output tokens"),
+    # The model may be well; the connection to it was not.
+    AttemptOutcome.STALLED: OutcomeRule(Remedy.RETRY, "the stream stalled during the answer"),
+    AttemptOutcome.BROKEN_STREAM: OutcomeRule(Remedy.RETRY, "the stream ended early, or is not the API's"),
+    AttemptOutcome.CONNECTION: OutcomeRule(Remedy.RETRY, "no connection, or it closed before any answer"),
+    AttemptOutcome.RATE_LIMITED: OutcomeRule(Remedy.RETRY, "HTTP 429, except for a quota"),
+    AttemptOutcome.SERVER_ERROR: OutcomeRule(
+        Remedy.RETRY, "HTTP 408, 409 or 5xx, an error in the stream, or a body that is not the API's"
+    ),
+    AttemptOutcome.UPSTREAM: OutcomeRule(Remedy.RETRY, "our own stage was unreachable, or ended during the call"),
+    AttemptOutcome.SHED: OutcomeRule(Remedy.RETRY, "every replica of our own stage stayed full"),
+    # The same model would only repeat itself.
+    AttemptOutcome.REFUSED: OutcomeRule(Remedy.NEXT_MODEL, "the model refused"),
+    AttemptOutcome.CONTENT_FILTER: OutcomeRule(Remedy.NEXT_MODEL, "the provider's content filter ended the answer"),
+    AttemptOutcome.REASONING_EXHAUSTED: OutcomeRule(
+        Remedy.NEXT_MODEL, "reasoning used up all output tokens before any text"
+    ),
+    AttemptOutcome.AUTH: OutcomeRule(Remedy.NEXT_MODEL, "HTTP 401 or 403: the key is wrong or lacks the permission"),
+    AttemptOutcome.QUOTA: OutcomeRule(Remedy.NEXT_MODEL, "HTTP 429 with code insufficient_quota: the account is empty"),
+    AttemptOutcome.UNKNOWN_MODEL: OutcomeRule(
+        Remedy.NEXT_MODEL, "code model_not_found: the provider has no such model"
+    ),
+    AttemptOutcome.BAD_REQUEST: OutcomeRule(Remedy.NEXT_MODEL, "any other HTTP 4xx: the server rejects the request"),
+    # The model has used up its time or its money, or must not be asked.
+    AttemptOutcome.TIMEOUT: OutcomeRule(Remedy.NEXT_MODEL, "the attempt ran out of time"),
+    AttemptOutcome.FIRST_TOKEN_TIMEOUT: OutcomeRule(Remedy.NEXT_MODEL, "no text within the limit for the first token"),
+    AttemptOutcome.BUDGET_TOO_SMALL: OutcomeRule(
+        Remedy.NEXT_MODEL, "the remaining budget pays for no answer: nothing was sent"
+    ),
+    AttemptOutcome.RETIRED: OutcomeRule(Remedy.NEXT_MODEL, "past its provider's end date: skipped, nothing was sent"),
+    AttemptOutcome.CANCELLED: OutcomeRule(Remedy.NEXT_MODEL, "cancelled: its answer is no longer needed"),
 }
-"""Every way in which an attempt can end; docs/errors.md shows it to users. After the last model's: the lesson fails
-(Stage 1), or the section stays as it is (Stage 2)."""
+"""What every outcome means and calls for; docs/errors.md shows it to users. After the last attempt with the last model
+the lesson fails (Stage 1), or the section stays as it is (Stage 2)."""
 
 
 def remedy_for(outcome: AttemptOutcome) -> Remedy:
-    return ENDS[outcome].remedy
+    return OUTCOME_RULES[outcome].remedy
 
 
 @dataclass(frozen=True)
-class Step:
-    """The next attempt: which model, why, and how long to wait before it (at the most; the caller draws)."""
+class PastAttempt:
+    """An attempt that ended."""
+
+    model: str
+    kind: AttemptKind
+    outcome: AttemptOutcome
+    faults: frozenset[str] = frozenset()
+    """What a re-ask should mend, one line per fault."""
+
+    @property
+    def signature(self) -> tuple[AttemptOutcome, frozenset[str]]:
+        """Equal when two attempts failed in the same way. Only faults of an answer count: an error message of the
+        connection may hold an id or a time."""
+        return self.outcome, self.faults if remedy_for(self.outcome) is Remedy.REASK else frozenset()
+
+
+@dataclass(frozen=True)
+class NextAttempt:
+    """The model to ask, why, and the longest pause before it (the caller draws)."""
 
     model: str
     kind: AttemptKind
     pause_seconds: float = 0.0
 
 
-class Attempts:
-    """The attempts at one thing. Ask for `next()`, make it, tell how it `ended`; `next()` is None when none is left."""
+def next_attempt(
+    history: Sequence[PastAttempt],
+    chain: Sequence[str],
+    refused: Collection[str] = (),
+    limit: int = MAX_ATTEMPTS,
+) -> NextAttempt | None:
+    """The next attempt, or None when no attempt can help.
 
-    def __init__(self, models: Sequence[str], limit: int = MAX_ATTEMPTS) -> None:
-        """`models` is the chain, first to last, without repeats; `limit` is at least its length."""
-        self._models = tuple(models)
-        self._limit = max(limit, len(self._models))
-        self._used = 0
-        self._at = 0
-        self._remedy = Remedy.NEXT_MODEL
-        self._retries = 0
-        self._seen: set[frozenset[str]] = set()
+    `history` holds the attempts so far, in order. `chain` holds the models, first to last, without repeats. A refused
+    model is skipped, which is not an attempt. `limit` counts attempts, but every model gets at least one.
+    """
+    left = max(limit, len(chain)) - len(history)
+    at = _position(history, chain)
+    untried = chain[at + 1 :]
+    last = history[-1].model if history else None
+    if at >= 0 and last == chain[at] and last not in refused and left > len(untried):
+        again = _again(history)
+        if again is not None:
+            return again
+    model = next((model for model in untried if model not in refused), None)
+    if model is None or left <= 0:
+        return None
+    return NextAttempt(model, AttemptKind.FIRST if model == chain[0] else AttemptKind.FALLBACK)
 
-    @property
-    def ahead(self) -> tuple[str, ...]:
-        """The models that may still be asked: the one in turn and all after it."""
-        return self._models[self._at :]
 
-    def next(self, refused: Collection[str] = ()) -> Step | None:
-        """The next attempt, or None when there is none that could help. A refused model is passed over: no attempt."""
-        left = self._limit - self._used
-        if self._used == 0:
-            return self._onward(self._at, refused, left)
-        untried = len(self._models) - self._at - 1
-        if self._remedy is not Remedy.NEXT_MODEL and left > untried and self._models[self._at] not in refused:
-            kind = AttemptKind.REASK if self._remedy is Remedy.REASK else AttemptKind.RETRY
-            return self._step(kind, self._at)
-        return self._onward(self._at + 1, refused, left)
+def models_ahead(history: Sequence[PastAttempt], chain: Sequence[str]) -> tuple[str, ...]:
+    """The models that may still be asked: the last one asked, and all after it."""
+    return tuple(chain[max(0, _position(history, chain)) :])
 
-    def _onward(self, start: int, refused: Collection[str], left: int) -> Step | None:
-        """The first model from there on that is not refused."""
-        ahead = (at for at in range(start, len(self._models)) if self._models[at] not in refused)
-        at = next(ahead, None) if left > 0 else None
-        if at is None:
-            return None
-        return self._step(AttemptKind.FALLBACK if at > 0 else AttemptKind.FIRST, at)
 
-    def ended(self, outcome: AttemptOutcome, faults: Collection[str]) -> None:
-        """How the attempt ended: its outcome, and the faults a re-ask should mend (path first)."""
-        self._used += 1
-        self._remedy = remedy_for(outcome)
-        # Of what went wrong on the way the message says no more: it may hold an id, or a time.
-        signature = frozenset((outcome.value, *(faults if self._remedy is Remedy.REASK else ())))
-        # A service that is being started again says nothing about the model.
-        if signature in self._seen and outcome is not AttemptOutcome.UPSTREAM:
-            self._remedy = Remedy.NEXT_MODEL
-        self._seen.add(signature)
-        self._retries = self._retries + 1 if self._remedy is Remedy.RETRY else 0
+def _position(history: Sequence[PastAttempt], chain: Sequence[str]) -> int:
+    """The index in the chain of the furthest model that was asked; -1 before the first attempt."""
+    asked = {past.model for past in history}
+    return max((index for index, model in enumerate(chain) if model in asked), default=-1)
 
-    def _step(self, kind: AttemptKind, at: int) -> Step:
-        if at != self._at:
-            self._at = at
-            self._seen.clear()
-        if kind is not AttemptKind.RETRY:
-            return Step(self._models[at], kind)
-        pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** (self._retries - 1))
-        return Step(self._models[at], kind, pause)
+
+def _again(history: Sequence[PastAttempt]) -> NextAttempt | None:
+    """Another attempt with the model asked last; None when it calls for the next model."""
+    model, remedy = history[-1].model, _remedy(history, len(history) - 1)
+    if remedy is Remedy.REASK:
+        return NextAttempt(model, AttemptKind.REASK)
+    if remedy is Remedy.RETRY:
+        pause = _FIRST_PAUSE_SECONDS * 2 ** (_retries(history) - 1)
+        return NextAttempt(model, AttemptKind.RETRY, min(_LONGEST_PAUSE_SECONDS, pause))
+    return None
+
+
+def _remedy(history: Sequence[PastAttempt], at: int) -> Remedy:
+    """What the attempt at that index called for: the next model, where it failed as an earlier one of its model did."""
+    past = history[at]
+    repeated = any(earlier.model == past.model and earlier.signature == past.signature for earlier in history[:at])
+    # A stage that is being restarted says nothing about the model.
+    if repeated and past.outcome is not AttemptOutcome.UPSTREAM:
+        return Remedy.NEXT_MODEL
+    return remedy_for(past.outcome)
+
+
+def _retries(history: Sequence[PastAttempt]) -> int:
+    """How many attempts in a row, up to the last, called for a retry."""
+    count = 0
+    while count < len(history) and _remedy(history, len(history) - 1 - count) is Remedy.RETRY:
+        count += 1
+    return count

@@ -1,70 +1,74 @@
-"""Whose turn it is: the next attempt at a thing, past models that are held back, and with the money for it reserved.
+"""Grants attempts: the next one by the policy, with its money reserved, past models that are held back.
 
-Three reasons pass a model over before anything is sent, and none of them is an attempt: its breaker is open, the budget
-is too small, or what its provider asks it to wait is longer than the time that is left. As one attempt is kept for each
-model not yet tried, so is the money for the cheapest of them: the same model is not asked again with it. Models past
-their end date are out of the chain before it comes here (`gateway.attempts.retirement`).
+Three reasons hold a model back before anything is sent, and none of them is an attempt: its breaker is open, the budget
+is too small, or its provider asks for a longer wait than the time left. Money is kept for the cheapest model not yet
+tried, as the policy keeps an attempt for it. Models past their end date never reach this module
+(`gateway.attempts.retirement`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
 from gateway.attempts.breaker import Breakers
 from gateway.attempts.budget import Budget, Reservation
-from gateway.attempts.policy import Attempts, Step
+from gateway.attempts.policy import NextAttempt, PastAttempt, models_ahead, next_attempt
 from lesson.models import Attempt, AttemptKind, AttemptOutcome
 
 
-class Waits:
-    """How long each model's provider asked one lesson to wait (Retry-After): what one call is told holds for all."""
+class RetryAfter:
+    """The waits that providers asked for (Retry-After), by model; each holds for all calls of a lesson."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock` gives monotonic seconds."""
+        """`clock` returns monotonic seconds."""
         self._clock = clock
         self._until: dict[str, float] = {}
 
-    def told(self, model: str, seconds: float | None) -> None:
+    def record(self, model: str, seconds: float | None) -> None:
+        """A provider asked to wait so long; None: it did not."""
         self._until[model] = max(self._until.get(model, 0.0), self._clock() + (seconds or 0.0))
 
-    def left(self, model: str) -> float:
+    def remaining(self, model: str) -> float:
         """Seconds until the model may be asked."""
         return max(0.0, self._until.get(model, 0.0) - self._clock())
 
 
 @dataclass
-class Turn:
-    """One attempt that may be made now. Leave its block, and what was reserved is settled, whatever happened."""
+class AttemptPermit:
+    """Leave to make one attempt now. On exit it settles what it reserved, however the block ends."""
 
-    step: Step
+    attempt: NextAttempt
     reserved_usd: float | None
-    """None: nobody prices the model."""
-    _waits: Waits
-    _held: Reservation
+    """None: the model has no price."""
+    _retry_after: RetryAfter
+    _reservation: Reservation
     _breakers: Breakers
-    _done: bool = field(default=False)
+    _settled: bool = field(default=False)
 
     async def pause(self) -> None:
-        """Waits as long as the provider asked, or a random part of the pause: never less than the one."""
-        drawn = random.uniform(0.0, self.step.pause_seconds)  # noqa: S311 - full jitter
-        # What another call is told meanwhile is for the next turn: an hour must not hold this one to the deadline.
-        await asyncio.sleep(max(self.floor_seconds, drawn))
+        """Waits as long as the provider asked, and at least a random part of the pause."""
+        drawn = random.uniform(0.0, self.attempt.pause_seconds)  # noqa: S311 - full jitter
+        # Read once: a one-hour Retry-After of another call must not block this attempt until the deadline.
+        await asyncio.sleep(max(self.retry_after_seconds, drawn))
 
     @property
-    def floor_seconds(self) -> float:
-        """What its provider still asks to wait: never less."""
-        return self._waits.left(self.step.model)
+    def retry_after_seconds(self) -> float:
+        """How long the provider still asks to wait."""
+        return self._retry_after.remaining(self.attempt.model)
 
-    def ended(self, attempt: Attempt) -> None:
-        """The attempt as the ledger counted it."""
-        self._done = True
-        self._held.settle(attempt.cost_usd or 0.0)
-        self._breakers.ended(self.step.model, attempt.outcome)
+    def settle(self, attempt: Attempt) -> None:
+        """Closes the permit with the attempt as the ledger counted it."""
+        self._close(attempt.cost_usd or 0.0, attempt.outcome)
+
+    def _close(self, cost_usd: float, outcome: AttemptOutcome) -> None:
+        self._settled = True
+        self._reservation.settle(cost_usd)
+        self._breakers.record_outcome(self.attempt.model, outcome)
 
     def __enter__(self) -> Self:
         return self
@@ -72,59 +76,64 @@ class Turn:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._done:
-            self._held.settle(0.0)
-            self._breakers.ended(self.step.model, AttemptOutcome.CANCELLED)
+        if not self._settled:
+            self._close(0.0, AttemptOutcome.CANCELLED)
 
 
-class Turns:
-    """The turns at one thing. `price` is the most that an attempt with a model can cost; None: nobody prices it."""
+class AttemptScheduler:
+    """The attempts at one thing."""
 
     def __init__(
         self,
         models: Sequence[str],
         breakers: Breakers,
-        waits: Waits,
+        retry_after: RetryAfter,
         budget: Budget,
         price: Callable[[str], float | None],
     ) -> None:
-        self._attempts = Attempts(models)
+        """`price` returns the most that an attempt with a model can cost; None: the model has no price."""
+        self._models = tuple(models)
+        self._history: list[PastAttempt] = []
         self._breakers = breakers
-        self._waits = waits
+        self._retry_after = retry_after
         self._budget = budget
         self._price = price
         self.refused_by: str | None = None
-        """The scope of the budget that passed a model over when last there was no turn."""
+        """The scope of the budget that refused a model when `next` last returned None for lack of money."""
 
-    def next(self, seconds_left: float) -> Turn | None:
-        """The next turn, its money reserved; None when no model can have one."""
-        prices = {model: self._price(model) for model in self._attempts.ahead}
+    def next(self, seconds_left: float) -> AttemptPermit | None:
+        """A permit for the next attempt, its money reserved; None when no model can be asked."""
+        prices = {model: self._price(model) for model in models_ahead(self._history, self._models)}
         scopes = {model: self._budget.refusing(usd or 0.0) for model, usd in prices.items()}
         dear = {model for model, scope in scopes.items() if scope}
-        late = {model for model in prices if self._waits.left(model) >= seconds_left}
+        late = {model for model in prices if self._retry_after.remaining(model) >= seconds_left}
         refused = dear | late | self._breakers.refused([model for model in prices if model not in dear | late])
-        step = self._attempts.next(refused)
-        if step is not None and self._spends_the_next_models(step, prices):
-            step = self._attempts.next(refused | {step.model})
-        held = self._budget.reserve(prices[step.model] or 0.0) if step is not None else None
-        if step is None or held is None:
-            for_money = self._attempts.next(refused - dear) is not None
+        attempt = self._planned(refused, prices)
+        reservation = self._budget.reserve(prices[attempt.model] or 0.0) if attempt is not None else None
+        if attempt is None or reservation is None:
+            for_money = next_attempt(self._history, self._models, refused - dear) is not None
             self.refused_by = next((scope for scope in scopes.values() if scope and for_money), None)
             return None
-        if self._breakers.begins(step.model):
-            step = replace(step, kind=AttemptKind.PROBE)
-        return Turn(step, prices[step.model], self._waits, held, self._breakers)
+        if self._breakers.begin(attempt.model):
+            attempt = replace(attempt, kind=AttemptKind.PROBE)
+        return AttemptPermit(attempt, prices[attempt.model], self._retry_after, reservation, self._breakers)
 
-    def _spends_the_next_models(self, step: Step, prices: Mapping[str, float | None]) -> bool:
-        """Whether asking the same model again would leave no money for any that was not asked yet."""
-        again = step.kind in (AttemptKind.RETRY, AttemptKind.REASK)
-        untried = [usd or 0.0 for model, usd in prices.items() if model != step.model]
+    def record_outcome(self, attempt: Attempt, faults: Collection[str]) -> None:
+        """Adds an ended attempt to the history, with what a re-ask should mend."""
+        self._history.append(PastAttempt(attempt.model, attempt.kind, attempt.outcome, frozenset(faults)))
+        self._retry_after.record(attempt.model, attempt.retry_after_seconds)
+
+    def _planned(self, refused: Collection[str], prices: Mapping[str, float | None]) -> NextAttempt | None:
+        attempt = next_attempt(self._history, self._models, refused)
+        if attempt is not None and self._spends_the_next_models_money(attempt, prices):
+            return next_attempt(self._history, self._models, {*refused, attempt.model})
+        return attempt
+
+    def _spends_the_next_models_money(self, attempt: NextAttempt, prices: Mapping[str, float | None]) -> bool:
+        """Whether asking the same model again leaves no money for any model not yet tried."""
+        again = attempt.kind in (AttemptKind.RETRY, AttemptKind.REASK)
+        untried = [usd or 0.0 for model, usd in prices.items() if model != attempt.model]
         left = self._budget.left_usd()
         if not again or not untried or left is None:
             return False
-        return left - (prices[step.model] or 0.0) < min(untried) <= left
-
-    def ended(self, attempt: Attempt, faults: Sequence[str]) -> None:
-        """How the turn's attempt ended, and what a re-ask should mend."""
-        self._attempts.ended(attempt.outcome, faults)
-        self._waits.told(attempt.model, attempt.retry_after_seconds)
+        return left - (prices[attempt.model] or 0.0) < min(untried) <= left

@@ -109,7 +109,7 @@ class Catalogue:
     def shipped(cls) -> Catalogue:
         """The catalogue that comes with the package."""
         text = resources.files("gateway.catalogue").joinpath("catalogue.yaml").read_text(encoding="utf-8")
-        return cls(_entry(raw) for raw in yaml.safe_load(text))
+        return cls(_entry(raw) for raw in yaml.load(text, yaml.CSafeLoader))
 
     def under(self, imported: Iterable[CanDo]) -> Catalogue:
         """These entries and the imported ones. An id that several claim is the last one's; nobody else has it then.

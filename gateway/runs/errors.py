@@ -1,4 +1,4 @@
-"""The errors that end a lesson: each says whose fault it is, and whether to come back."""
+"""The errors that end a lesson. Each says whose fault it is, and whether a retry is worthwhile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FeatureDisabledError(UnsupportedError):
 
 
 class UnknownCanDoError(UnknownResourceError):
-    """No such Can-do here, and no topic and level beside it."""
+    """The Can-do is unknown, and the request has no topic and level instead."""
 
     reason = "UNKNOWN_CAN_DO"
 
@@ -52,11 +52,11 @@ _STAGE1_ERRORS: Mapping[AttemptOutcome, tuple[type[ServiceError], bool]] = {
     AttemptOutcome.LENGTH: _BAD_ANSWER,
     AttemptOutcome.REASONING_EXHAUSTED: _BAD_ANSWER,
 }
-"""Error and retryable of a Stage 1 that failed so; anything else is UNAVAILABLE and worth another try."""
+"""The error class of a Stage 1 that ended so, and whether it is retryable. Others: UNAVAILABLE, retryable."""
 
 
 def stage1_failure(last: Attempt | None, missing: tuple[SectionName, ...], lesson_id: str) -> ServiceError:
-    """The error of a lesson that cannot be: from the last attempt at it (None: none was begun in time)."""
+    """The error of a lesson without a required section. `last` is the last attempt; None: none began in time."""
     names = ", ".join(name.json_key for name in missing)
     if last is None:
         return DeadlineError(f"There was no time for Stage 1: no {names}.", stage="stage1", lesson_id=lesson_id)
@@ -73,7 +73,7 @@ def stage1_failure(last: Attempt | None, missing: tuple[SectionName, ...], lesso
 
 
 def stage1_retired(ended: Sequence[str], lesson_id: str) -> ServiceError:
-    """Every model of Stage 1's chain has ended; nothing was asked."""
+    """The error when every model of Stage 1's chain has ended."""
     return MisconfiguredError(
         f"No model of Stage 1 is left: {'; '.join(ended)}. Set CANDO_AI_STAGE1_MODEL to a model that is served.",
         reason="STAGE1_RETIRED",
@@ -90,13 +90,13 @@ _LIMITS = {
 
 
 def until_tomorrow(error: QuotaError, seconds_to_midnight: float) -> None:
-    """Where it is a day's limit that leaves nothing, the error says when the next day begins."""
-    if error.reason == "BUDGET_EXCEEDED" and all(told.field != _LIMITS["lesson"] for told in error.violations):
+    """Sets the retry delay of a daily limit's error to the start of the next day."""
+    if error.reason == "BUDGET_EXCEEDED" and all(one.field != _LIMITS["lesson"] for one in error.violations):
         error.retry_after_seconds = seconds_to_midnight
 
 
 def budget_exceeded(scope: str, lesson_id: str) -> ServiceError:
-    """A cost limit leaves no model of Stage 1 an attempt; nothing was asked."""
+    """The error when a cost limit allows no attempt of Stage 1 with any model."""
     limit = _LIMITS[scope]
     return QuotaError(
         f"The {scope}'s cost limit ({limit}) leaves too little for an attempt of Stage 1 with any model.",

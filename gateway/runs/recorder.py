@@ -1,16 +1,21 @@
-"""What operators see of a run: a log line, a count and a span for what happened, by the names they search for."""
+"""What operators see of a run: log lines, metrics, spans and ledger rows, under the names that they search for.
+
+`log_*` writes a log line; `report_*` also changes a metric.
+"""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from gateway.attempts.ledger import Ledger, Row
-from gateway.attempts.policy import Step
 from gateway.attempts.retirement import Retirement
+from gateway.attempts.scheduler import AttemptPermit
+from gateway.draft import Draft
 from gateway.metrics import LessonMetrics
 from lesson.models import (
     COUNTED_SECTIONS,
@@ -22,6 +27,7 @@ from lesson.models import (
     SectionName,
     SectionState,
     Stage,
+    unanswered_attempt,
 )
 from servicekit import tracing
 from servicekit.errors import ServiceError
@@ -35,55 +41,76 @@ _FAILURE_EVENTS = {
 }
 
 
-def told_enabled(can_do_id: str) -> None:
+def log_enabled(can_do_id: str) -> None:
     logger().info("using_twostage_generation", can_do_id=can_do_id, feature_flag_enabled=True, note="")
 
 
-def told_disabled(metrics: LessonMetrics, can_do_id: str) -> None:
-    note = "USE_TWOSTAGE_GENERATION is off and there is no other generator; the request is refused"
+def report_disabled(metrics: LessonMetrics, can_do_id: str) -> None:
+    note = "USE_TWOSTAGE_GENERATION is off, and no other generator exists: the request is refused"
     logger().warning("using_legacy_single_stage_generation", can_do_id=can_do_id, feature_flag_enabled=False, note=note)
     metrics.lessons.labels("rejected", "generated").inc()
 
 
-def told_full(metrics: LessonMetrics) -> None:
-    """A lesson that there is no room for. No log line: under load there would be thousands."""
+def report_full(metrics: LessonMetrics) -> None:
+    """Counts a lesson refused for load. It writes no log line: under load there would be thousands."""
     metrics.lessons.labels("rejected", "generated").inc()
 
 
-def tells_breakers(metrics: LessonMetrics, provider: str) -> Callable[[str, bool], None]:
-    """What hears of every breaker that opens or closes."""
+def breaker_reporter(metrics: LessonMetrics, provider: str) -> Callable[[str, bool], None]:
+    """The callback that reports every breaker that opens or closes."""
 
-    def tell(model: str, is_open: bool) -> None:
+    def report(model: str, is_open: bool) -> None:
         metrics.breaker_open.labels(model).set(is_open)
         logger().warning("breaker_opened" if is_open else "breaker_closed", provider=provider, model=model)
 
-    return tell
+    return report
 
 
-def tell_ends(
+def report_end_dates(
     metrics: LessonMetrics, retirement: Retirement, chains: Iterable[tuple[Provider, Sequence[str]]], today: date
 ) -> None:
-    """The gauge of every end date, and a log line for each model that has 60, 30 or 7 days left; each is told once."""
+    """Sets the gauge of every end date, and logs each model that has 60, 30 or 7 days left, once per threshold."""
     for provider, models in chains:
         for model in models:
             ending = retirement.ending(provider, model)
             if ending is not None:
                 at = datetime.combine(ending.on, datetime.min.time(), UTC)
                 metrics.shutdown_at.labels(model).set(at.timestamp())
-        for ending, days in retirement.soon(provider, models, today):
-            logger().warning("model_retires", model=ending.model, within_days=days, note=ending.told(today))
+        for ending, days in retirement.due_warnings(provider, models, today):
+            logger().warning("model_retires", model=ending.model, within_days=days, note=ending.describe(today))
 
 
-def tell_common_end(retirement: Retirement, provider: Provider, models: Sequence[str]) -> None:
-    """A fallback that ends with the first model is none."""
+def log_common_end(retirement: Retirement, provider: Provider, models: Sequence[str]) -> None:
+    """Warns of a chain whose models all end on one day: a fallback that ends with the first model is none."""
     day = retirement.common_end(provider, models)
     if day is not None:
-        note = "add a model that stays to the chain's fallbacks"
+        note = "add a fallback model that stays longer"
         logger().warning("chain_ends_on_one_day", models=list(models), date=day.isoformat(), note=note)
 
 
-class Journal:
-    """The record of one run. What its rows say of money is what the lesson tells and what the metrics count."""
+@dataclass
+class OpenAttempt:
+    """An attempt under way, with its open ledger row."""
+
+    id: str
+    cancelled: Attempt
+    """The attempt if no result ever comes."""
+    _settle: Callable[[Attempt, bool], Attempt]
+    _settled: bool = False
+
+    def settle(self, attempt: Attempt, *, wasted: bool) -> Attempt:
+        """Closes the row and returns the attempt as counted. `wasted`: nothing of its answer is used."""
+        self._settled = True
+        return self._settle(attempt, wasted)
+
+    def settle_if_open(self) -> None:
+        """Settles an attempt that got no result as cancelled."""
+        if not self._settled:
+            self.settle(self.cancelled, wasted=True)
+
+
+class RunRecorder:
+    """The record of one run. The lesson and the metrics take every amount of money from its ledger rows."""
 
     def __init__(self, metrics: LessonMetrics, ledger: Ledger, brief: Brief, lesson_id: str) -> None:
         self._metrics = metrics
@@ -99,7 +126,7 @@ class Journal:
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """Every settled attempt, in the order in which they were begun."""
+        """Every settled attempt, in the order in which they began."""
         return tuple(row.attempt for row in self._ledger.rows(self._lesson_id) if row.attempt)
 
     def lesson_span(self) -> AbstractContextManager[None]:
@@ -113,8 +140,39 @@ class Journal:
             },
         )
 
-    def attempt_span(self, attempt: Attempt, kind: AttemptKind) -> AbstractContextManager[None]:
-        """The span of an attempt that is about to be made; `settled` tells in it how it ended."""
+    @contextmanager
+    def open_attempt(
+        self, permit: AttemptPermit, provider: Provider, stage: Stage, section: SectionName | None
+    ) -> Iterator[OpenAttempt]:
+        """Opens a ledger row and a span around a call. However the block ends, the row is settled once."""
+        planned, row_id = permit.attempt, uuid.uuid4().hex
+        self._ledger.open(
+            Row(row_id, self._lesson_id, stage, section, planned.model, planned.kind, permit.reserved_usd)
+        )
+        cancelled = unanswered_attempt(
+            attempt_id=row_id,
+            stage=stage,
+            section=section,
+            provider=provider.value,
+            model=planned.model,
+            outcome=AttemptOutcome.CANCELLED,
+            reason="cancelled: its answer is no longer needed",
+        )
+
+        def settle(attempt: Attempt, wasted: bool) -> Attempt:
+            counted = self.settle_attempt(row_id, attempt, wasted=wasted)
+            permit.settle(counted)
+            return counted
+
+        opened = OpenAttempt(row_id, cancelled, settle)
+        with self._attempt_span(cancelled, planned.kind):
+            try:
+                yield opened
+            finally:
+                opened.settle_if_open()
+
+    def _attempt_span(self, attempt: Attempt, kind: AttemptKind) -> AbstractContextManager[None]:
+        """`settle_attempt` notes in it how the attempt ended."""
         section = attempt.section.value if attempt.section else ""
         return tracing.span(
             f"{section or attempt.stage.value} attempt",
@@ -129,14 +187,8 @@ class Journal:
             "client",
         )
 
-    def opened(self, step: Step, stage: Stage, section: SectionName | None, reserved_usd: float | None) -> str:
-        """A row for a call that is about to be made; gives the attempt's id."""
-        row_id = uuid.uuid4().hex
-        self._ledger.open(Row(row_id, self._lesson_id, stage, section, step.model, step.kind, reserved_usd))
-        return row_id
-
-    def settled(self, row_id: str, attempt: Attempt, *, wasted: bool = False) -> Attempt:
-        """One row, one count. `wasted`: nothing of its answer is used."""
+    def settle_attempt(self, row_id: str, attempt: Attempt, *, wasted: bool = False) -> Attempt:
+        """Closes a row and counts its attempt once. `wasted`: nothing of its answer is used."""
         counted = self._ledger.settle(row_id, attempt)
         _trace(counted.outcome, counted.cost_usd, wasted)
         labels = (counted.stage.value, counted.model)
@@ -149,12 +201,12 @@ class Journal:
             self._metrics.wasted.labels(*labels).inc(counted.cost_usd)
         return counted
 
-    def refused_for_money(self, scope: str) -> None:
-        """A budget left no model a turn."""
+    def report_budget_refusal(self, scope: str) -> None:
+        """A budget left no model to ask."""
         self._metrics.budget_refusals.labels(scope).inc()
         logger().warning("cost_limit_reached", scope=scope, cost_usd=_sum(self.attempts))
 
-    def started(self) -> None:
+    def log_start(self) -> None:
         logger().info(
             "twostage_generation_started",
             can_do_id=self._brief.can_do_id,
@@ -162,8 +214,8 @@ class Journal:
             level=self._brief.level.value,
         )
 
-    def stage1_ended(self, model: str, sections_count: int, failed: bool) -> None:
-        """`model` is the one that was asked last."""
+    def report_stage1_end(self, model: str, sections_count: int, failed: bool) -> None:
+        """`model` is the last one asked."""
         duration = self.elapsed
         self._metrics.stage1.labels("failed" if failed else "ok", model).inc()
         self._metrics.stage1_seconds.labels(model).observe(duration)
@@ -178,7 +230,7 @@ class Journal:
                 cost_usd=_sum(mine),
             )
 
-    def section_attempt_failed(self, attempt: Attempt, items_failed: int, number: int) -> None:
+    def log_section_attempt_failed(self, attempt: Attempt, items_failed: int, number: int) -> None:
         logger().warning(
             "section_enhancement_failed",
             section=attempt.section.value if attempt.section else "",
@@ -188,11 +240,11 @@ class Journal:
             items_failed=items_failed,
         )
 
-    def all_sections_fell_back(self, fallback_model: str) -> None:
+    def log_all_sections_fell_back(self, fallback_model: str) -> None:
         logger().warning("stage2_all_sections_failed_retrying_with_fallback", attempt=2, fallback_model=fallback_model)
 
-    def section_ended(self, section: EnhancedSection, model: str, seconds: float | None) -> None:
-        """`seconds` is None for a section that was never begun."""
+    def report_section_end(self, section: EnhancedSection, model: str, seconds: float | None) -> None:
+        """`seconds` is None for a section that never began."""
         name = section.name.value
         self._metrics.sections.labels(name, section.state.value, model).inc()
         if seconds is not None:
@@ -201,7 +253,7 @@ class Journal:
             translated = str(bool(text.translation)).lower() if text.needs_translation else "not_needed"
             self._metrics.items.labels(name, text.reading_provenance.value, translated).inc()
 
-    def stage2_ended(self, sections: list[EnhancedSection], model: str, seconds: float) -> None:
+    def report_stage2_end(self, sections: list[EnhancedSection], model: str, seconds: float) -> None:
         """`sections` are those that have items."""
         good = sum(section.state is SectionState.ENHANCED for section in sections)
         if sections and not good:
@@ -226,14 +278,12 @@ class Journal:
                 found.setdefault(attempt.section, []).append(attempt)
         return found
 
-    def failed(self, error: ServiceError) -> None:
+    def log_failure(self, error: ServiceError) -> None:
         event = _FAILURE_EVENTS.get(error.reason, "twostage_generation_failed")
         tracing.failed(error.reason)
         logger().error(event, can_do_id=self._brief.can_do_id, error=error.message, errors=[error.message])
 
-    def ended(
-        self, outcome: str, sections: list[EnhancedSection], stage1_seconds: float, stage2_seconds: float
-    ) -> None:
+    def report_end(self, outcome: str, sections: Sequence[EnhancedSection], draft: Draft) -> None:
         """`outcome` is complete, partial, failed or cancelled; once a run."""
         cost = _sum(self.attempts)
         tracing.note({"nidan.outcome": outcome, "nidan.cost_usd": cost, "nidan.attempts": len(self.attempts)})
@@ -250,8 +300,8 @@ class Journal:
         logger().info(
             "twostage_generation_completed",
             total_duration=round(self.elapsed, 3),
-            stage1_duration=round(stage1_seconds, 3),
-            stage2_duration=round(stage2_seconds, 3),
+            stage1_duration=round(draft.stage1_seconds, 3),
+            stage2_duration=round(draft.stage2_seconds, 3),
             sections_enhanced=enhanced,
             partial_success=outcome == "partial",
             cost_usd=round(cost, 6),
@@ -260,7 +310,7 @@ class Journal:
 
 
 def _trace(outcome: AttemptOutcome, cost_usd: float | None, wasted: bool) -> None:
-    """How the attempt at work ended. That nobody waits for it any more is no error; its reason may quote the model."""
+    """Notes in the span how its attempt ended. A cancelled call is no error. The reason may quote the model."""
     tracing.note({"nidan.outcome": outcome.value, "nidan.cost_usd": cost_usd, "nidan.wasted": wasted})
     if outcome not in (AttemptOutcome.OK, AttemptOutcome.CANCELLED):
         tracing.failed(outcome.value)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from lesson.models import Level, Word
+from lesson.models import Issue, Level, Word, issue_at
 
 Found = Callable[[Sequence[Word], int], bool]
 """Whether the form stands at the word of that index."""
@@ -187,11 +187,13 @@ def not_yet(level: Level, words: Sequence[Word]) -> Iterator[str]:
             yield f"{form.name}, in …{where}…"
 
 
-def b1_notes(reading: str, patterns: Iterable[str]) -> Iterator[str]:
+def b1_notes(reading: str, patterns: Iterable[str]) -> Iterator[Issue]:
     """What a reading of B1 lacks to be one: patterns of its level and subordinate clauses."""
     found = {match[0] for text in (reading, *patterns) for match in B1_PATTERNS.finditer(text)}
     if len(found) < B1_PATTERNS_WANTED:
-        yield f"reading.text: {len(found)} B1 patterns in reading and grammar, wanted at least {B1_PATTERNS_WANTED}"
+        yield issue_at(
+            "reading.text", f"{len(found)} B1 patterns in reading and grammar, wanted at least {B1_PATTERNS_WANTED}"
+        )
     clauses = len(SUBORDINATE.findall(reading))
     if clauses < SUBORDINATE_WANTED:
-        yield f"reading.text: {clauses} subordinate clauses, wanted at least {SUBORDINATE_WANTED}"
+        yield issue_at("reading.text", f"{clauses} subordinate clauses, wanted at least {SUBORDINATE_WANTED}")

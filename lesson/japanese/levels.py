@@ -20,6 +20,7 @@ from lesson.models import (
     Dialogue,
     Frame,
     GrammarPoint,
+    Issue,
     ItemKind,
     LearnerText,
     Level,
@@ -30,6 +31,7 @@ from lesson.models import (
     Reading,
     SectionName,
     SectionValue,
+    issue_at,
 )
 from lesson.script import has_japanese, mostly_japanese
 
@@ -150,7 +152,7 @@ PLAN_STEPS = Range(4, 6)
 EXPLANATION_WORDS = 60
 
 
-def soft_notes(content: Content, level: Level) -> tuple[str, ...]:
+def soft_notes(content: Content, level: Level) -> tuple[Issue, ...]:
     """Everything that is off in counts, lengths, language or cohesion, a line each; empty for a lesson by the book."""
     row = LEVEL_TABLE[level]
     notes = [
@@ -163,17 +165,17 @@ def soft_notes(content: Content, level: Level) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _outside(path: str, number: int, wanted: Range, unit: str) -> Iterator[str]:
+def _outside(path: str, number: int, wanted: Range, unit: str) -> Iterator[Issue]:
     if number not in wanted:
-        yield f"{path}: {number} {unit}, wanted {wanted}"
+        yield issue_at(path, f"{number} {unit}, wanted {wanted}")
 
 
-def _too_long(path: str, number: float, limit: int | None, unit: str) -> Iterator[str]:
+def _too_long(path: str, number: float, limit: int | None, unit: str) -> Iterator[Issue]:
     if limit is not None and number > limit:
-        yield f"{path}: {number:.0f} {unit}, wanted at most {limit}"
+        yield issue_at(path, f"{number:.0f} {unit}, wanted at most {limit}")
 
 
-def _frame(content: Content, row: LevelRow) -> Iterator[str]:
+def _frame(content: Content, row: LevelRow) -> Iterator[Issue]:
     if content.frame is None:
         return
     frame: Frame = content.frame
@@ -182,7 +184,7 @@ def _frame(content: Content, row: LevelRow) -> Iterator[str]:
     met = _text_of(content.reading) + _text_of(content.dialogue)
     for index, word in enumerate(frame.target_words if met else ()):
         if word.surface not in met:
-            yield f"frame.target_words.{index}: {word.surface} is met in neither reading nor dialogue"
+            yield issue_at(f"frame.target_words.{index}", f"{word.surface} is met in neither reading nor dialogue")
 
 
 def _text_of(section: Reading | Dialogue | None) -> str:
@@ -191,7 +193,7 @@ def _text_of(section: Reading | Dialogue | None) -> str:
     return "\n".join(turn.text for turn in section.turns) if section else ""
 
 
-def _reading(content: Content, row: LevelRow) -> Iterator[str]:
+def _reading(content: Content, row: LevelRow) -> Iterator[Issue]:
     if content.reading is None:
         return
     reading: Reading = content.reading
@@ -203,7 +205,7 @@ def _reading(content: Content, row: LevelRow) -> Iterator[str]:
     yield from _comprehension("reading", reading.comprehension, reading.text)
 
 
-def _dialogue(content: Content, row: LevelRow) -> Iterator[str]:
+def _dialogue(content: Content, row: LevelRow) -> Iterator[Issue]:
     if content.dialogue is None:
         return
     dialogue: Dialogue = content.dialogue
@@ -212,23 +214,23 @@ def _dialogue(content: Content, row: LevelRow) -> Iterator[str]:
     for index, turn in enumerate(dialogue.turns):
         yield from _too_long(f"dialogue.turns.{index}.text", len(turn.text), row.turn_max, "characters")
         if people and turn.speaker_id not in people:
-            yield f"dialogue.turns.{index}.speaker_id: {turn.speaker_id} is nobody of the frame"
+            yield issue_at(f"dialogue.turns.{index}.speaker_id", f"{turn.speaker_id} is nobody of the frame")
     yield from _comprehension("dialogue", dialogue.comprehension, _text_of(dialogue))
 
 
-def _comprehension(path: str, questions: tuple[Comprehension, ...], text: str) -> Iterator[str]:
+def _comprehension(path: str, questions: tuple[Comprehension, ...], text: str) -> Iterator[Issue]:
     yield from _outside(f"{path}.comprehension", len(questions), COMPREHENSION, "questions")
     for index, question in enumerate(questions):
         at = f"{path}.comprehension.{index}"
         if question.evidence is None or question.evidence not in text:
-            yield f"{at}.evidence: is no span of the text"
+            yield issue_at(f"{at}.evidence", "is no span of the text")
         if question.choices and question.answer not in question.choices:
-            yield f"{at}.answer: is not among the choices"
+            yield issue_at(f"{at}.answer", "is not among the choices")
         if len({choice_form(choice) for choice in question.choices}) < len(question.choices):
-            yield f"{at}.choices: are not distinct"
+            yield issue_at(f"{at}.choices", "are not distinct")
 
 
-def _grammar(content: Content, row: LevelRow) -> Iterator[str]:
+def _grammar(content: Content, row: LevelRow) -> Iterator[Issue]:
     if content.grammar:
         yield from _outside("grammar", len(content.grammar), row.grammar_points, "points")
     lesson = _text_of(content.reading) + _text_of(content.dialogue)
@@ -236,40 +238,40 @@ def _grammar(content: Content, row: LevelRow) -> Iterator[str]:
         yield from _point(f"grammar.{index}", point, lesson)
 
 
-def _point(path: str, point: GrammarPoint, lesson: str) -> Iterator[str]:
+def _point(path: str, point: GrammarPoint, lesson: str) -> Iterator[Issue]:
     yield from _outside(f"{path}.examples", len(point.examples), EXAMPLES, "examples")
     yield from _too_long(f"{path}.explanation", len(point.explanation.split()), EXPLANATION_WORDS, "words")
     if point.anchor is None or point.anchor not in lesson:
-        yield f"{path}.anchor: is no sentence of this lesson"
+        yield issue_at(f"{path}.anchor", "is no sentence of this lesson")
 
 
-def _culture(content: Content, _row: LevelRow) -> Iterator[str]:
+def _culture(content: Content, _row: LevelRow) -> Iterator[Issue]:
     for index, note in enumerate(content.culture):
         yield from _culture_note(f"culture.{index}", note)
 
 
-def _culture_note(path: str, note: CultureNote) -> Iterator[str]:
+def _culture_note(path: str, note: CultureNote) -> Iterator[Issue]:
     yield from _outside(f"{path}.body", len(note.body.split()), CULTURE_WORDS, "words")
     yield from _outside(f"{path}.japanese", len(note.japanese), CULTURE_SENTENCES, "sentences")
 
 
-def _practice(content: Content, _row: LevelRow) -> Iterator[str]:
+def _practice(content: Content, _row: LevelRow) -> Iterator[Issue]:
     can_do = content.frame.can_do_text if content.frame else ""
     for index, practice in enumerate(content.practice):
         yield from _one_practice(f"practice.{index}", practice, can_do)
 
 
-def _one_practice(path: str, practice: Practice, can_do: str) -> Iterator[str]:
+def _one_practice(path: str, practice: Practice, can_do: str) -> Iterator[Issue]:
     if isinstance(practice, OrderingPractice):
         shown = normalised("".join(practice.pieces))
         if shown in {normalised(answer) for answer in practice.answers}:
-            yield f"{path}.pieces: stand in a right order already"
+            yield issue_at(f"{path}.pieces", "stand in a right order already")
     if isinstance(practice, ProductionPractice):
         if not practice.model_answer:
-            yield f"{path}.model_answer: is missing"
+            yield issue_at(f"{path}.model_answer", "is missing")
         yield from _outside(f"{path}.checklist", len(practice.checklist), CHECKLIST, "lines")
         if practice.checklist and can_do and _ability(practice.checklist[-1]) != _ability(can_do):
-            yield f"{path}.checklist: its last line is not the Can-do"
+            yield issue_at(f"{path}.checklist", "its last line is not the Can-do")
 
 
 def _ability(can_do: str) -> str:
@@ -277,7 +279,7 @@ def _ability(can_do: str) -> str:
     return normalised(can_do).removeprefix("i").removeprefix("can")
 
 
-def _counts(content: Content, _row: LevelRow) -> Iterator[str]:
+def _counts(content: Content, _row: LevelRow) -> Iterator[Issue]:
     if content.practice:
         yield from _outside("practice", len(content.practice), PRACTICES, "practices")
     if content.lesson_plan:
@@ -288,7 +290,7 @@ def _counts(content: Content, _row: LevelRow) -> Iterator[str]:
 _ANY_SCRIPT = {ItemKind.PATTERN, ItemKind.NAME, ItemKind.CHOICE, ItemKind.PAIR}
 
 
-def _languages(content: Content, _row: LevelRow) -> Iterator[str]:
+def _languages(content: Content, _row: LevelRow) -> Iterator[Issue]:
     """A Japanese field without kana or kanji, or a learner-language field that is mostly Japanese."""
     for name in content.written:
         section = content.section(name)
@@ -296,17 +298,17 @@ def _languages(content: Content, _row: LevelRow) -> Iterator[str]:
         yield from language_notes(name, section)
 
 
-def language_notes(name: SectionName, section: SectionValue) -> Iterator[str]:
+def language_notes(name: SectionName, section: SectionValue) -> Iterator[Issue]:
     """The fields of one section that are in the wrong language."""
     for item in extract_items(name, section):
         if item.kind not in _ANY_SCRIPT and not has_japanese(item.text):
-            yield f"{item.id}: has no Japanese"
+            yield issue_at(item.id, "has no Japanese")
     members = section if isinstance(section, tuple) else (section,)
     for index, member in enumerate(members):
         yield from _learner_fields(member, f"{name.value}.{index}" if isinstance(section, tuple) else name.value)
 
 
-def _learner_fields(model: Model, path: str) -> Iterator[str]:
+def _learner_fields(model: Model, path: str) -> Iterator[Issue]:
     for name, _, wire_name, hint in fields(type(model)):
         value = getattr(model, name)
         at = f"{path}.{wire_name}"
@@ -315,4 +317,4 @@ def _learner_fields(model: Model, path: str) -> Iterator[str]:
             if isinstance(member, Model):
                 yield from _learner_fields(member, at)
             elif isinstance(member, str) and has_mark(hint, LearnerText) and mostly_japanese(member):
-                yield f"{at}: is mostly Japanese, wanted the learner's language"
+                yield issue_at(at, "is mostly Japanese, wanted the learner's language")

@@ -1,13 +1,12 @@
 """How hard a lesson is to read for its level, and which words it uses beside those that it teaches. Pure.
 
-Measured over the sentences of the reading and the turns of the dialogue. Content words are nouns, pronouns, verbs,
-adjectives and adverbs that are neither target words nor grammar nor a set phrase; the lists they are looked for in are
-rough (`lesson.japanese.levels.JLPT`), so what is far off is said, and nothing is refused.
+Measures the sentences of the reading and the turns of the dialogue. Content words are nouns, pronouns, verbs,
+adjectives and adverbs that are neither target words nor grammar nor part of a set phrase. The word lists are rough
+(`lesson.japanese.levels.JLPT`), so a lesson that is far off gets a note and is never refused.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,19 +24,20 @@ from lesson.japanese.levels import (
     Verdict,
     WordLevels,
 )
-from lesson.models import JapaneseText, Lesson, Level, Role, SectionName, Word
+from lesson.models import Issue, JapaneseText, Lesson, Level, Role, SectionName, Word, general_issue, issue_at
 from lesson.script import has_japanese
+from lesson.steps import Steps, run
 
 _CONTENT = frozenset({"noun", "pronoun", "verb", "adjective", "adverb"})
 _INFLECTED = frozenset({"verb", "adjective"})
 _ATTACHED = frozenset({"particle", "auxiliary", "prefix", "suffix"})
-# In kana, as ordinary spelling has them where they are grammar: 事 and 物 are words.
+# Grammar when written in kana; 事 and 物 in kanji are words.
 _GRAMMAR = re.compile("こと|もの|とき|ため|ところ|ほう|はず|つもり|わけ|まま|よう|そう|みたい")
-# Verbs, and ほしい, that only help the verb before them when they stand behind its て-form.
+# Verbs, and ほしい, that are auxiliaries after a て-form.
 _HELPERS = re.compile(
     "いる|おる|ある|おく|みる|しまう|くる|いく|まいる|いらっしゃる|もらう|くれる|あげる|やる|いただく|いただける|ほしい"
 )
-# What is learnt whole; the words that the analyser cuts it into are no words of the text.
+# Set phrases: their parts do not count as words of the text.
 _PHRASES = re.compile(
     "お願い(?:いた)?し?|くださ[いっる]|下さ[いっる]|よろしく|すみません|はじめまし|失礼(?:いた)?し[まて]|いただ[きけ]ま"
     "|ごちそうさ|ございま|いらっしゃいま|かしこまりま|お世話にな|お疲れ|おかげさ|いってきま|いってらっしゃ|どうぞ|どうも"
@@ -48,15 +48,15 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class ContentWord:
-    """A word in its dictionary form, where it is met first."""
+    """A word in its dictionary form, at its first occurrence."""
 
     lemma: str
     reading: str
-    """Of the dictionary form; empty when the lesson has the word only inflected: its reading there is another."""
+    """Of the dictionary form; empty when the lesson has only inflected forms, whose reading differs."""
     pos: str
     gloss: str | None
     level: str | None
-    """N5 to N1, or None when no list has it."""
+    """N5 to N1; None when no list has the word."""
     section: SectionName
 
 
@@ -71,22 +71,36 @@ class Readability:
     words: tuple[ContentWord, ...]
     """In order of first occurrence, each once."""
     shares: Mapping[str | None, float] | None
-    """Of the words at N5 ... N1 and on no list (None); None when no level is known."""
+    """Shares of the words at N5 ... N1 and on no list (None), 0 to 1; None when no level is known."""
     jlpt_estimate: str | None
     """The easiest list up to which most of the words stand; None when there is none, or there are too few words."""
     verdict: Verdict | None
     """For the lesson's level. None when there are too few words, no levels, or the level is above B1."""
     note: str
-    """A sentence for people when the words are far too hard, or their level is not checked; else empty."""
+    """A sentence for people when the words are far too hard or their level was not checked; else empty."""
+    grammar_notes: tuple[Issue, ...]
+    """The first uses of grammar that the level does not have yet: item, form and the words around it."""
 
 
 def readability(lesson: Lesson) -> Readability:
     """Measures reading and dialogue."""
-    words = _content_words(lesson)
-    lengths = [len(part.strip()) for _, text in _met(lesson) for part in sentences(text.kanji) if part.strip()]
+    return run(measure(lesson))
+
+
+def measure(lesson: Lesson) -> Steps[Readability]:
+    """`readability` in steps, one a text."""
+    taught = _taught(lesson)
+    found: dict[tuple[str, str | None], ContentWord] = {}
+    lengths: list[int] = []
+    for section, text in _read_or_heard(lesson):
+        lengths += [len(part.strip()) for part in sentences(text.kanji) if part.strip()]
+        _add_words(found, section, text, taught)
+        yield
+    grammar = yield from _grammar_notes(lesson)
+    words = tuple(found.values())
     known = any(word.level for word in words)
-    judged = known and len(words) >= FEWEST_WORDS
-    wanted = WORD_LEVELS.get(lesson.brief.level) if judged else None
+    enough = known and len(words) >= FEWEST_WORDS
+    wanted = WORD_LEVELS.get(lesson.brief.level) if enough else None
     return Readability(
         characters=sum(lengths),
         sentences=len(lengths),
@@ -94,28 +108,30 @@ def readability(lesson: Lesson) -> Readability:
         longest_sentence=max(lengths, default=0),
         words=words,
         shares=_shares(words) if known else None,
-        jlpt_estimate=_estimate(words) if judged else None,
+        jlpt_estimate=_estimate(words) if enough else None,
         verdict=_verdict(words, wanted) if wanted else None,
         note=_note(words, lesson.brief.level, wanted) if wanted else _unchecked(lesson.brief.level),
+        grammar_notes=grammar,
     )
 
 
-def with_notes(lesson: Lesson) -> Lesson:
-    """The lesson, saying among its notes when words or grammar are too hard, or nobody checked whether they are."""
-    told = [note for note in (readability(lesson).note, *grammar_notes(lesson)) if note]
-    return lesson.model_copy(update={"notes": (*lesson.notes, *told)}) if told else lesson
+def with_notes(lesson: Lesson, measured: Readability) -> Lesson:
+    """The lesson with what `measured` found too hard, or did not check, added to its notes."""
+    found = [*([general_issue(measured.note)] if measured.note else []), *measured.grammar_notes]
+    return lesson.model_copy(update={"notes": (*lesson.notes, *found)}) if found else lesson
 
 
-def grammar_notes(lesson: Lesson) -> Iterator[str]:
-    """The first sentences that use what the level does not use yet; what staff say to a customer is heard at any."""
-    found = (
-        f"{text.id}: {form}: not at {lesson.brief.level} yet"
-        for section in lesson.sections
-        for text in section.texts
-        for form in not_yet(lesson.brief.level, text.words)
-        if not (form.startswith(KEIGO) and text.id in _said_by_staff(lesson))
-    )
-    yield from itertools.islice(found, _NAMED)
+def _grammar_notes(lesson: Lesson) -> Steps[tuple[Issue, ...]]:
+    """Staff may use keigo to a customer at any level: the learner only hears it."""
+    level, staff = lesson.brief.level, _said_by_staff(lesson)
+    notes: list[Issue] = []
+    for text in (text for section in lesson.sections for text in section.texts):
+        forms = (form for form in not_yet(level, text.words) if not (form.startswith(KEIGO) and text.id in staff))
+        notes += [issue_at(text.id, f"{form}: not at {level} yet") for form in forms]
+        if len(notes) >= _NAMED:
+            break
+        yield
+    return tuple(notes[:_NAMED])
 
 
 def _said_by_staff(lesson: Lesson) -> frozenset[str]:
@@ -127,16 +143,16 @@ def _said_by_staff(lesson: Lesson) -> frozenset[str]:
 
 
 def level_of(words: Sequence[Word]) -> str | None:
-    """The level of an expression: that of its hardest word; None when the level of one is not known."""
+    """The level of an expression, which is that of its hardest word; None when the level of a word is unknown."""
     levels = [word.level for word in words if word.pos not in _ATTACHED]
     known = [level for level in levels if level]
     return min(known, default=None) if len(known) == len(levels) else None  # as text, N1 comes before N5
 
 
-# --- which words count ------------------------------------------------------------------------------------------
+# --- content words ------------------------------------------------------------------------------------------------
 
 
-def _met(lesson: Lesson) -> Iterator[tuple[SectionName, JapaneseText]]:
+def _read_or_heard(lesson: Lesson) -> Iterator[tuple[SectionName, JapaneseText]]:
     """The sentences of the reading, then the turns, each with its section."""
     for name, path in ((SectionName.READING, "reading.text."), (SectionName.DIALOGUE, "dialogue.turns.")):
         for section in lesson.sections:
@@ -144,22 +160,20 @@ def _met(lesson: Lesson) -> Iterator[tuple[SectionName, JapaneseText]]:
                 yield from ((name, text) for text in section.texts if text.id.startswith(path))
 
 
-def _content_words(lesson: Lesson) -> tuple[ContentWord, ...]:
-    taught = _taught(lesson)
-    found: dict[tuple[str, str | None], ContentWord] = {}
-    for section, text in _met(lesson):
-        for word in _content(text):
-            if word.lemma in taught:
-                continue
-            first = ContentWord(word.lemma, "", word.pos, word.gloss, word.level, section)
-            known = found.setdefault(_identity(word), first)
-            if word.surface == word.lemma and not known.reading:
-                found[_identity(word)] = replace(known, reading=word.reading)
-    return tuple(found.values())
+def _add_words(
+    found: dict[tuple[str, str | None], ContentWord], section: SectionName, text: JapaneseText, taught: frozenset[str]
+) -> None:
+    for word in _content(text):
+        if word.lemma in taught:
+            continue
+        first = ContentWord(word.lemma, "", word.pos, word.gloss, word.level, section)
+        known = found.setdefault(_identity(word), first)
+        if word.surface == word.lemma and not known.reading:
+            found[_identity(word)] = replace(known, reading=word.reading)
 
 
 def _identity(word: Word) -> tuple[str, str | None]:
-    """Lemma and reading; of what inflects, lemma and gloss: 食べ and 食べる are one word, 空く is あく or すく."""
+    """Lemma and reading; of inflecting words, lemma and gloss: 食べ and 食べる are one word, 空く is あく or すく."""
     return word.lemma, word.gloss if word.pos in _INFLECTED else word.reading
 
 
@@ -182,7 +196,7 @@ def _content(text: JapaneseText) -> Iterator[Word]:
 
 
 def _te_form(before: Sequence[Word]) -> bool:
-    """Whether the words end in a て-form; the で of 店で is none."""
+    """Whether the words end in a て-form. The で of 店で is a particle."""
     if len(before) < 2:
         return False
     stem, last = before[-2:]
@@ -223,11 +237,11 @@ def _unchecked(level: Level) -> str:
 
 
 def _note(words: Sequence[ContentWord], level: Level, wanted: WordLevels) -> str:
-    """Only of what is too hard: easy words around the target words are what a learner reads best."""
+    """Easy words get no note: they are the best surroundings for target words."""
     beyond = [word for word in words if word.level not in _up_to(wanted.reach)]
     if len(beyond) / len(words) <= FAR_OFF_SHARE:
         return ""
-    # N1, N2, then what is on no list: that may be a rare word, or a loanword that anybody knows.
+    # N1, N2, then words on no list, which may be rare words or well-known loanwords.
     hardest = sorted(beyond, key=lambda word: word.level or "none")[:_NAMED]
     [(section, _)] = Counter(word.section for word in beyond).most_common(1)
     return (

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import pairwise
@@ -17,27 +16,13 @@ from typing import Final
 
 from lesson.items import extract_items, sentences
 from lesson.japanese.levels import language_notes
-from lesson.models import Content, Dialogue, Level, SectionName
+from lesson.models import Content, Dialogue, Issue, IssueSeverity, Level, SectionName, issue_at
 from lesson.script import HIRAGANA, KANJI, KATAKANA
 
-
-@dataclass(frozen=True)
-class StyleIssue:
-    """What is off, with its path. `grave`: a learner would stumble over it, so it is worth asking for again."""
-
-    path: str
-    what: str
-    grave: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.what}"
-
-    @property
-    def section(self) -> SectionName:
-        return SectionName(self.path.partition(".")[0])
+STYLE = IssueSeverity.STYLE
 
 
-def style_issues(content: Content, level: Level) -> tuple[StyleIssue, ...]:
+def style_issues(content: Content, level: Level) -> tuple[Issue, ...]:
     """All of them, in the order of the sections."""
     found = [fault for name in content.written for fault in _of_section(name, content)]
     if content.dialogue is not None:
@@ -45,10 +30,10 @@ def style_issues(content: Content, level: Level) -> tuple[StyleIssue, ...]:
     return tuple(found)
 
 
-def issues_to_reask(issues: tuple[StyleIssue, ...]) -> tuple[StyleIssue, ...]:
-    """The faults of every section that has a grave one: if it is written anew, then rightly."""
-    sections = {issue.section for issue in issues if issue.grave}
-    return tuple(issue for issue in issues if issue.section in sections)
+def issues_to_reask(issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
+    """Every issue of the sections with one that a learner would stumble over: a re-ask is to mend them all at once."""
+    sections = {issue.section for issue in issues if issue.severity is STYLE}
+    return tuple(issue.model_copy(update={"severity": STYLE}) for issue in issues if issue.section in sections)
 
 
 # --- Japanese and its spelling ----------------------------------------------------------------------------------------
@@ -58,23 +43,22 @@ _MARKDOWN = re.compile(r"\*\*|__|^#{1,6}\s|^\s*[-*]\s|`", re.MULTILINE)
 _ROMAJI = re.compile(r"[(（][a-zA-ZāīūēōĀĪŪĒŌ' ]{4,}[)）]")
 
 
-def _of_section(name: SectionName, content: Content) -> Iterator[StyleIssue]:
+def _of_section(name: SectionName, content: Content) -> Iterator[Issue]:
     section = content.section(name)
     assert section is not None  # noqa: S101 - `written` names only sections that are there
     for note in language_notes(name, section):
-        path, _, what = note.partition(": ")
-        yield StyleIssue(path, what, grave=True)
+        yield note.model_copy(update={"severity": STYLE})
     for item in extract_items(name, section):
         yield from _of_text(item.id, item.text)
 
 
-def _of_text(path: str, text: str) -> Iterator[StyleIssue]:
+def _of_text(path: str, text: str) -> Iterator[Issue]:
     for pattern, what in ((_FURIGANA, "furigana"), (_MARKDOWN, "Markdown"), (_ROMAJI, "romaji or a translation")):
         if pattern.search(text):
-            yield StyleIssue(path, f"holds {what}, wanted plain Japanese", grave=True)
+            yield issue_at(path, f"holds {what}, wanted plain Japanese", STYLE)
     for unusual, usual in _kana_words():
         if found := unusual.search(text):
-            yield StyleIssue(path, f"{found[0]} is usually written in kana ({usual})")
+            yield issue_at(path, f"{found[0]} is usually written in kana ({usual})")
 
 
 @cache
@@ -109,37 +93,37 @@ _SHORT_TURN = 6
 _SIGNS = re.compile(r"[\s、。！？!?…・「」『』（）()ー―～〜]")
 
 
-def _of_dialogue(dialogue: Dialogue, level: Level) -> Iterator[StyleIssue]:
+def _of_dialogue(dialogue: Dialogue, level: Level) -> Iterator[Issue]:
     texts = [turn.text for turn in dialogue.turns]
     yield from _persons(dialogue, level)
     if sum(bool(_REACTION.search(text)) for text in texts) < _FEWEST_REACTIONS:
-        yield StyleIssue(
+        yield issue_at(
             "dialogue.turns", f"fewer than {_FEWEST_REACTIONS} reactions or fillers (へえ, ええと, そうですか)"
         )
     tags = sum(bool(_TAG.search(text.strip())) for text in texts) / len(texts)
     if not _TAGS_LOW <= tags <= _TAGS_HIGH:
-        yield StyleIssue("dialogue.turns", f"{tags:.0%} of the turns end in ね, よ or よね, wanted 20 to 60 %")
+        yield issue_at("dialogue.turns", f"{tags:.0%} of the turns end in ね, よ or よね, wanted 20 to 60 %")
     if not any(map(_REPAIR.search, texts)) and not any(_echoes(before, text) for before, text in pairwise(texts)):
-        yield StyleIssue("dialogue.turns", "nobody confirms or repairs anything")
+        yield issue_at("dialogue.turns", "nobody confirms or repairs anything")
     if not _CLOSING.search(texts[-1]):
-        yield StyleIssue(f"dialogue.turns.{len(texts) - 1}.text", "does not close the conversation")
+        yield issue_at(f"dialogue.turns.{len(texts) - 1}.text", "does not close the conversation")
     for index, (before, text) in enumerate(pairwise(texts), start=1):
         if repeated(before, text) > _REPEATED:
-            yield StyleIssue(f"dialogue.turns.{index}.text", "repeats most of the turn before", grave=True)
+            yield issue_at(f"dialogue.turns.{index}.text", "repeats most of the turn before", STYLE)
 
 
-def _persons(dialogue: Dialogue, level: Level) -> Iterator[StyleIssue]:
+def _persons(dialogue: Dialogue, level: Level) -> Iterator[Issue]:
     me: Counter[str] = Counter()
     for index, turn in enumerate(dialogue.turns):
         path = f"dialogue.turns.{index}.text"
         me[turn.speaker_id] += len(_ME.findall(turn.text))
         if "あなた" in turn.text:
-            yield StyleIssue(path, "says あなた, wanted the name or nothing", grave=True)
+            yield issue_at(path, "says あなた, wanted the name or nothing", STYLE)
         if level in (Level.A1, Level.A2) and _THIRD_PERSON.search(turn.text):
-            yield StyleIssue(path, f"says 彼 or 彼女 at {level}", grave=True)
+            yield issue_at(path, f"says 彼 or 彼女 at {level}", STYLE)
     for speaker, number in me.items():
         if number > 1:
-            yield StyleIssue("dialogue.turns", f"{speaker} says わたし {number} times, wanted at most once")
+            yield issue_at("dialogue.turns", f"{speaker} says わたし {number} times, wanted at most once")
 
 
 def repeated(before: str, text: str) -> float:

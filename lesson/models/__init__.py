@@ -66,6 +66,7 @@ from lesson.models.content import (
     Turn,
     validate_section,
 )
+from lesson.models.issue import Issue, IssueSeverity, general_issue, issue_at
 from lesson.models.lesson import EnhancedSection, Lesson, Outcome, SectionState, Versions
 
 __all__ = [
@@ -93,6 +94,8 @@ __all__ = [
     "GapPractice",
     "GappedSentence",
     "GrammarPoint",
+    "Issue",
+    "IssueSeverity",
     "Item",
     "ItemKind",
     "Japanese",
@@ -128,6 +131,8 @@ __all__ = [
     "Versions",
     "Word",
     "attempt_reported",
+    "general_issue",
+    "issue_at",
     "unanswered_attempt",
     "validate_section",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 
 from lesson.models.base import ItemKind, Model
+from lesson.models.issue import Issue
 
 
 class Item(Model):
@@ -76,6 +77,7 @@ class JapaneseText(Model):
     translation_model: str
     alternatives: tuple[str, ...]
     notes: tuple[str, ...]
+    """What was done to this text and why. Strings, not issues: people read them beside the text, and no code does."""
 
     @property
     def complete(self) -> bool:
@@ -95,8 +97,8 @@ class JapaneseText(Model):
 
 class EnhancedItem(Model):
     text: JapaneseText
-    faults: tuple[str, ...]
-    """What a re-ask should mend; empty when the item stands."""
+    issues: tuple[Issue, ...]
+    """What a re-ask must mend; empty when the item stands."""
 
 
 class EnhancementMode(enum.StrEnum):

@@ -105,7 +105,7 @@ class SectionName(enum.StrEnum):
         return to_camel(self.value)
 
 
-# A lesson without one of these is no lesson: the run fails (architecture.md, "Outcome").
+# A lesson without one of these is no lesson: the run fails (docs/architecture.md, "States and outcomes").
 REQUIRED_SECTIONS = (SectionName.FRAME, SectionName.READING, SectionName.DIALOGUE, SectionName.GRAMMAR)
 # `sections_enhanced` counts these, 0 to 5.
 COUNTED_SECTIONS = (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
+from datetime import datetime
 
 from lesson.models.annotation import Item, JapaneseText
 from lesson.models.attempt import Attempt
 from lesson.models.base import COUNTED_SECTIONS, Brief, Model, SectionName
 from lesson.models.content import Content
+from lesson.models.issue import Issue
 
 
 class SectionState(enum.StrEnum):
@@ -58,13 +60,14 @@ class Lesson(Model):
     """Written by hand for the offline model, not by a language model for this request."""
     sample_note: str
     """Where a sample comes from, for people, and whether a teacher has reviewed it; empty when it is none."""
-    created_at: float
-    """Unix seconds."""
+    created_at: datetime
+    """When the run began, UTC."""
     content: Content
     sections: tuple[EnhancedSection, ...]
     attempts: tuple[Attempt, ...]
     versions: Versions
-    notes: tuple[str, ...]
+    notes: tuple[Issue, ...]
+    """What a reader should know."""
     duration_seconds: float
     stage1_seconds: float
     stage2_seconds: float

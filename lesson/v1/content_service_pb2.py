@@ -25,25 +25,27 @@ _sym_db = _symbol_database.Default()
 from lesson.v1 import lesson_pb2 as lesson_dot_v1_dot_lesson__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1flesson/v1/content_service.proto\x12\tlesson.v1\x1a\x16lesson/v1/lesson.proto\"\xad\x02\n\x16GenerateContentRequest\x12\x1f\n\x05\x62rief\x18\x01 \x01(\x0b\x32\x10.lesson.v1.Brief\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nattempt_id\x18\x03 \x01(\t\x12\x19\n\x0cmax_cost_usd\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12/\n\x0fsections_wanted\x18\x05 \x03(\x0e\x32\x16.lesson.v1.SectionName\x12%\n\tconfirmed\x18\x06 \x01(\x0b\x32\x12.lesson.v1.Content\x12\x15\n\rreask_reasons\x18\x07 \x03(\t\x12\x1e\n\x11max_output_tokens\x18\x08 \x01(\x05H\x01\x88\x01\x01\x42\x0f\n\r_max_cost_usdB\x14\n\x12_max_output_tokens\"\x81\x01\n\x17GenerateContentResponse\x12-\n\x07section\x18\x01 \x01(\x0b\x32\x1a.lesson.v1.SectionReleasedH\x00\x12.\n\x08\x66inished\x18\x02 \x01(\x0b\x32\x1a.lesson.v1.ContentFinishedH\x00\x42\x07\n\x05\x65vent\"n\n\x0fSectionReleased\x12$\n\x04name\x18\x01 \x01(\x0e\x32\x16.lesson.v1.SectionName\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12#\n\x07\x63ontent\x18\x03 \x01(\x0b\x32\x12.lesson.v1.Content\"\xa0\x01\n\x0f\x43ontentFinished\x12#\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x12.lesson.v1.Content\x12#\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x12.lesson.v1.Attempt\x12\r\n\x05notes\x18\x03 \x03(\t\x12\x0e\n\x06\x66\x61ults\x18\x04 \x03(\t\x12\x14\n\x0cstyle_faults\x18\x05 \x03(\t\x12\x0e\n\x06origin\x18\x06 \x01(\t\"\x1f\n\x1d\x43ontentServiceDescribeRequest\"\x9b\x01\n\x1e\x43ontentServiceDescribeResponse\x12\x16\n\x0eprompt_version\x18\x01 \x01(\t\x12\x16\n\x0eschema_version\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0e\n\x06sample\x18\x04 \x01(\x08\x12\'\n\nmodel_ends\x18\x05 \x03(\x0b\x32\x13.lesson.v1.ModelEnd2\xcd\x01\n\x0e\x43ontentService\x12Z\n\x0fGenerateContent\x12!.lesson.v1.GenerateContentRequest\x1a\".lesson.v1.GenerateContentResponse0\x01\x12_\n\x08\x44\x65scribe\x12(.lesson.v1.ContentServiceDescribeRequest\x1a).lesson.v1.ContentServiceDescribeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1flesson/v1/content_service.proto\x12\tlesson.v1\x1a\x16lesson/v1/lesson.proto\"\x80\x02\n\x16GenerateContentRequest\x12\x1f\n\x05\x62rief\x18\x01 \x01(\x0b\x32\x10.lesson.v1.Brief\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nattempt_id\x18\x03 \x01(\t\x12\x19\n\x0cmax_cost_usd\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12&\n\x06wanted\x18\x05 \x03(\x0e\x32\x16.lesson.v1.SectionName\x12%\n\tconfirmed\x18\x06 \x01(\x0b\x32\x12.lesson.v1.Content\x12\'\n\rreask_reasons\x18\x07 \x03(\x0b\x32\x10.lesson.v1.IssueB\x0f\n\r_max_cost_usd\"}\n\x17GenerateContentResponse\x12-\n\x07section\x18\x01 \x01(\x0b\x32\x1a.lesson.v1.SectionReleasedH\x00\x12*\n\x06result\x18\x02 \x01(\x0b\x32\x18.lesson.v1.ContentResultH\x00\x42\x07\n\x05\x65vent\"\\\n\x0fSectionReleased\x12$\n\x04name\x18\x01 \x01(\x0e\x32\x16.lesson.v1.SectionName\x12#\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x12.lesson.v1.Content\"\x8b\x01\n\rContentResult\x12#\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x12.lesson.v1.Content\x12#\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x12.lesson.v1.Attempt\x12 \n\x06issues\x18\x03 \x03(\x0b\x32\x10.lesson.v1.Issue\x12\x0e\n\x06origin\x18\x04 \x01(\t\"\x1f\n\x1d\x43ontentServiceDescribeRequest\"y\n\x1e\x43ontentServiceDescribeResponse\x12\x16\n\x0eprompt_version\x18\x01 \x01(\t\x12\x16\n\x0eschema_version\x18\x02 \x01(\t\x12\'\n\nmodel_ends\x18\x03 \x03(\x0b\x32\x13.lesson.v1.ModelEnd2\xd2\x01\n\x0e\x43ontentService\x12Z\n\x0fGenerateContent\x12!.lesson.v1.GenerateContentRequest\x1a\".lesson.v1.GenerateContentResponse0\x01\x12\x64\n\x08\x44\x65scribe\x12(.lesson.v1.ContentServiceDescribeRequest\x1a).lesson.v1.ContentServiceDescribeResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lesson.v1.content_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CONTENTSERVICE'].methods_by_name['Describe']._loaded_options = None
+  _globals['_CONTENTSERVICE'].methods_by_name['Describe']._serialized_options = b'\220\002\001'
   _globals['_GENERATECONTENTREQUEST']._serialized_start=71
-  _globals['_GENERATECONTENTREQUEST']._serialized_end=372
-  _globals['_GENERATECONTENTRESPONSE']._serialized_start=375
-  _globals['_GENERATECONTENTRESPONSE']._serialized_end=504
-  _globals['_SECTIONRELEASED']._serialized_start=506
-  _globals['_SECTIONRELEASED']._serialized_end=616
-  _globals['_CONTENTFINISHED']._serialized_start=619
-  _globals['_CONTENTFINISHED']._serialized_end=779
-  _globals['_CONTENTSERVICEDESCRIBEREQUEST']._serialized_start=781
-  _globals['_CONTENTSERVICEDESCRIBEREQUEST']._serialized_end=812
-  _globals['_CONTENTSERVICEDESCRIBERESPONSE']._serialized_start=815
-  _globals['_CONTENTSERVICEDESCRIBERESPONSE']._serialized_end=970
-  _globals['_CONTENTSERVICE']._serialized_start=973
-  _globals['_CONTENTSERVICE']._serialized_end=1178
+  _globals['_GENERATECONTENTREQUEST']._serialized_end=327
+  _globals['_GENERATECONTENTRESPONSE']._serialized_start=329
+  _globals['_GENERATECONTENTRESPONSE']._serialized_end=454
+  _globals['_SECTIONRELEASED']._serialized_start=456
+  _globals['_SECTIONRELEASED']._serialized_end=548
+  _globals['_CONTENTRESULT']._serialized_start=551
+  _globals['_CONTENTRESULT']._serialized_end=690
+  _globals['_CONTENTSERVICEDESCRIBEREQUEST']._serialized_start=692
+  _globals['_CONTENTSERVICEDESCRIBEREQUEST']._serialized_end=723
+  _globals['_CONTENTSERVICEDESCRIBERESPONSE']._serialized_start=725
+  _globals['_CONTENTSERVICEDESCRIBERESPONSE']._serialized_end=846
+  _globals['_CONTENTSERVICE']._serialized_start=849
+  _globals['_CONTENTSERVICE']._serialized_end=1059
 # @@protoc_insertion_point(module_scope)

@@ -29,24 +29,21 @@ class GenerateContentRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     ATTEMPT_ID_FIELD_NUMBER: _builtins.int
     MAX_COST_USD_FIELD_NUMBER: _builtins.int
-    SECTIONS_WANTED_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
     CONFIRMED_FIELD_NUMBER: _builtins.int
     REASK_REASONS_FIELD_NUMBER: _builtins.int
-    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model to ask, by the provider's name for it."""
     attempt_id: _builtins.str
     """The gateway's id for this attempt."""
     max_cost_usd: _builtins.float
     """The most this attempt may cost, in US dollars. Unset: no grant is enforced here."""
-    max_output_tokens: _builtins.int
-    """The most output tokens. Unset: the stage's own setting."""
     @_builtins.property
     def brief(self) -> _lesson_pb2.Brief:
         """What to teach."""
 
     @_builtins.property
-    def sections_wanted(self) -> _containers.RepeatedScalarFieldContainer[_lesson_pb2.SectionName.ValueType]:
+    def wanted(self) -> _containers.RepeatedScalarFieldContainer[_lesson_pb2.SectionName.ValueType]:
         """The sections to write. Empty: all."""
 
     @_builtins.property
@@ -54,7 +51,7 @@ class GenerateContentRequest(_message.Message):
         """Sections already confirmed: context, never rewritten. Unset: none."""
 
     @_builtins.property
-    def reask_reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+    def reask_reasons(self) -> _containers.RepeatedCompositeFieldContainer[_lesson_pb2.Issue]:
         """What was wrong with the attempt before, for the model. Empty on the first."""
 
     def __init__(
@@ -64,23 +61,17 @@ class GenerateContentRequest(_message.Message):
         model: _builtins.str = ...,
         attempt_id: _builtins.str = ...,
         max_cost_usd: _builtins.float | None = ...,
-        sections_wanted: _abc.Iterable[_lesson_pb2.SectionName.ValueType] | None = ...,
+        wanted: _abc.Iterable[_lesson_pb2.SectionName.ValueType] | None = ...,
         confirmed: _lesson_pb2.Content | None = ...,
-        reask_reasons: _abc.Iterable[_builtins.str] | None = ...,
-        max_output_tokens: _builtins.int | None = ...,
+        reask_reasons: _abc.Iterable[_lesson_pb2.Issue] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "_max_output_tokens", b"_max_output_tokens", "brief", b"brief", "confirmed", b"confirmed", "max_cost_usd", b"max_cost_usd", "max_output_tokens", b"max_output_tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "brief", b"brief", "confirmed", b"confirmed", "max_cost_usd", b"max_cost_usd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "_max_output_tokens", b"_max_output_tokens", "attempt_id", b"attempt_id", "brief", b"brief", "confirmed", b"confirmed", "max_cost_usd", b"max_cost_usd", "max_output_tokens", b"max_output_tokens", "model", b"model", "reask_reasons", b"reask_reasons", "sections_wanted", b"sections_wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "attempt_id", b"attempt_id", "brief", b"brief", "confirmed", b"confirmed", "max_cost_usd", b"max_cost_usd", "model", b"model", "reask_reasons", b"reask_reasons", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_cost_usd: _TypeAlias = _typing.Literal["max_cost_usd"]  # noqa: Y015
     _WhichOneofArgType__max_cost_usd: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd"]  # noqa: Y015
-    _WhichOneofReturnType__max_output_tokens: _TypeAlias = _typing.Literal["max_output_tokens"]  # noqa: Y015
-    _WhichOneofArgType__max_output_tokens: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens"]  # noqa: Y015
-    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_usd) -> _WhichOneofReturnType__max_cost_usd | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_output_tokens) -> _WhichOneofReturnType__max_output_tokens | None: ...
 
 Global___GenerateContentRequest: _TypeAlias = GenerateContentRequest  # noqa: Y015
 
@@ -91,26 +82,26 @@ class GenerateContentResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SECTION_FIELD_NUMBER: _builtins.int
-    FINISHED_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def section(self) -> Global___SectionReleased:
         """A section is complete and valid."""
 
     @_builtins.property
-    def finished(self) -> Global___ContentFinished:
+    def result(self) -> Global___ContentResult:
         """The attempt has ended."""
 
     def __init__(
         self,
         *,
         section: Global___SectionReleased | None = ...,
-        finished: Global___ContentFinished | None = ...,
+        result: Global___ContentResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "section", b"section"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "result", b"result", "section", b"section"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "section", b"section"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "result", b"result", "section", b"section"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["section", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["section", "result"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -123,12 +114,9 @@ class SectionReleased(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
-    REVISION_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     name: _lesson_pb2.SectionName.ValueType
-    """Which."""
-    revision: _builtins.int
-    """1; one more each time this attempt contradicts itself."""
+    """The section that is complete."""
     @_builtins.property
     def content(self) -> _lesson_pb2.Content:
         """Only the named section is set."""
@@ -137,28 +125,25 @@ class SectionReleased(_message.Message):
         self,
         *,
         name: _lesson_pb2.SectionName.ValueType = ...,
-        revision: _builtins.int = ...,
         content: _lesson_pb2.Content | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "name", b"name", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SectionReleased: _TypeAlias = SectionReleased  # noqa: Y015
 
 @_typing.final
-class ContentFinished(_message.Message):
+class ContentResult(_message.Message):
     """The end of the attempt."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTENT_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
-    NOTES_FIELD_NUMBER: _builtins.int
-    FAULTS_FIELD_NUMBER: _builtins.int
-    STYLE_FAULTS_FIELD_NUMBER: _builtins.int
+    ISSUES_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     origin: _builtins.str
     """What the provider says of content that no language model wrote: a built-in lesson, and whether a teacher has
@@ -173,38 +158,28 @@ class ContentFinished(_message.Message):
         """What it cost and how it ended."""
 
     @_builtins.property
-    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What was derived or is off in counts, lengths or language, for people. Never a reason to refuse."""
-
-    @_builtins.property
-    def faults(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What a re-ask should mend, path first (dialogue.turns.2.text: …). Empty when all wanted sections are there."""
-
-    @_builtins.property
-    def style_faults(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What a learner would stumble over in sections that stand, path first: worth asking for them again, once."""
+    def issues(self) -> _containers.RepeatedCompositeFieldContainer[_lesson_pb2.Issue]:
+        """Everything that is off in the answer. No FAULT: all wanted sections are there."""
 
     def __init__(
         self,
         *,
         content: _lesson_pb2.Content | None = ...,
         attempt: _lesson_pb2.Attempt | None = ...,
-        notes: _abc.Iterable[_builtins.str] | None = ...,
-        faults: _abc.Iterable[_builtins.str] | None = ...,
-        style_faults: _abc.Iterable[_builtins.str] | None = ...,
+        issues: _abc.Iterable[_lesson_pb2.Issue] | None = ...,
         origin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "content", b"content"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "content", b"content", "faults", b"faults", "notes", b"notes", "origin", b"origin", "style_faults", b"style_faults"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "content", b"content", "issues", b"issues", "origin", b"origin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ContentFinished: _TypeAlias = ContentFinished  # noqa: Y015
+Global___ContentResult: _TypeAlias = ContentResult  # noqa: Y015
 
 @_typing.final
 class ContentServiceDescribeRequest(_message.Message):
-    """Nothing to say."""
+    """Asks what the stage is; it has no parameters."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -227,17 +202,11 @@ class ContentServiceDescribeResponse(_message.Message):
 
     PROMPT_VERSION_FIELD_NUMBER: _builtins.int
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
-    PROVIDER_FIELD_NUMBER: _builtins.int
-    SAMPLE_FIELD_NUMBER: _builtins.int
     MODEL_ENDS_FIELD_NUMBER: _builtins.int
     prompt_version: _builtins.str
     """Version of its prompt."""
     schema_version: _builtins.str
     """Version of the content model."""
-    provider: _builtins.str
-    """openai, offline, and so on."""
-    sample: _builtins.bool
-    """True: what it writes is the hand-written sample of the offline model."""
     @_builtins.property
     def model_ends(self) -> _containers.RepeatedCompositeFieldContainer[_lesson_pb2.ModelEnd]:
         """The end dates that the provider's own list of models tells, as far as it was asked. Empty: it tells none."""
@@ -247,13 +216,11 @@ class ContentServiceDescribeResponse(_message.Message):
         *,
         prompt_version: _builtins.str = ...,
         schema_version: _builtins.str = ...,
-        provider: _builtins.str = ...,
-        sample: _builtins.bool = ...,
         model_ends: _abc.Iterable[_lesson_pb2.ModelEnd] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_ends", b"model_ends", "prompt_version", b"prompt_version", "provider", b"provider", "sample", b"sample", "schema_version", b"schema_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_ends", b"model_ends", "prompt_version", b"prompt_version", "schema_version", b"schema_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

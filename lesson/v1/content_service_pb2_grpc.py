@@ -52,8 +52,9 @@ class ContentServiceServicer:
     """
 
     def GenerateContent(self, request, context):
-        """One model call. Sections are released as soon as each is complete and valid; `finished` is always the last event and
+        """One model call. Sections are released as soon as each is complete and valid; `result` is always the last event and
         carries what the call cost, however it ended. A failure of the model is data; a status is for the RPC itself.
+        Not idempotent: each call pays for an answer of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

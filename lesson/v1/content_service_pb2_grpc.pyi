@@ -34,8 +34,9 @@ class ContentServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ContentServiceAsyncStub: ...
     GenerateContent: _grpc.UnaryStreamMultiCallable[_content_service_pb2.GenerateContentRequest, _content_service_pb2.GenerateContentResponse]
-    """One model call. Sections are released as soon as each is complete and valid; `finished` is always the last event and
+    """One model call. Sections are released as soon as each is complete and valid; `result` is always the last event and
     carries what the call cost, however it ended. A failure of the model is data; a status is for the RPC itself.
+    Not idempotent: each call pays for an answer of its own.
     """
     Describe: _grpc.UnaryUnaryMultiCallable[_content_service_pb2.ContentServiceDescribeRequest, _content_service_pb2.ContentServiceDescribeResponse]
     """What this stage is: its versions and its provider. Costs nothing."""
@@ -46,8 +47,9 @@ class ContentServiceAsyncStub(ContentServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GenerateContent: _aio.UnaryStreamMultiCallable[_content_service_pb2.GenerateContentRequest, _content_service_pb2.GenerateContentResponse]  # type: ignore[assignment]
-    """One model call. Sections are released as soon as each is complete and valid; `finished` is always the last event and
+    """One model call. Sections are released as soon as each is complete and valid; `result` is always the last event and
     carries what the call cost, however it ended. A failure of the model is data; a status is for the RPC itself.
+    Not idempotent: each call pays for an answer of its own.
     """
     Describe: _aio.UnaryUnaryMultiCallable[_content_service_pb2.ContentServiceDescribeRequest, _content_service_pb2.ContentServiceDescribeResponse]  # type: ignore[assignment]
     """What this stage is: its versions and its provider. Costs nothing."""
@@ -61,8 +63,9 @@ class ContentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _content_service_pb2.GenerateContentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_content_service_pb2.GenerateContentResponse], _abc.AsyncIterator[_content_service_pb2.GenerateContentResponse]]:
-        """One model call. Sections are released as soon as each is complete and valid; `finished` is always the last event and
+        """One model call. Sections are released as soon as each is complete and valid; `result` is always the last event and
         carries what the call cost, however it ended. A failure of the model is data; a status is for the RPC itself.
+        Not idempotent: each call pays for an answer of its own.
         """
 
     @_abc_1.abstractmethod

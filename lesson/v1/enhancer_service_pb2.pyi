@@ -27,7 +27,7 @@ class _EnhancementMode:
 class _EnhancementModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EnhancementMode.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ENHANCEMENT_MODE_UNSPECIFIED: _EnhancementMode.ValueType  # 0
-    """The service's own default: REVIEW."""
+    """Refused: a call names its mode."""
     ENHANCEMENT_MODE_MODEL: _EnhancementMode.ValueType  # 1
     """All readings in brackets, and translations."""
     ENHANCEMENT_MODE_REVIEW: _EnhancementMode.ValueType  # 2
@@ -39,7 +39,7 @@ class EnhancementMode(_EnhancementMode, metaclass=_EnhancementModeEnumTypeWrappe
     """What the model is asked for."""
 
 ENHANCEMENT_MODE_UNSPECIFIED: EnhancementMode.ValueType  # 0
-"""The service's own default: REVIEW."""
+"""Refused: a call names its mode."""
 ENHANCEMENT_MODE_MODEL: EnhancementMode.ValueType  # 1
 """All readings in brackets, and translations."""
 ENHANCEMENT_MODE_REVIEW: EnhancementMode.ValueType  # 2
@@ -59,7 +59,6 @@ class EnhanceSectionRequest(_message.Message):
     FRAME_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
     WANTED_IDS_FIELD_NUMBER: _builtins.int
-    LEARNER_LANGUAGE_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     ATTEMPT_ID_FIELD_NUMBER: _builtins.int
@@ -67,9 +66,7 @@ class EnhanceSectionRequest(_message.Message):
     REASK_REASONS_FIELD_NUMBER: _builtins.int
     LANGUAGE_FIELD_NUMBER: _builtins.int
     section: _lesson_pb2.SectionName.ValueType
-    """Which section."""
-    learner_language: _builtins.str
-    """BCP-47 tag of the translations."""
+    """The section that the items are from."""
     mode: Global___EnhancementMode.ValueType
     """What to ask of the model."""
     model: _builtins.str
@@ -90,14 +87,14 @@ class EnhanceSectionRequest(_message.Message):
 
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_lesson_pb2.Item]:
-        """The whole section in order; what is not wanted is context."""
+        """The whole section in order; what is not wanted is context. At most 1,000, each of at most 32,768 bytes."""
 
     @_builtins.property
     def wanted_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The ids to annotate. Empty: all."""
 
     @_builtins.property
-    def reask_reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+    def reask_reasons(self) -> _containers.RepeatedCompositeFieldContainer[_lesson_pb2.Issue]:
         """What was wrong with the attempt before, for the model. Empty on the first."""
 
     def __init__(
@@ -108,17 +105,16 @@ class EnhanceSectionRequest(_message.Message):
         frame: _lesson_pb2.Frame | None = ...,
         items: _abc.Iterable[_lesson_pb2.Item] | None = ...,
         wanted_ids: _abc.Iterable[_builtins.str] | None = ...,
-        learner_language: _builtins.str = ...,
         mode: Global___EnhancementMode.ValueType = ...,
         model: _builtins.str = ...,
         attempt_id: _builtins.str = ...,
         max_cost_usd: _builtins.float | None = ...,
-        reask_reasons: _abc.Iterable[_builtins.str] | None = ...,
+        reask_reasons: _abc.Iterable[_lesson_pb2.Issue] | None = ...,
         language: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "brief", b"brief", "frame", b"frame", "max_cost_usd", b"max_cost_usd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "attempt_id", b"attempt_id", "brief", b"brief", "frame", b"frame", "items", b"items", "language", b"language", "learner_language", b"learner_language", "max_cost_usd", b"max_cost_usd", "mode", b"mode", "model", b"model", "reask_reasons", b"reask_reasons", "section", b"section", "wanted_ids", b"wanted_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "attempt_id", b"attempt_id", "brief", b"brief", "frame", b"frame", "items", b"items", "language", b"language", "max_cost_usd", b"max_cost_usd", "mode", b"mode", "model", b"model", "reask_reasons", b"reask_reasons", "section", b"section", "wanted_ids", b"wanted_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_cost_usd: _TypeAlias = _typing.Literal["max_cost_usd"]  # noqa: Y015
     _WhichOneofArgType__max_cost_usd: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd"]  # noqa: Y015
@@ -133,24 +129,24 @@ class EnhancedItem(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TEXT_FIELD_NUMBER: _builtins.int
-    FAULTS_FIELD_NUMBER: _builtins.int
+    ISSUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def text(self) -> _lesson_pb2.JapaneseText:
         """The annotation."""
 
     @_builtins.property
-    def faults(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What a re-ask should mend. Empty: it stands."""
+    def issues(self) -> _containers.RepeatedCompositeFieldContainer[_lesson_pb2.Issue]:
+        """What a re-ask must mend, with the item's id for its path. Empty: the item stands."""
 
     def __init__(
         self,
         *,
         text: _lesson_pb2.JapaneseText | None = ...,
-        faults: _abc.Iterable[_builtins.str] | None = ...,
+        issues: _abc.Iterable[_lesson_pb2.Issue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["faults", b"faults", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issues", b"issues", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -188,7 +184,7 @@ Global___EnhanceSectionResponse: _TypeAlias = EnhanceSectionResponse  # noqa: Y0
 
 @_typing.final
 class EnhancerServiceDescribeRequest(_message.Message):
-    """Nothing to say."""
+    """Asks what the stage is; it has no parameters."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -211,15 +207,12 @@ class EnhancerServiceDescribeResponse(_message.Message):
 
     PROMPT_VERSION_FIELD_NUMBER: _builtins.int
     ANNOTATOR_VERSION_FIELD_NUMBER: _builtins.int
-    PROVIDER_FIELD_NUMBER: _builtins.int
     LANGUAGES_FIELD_NUMBER: _builtins.int
     MODEL_ENDS_FIELD_NUMBER: _builtins.int
     prompt_version: _builtins.str
     """Version of its prompt."""
     annotator_version: _builtins.str
     """Version of dictionary, rules and overrides."""
-    provider: _builtins.str
-    """openai, offline, none, and so on."""
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The languages it can annotate, BCP-47."""
@@ -233,13 +226,12 @@ class EnhancerServiceDescribeResponse(_message.Message):
         *,
         prompt_version: _builtins.str = ...,
         annotator_version: _builtins.str = ...,
-        provider: _builtins.str = ...,
         languages: _abc.Iterable[_builtins.str] | None = ...,
         model_ends: _abc.Iterable[_lesson_pb2.ModelEnd] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator_version", b"annotator_version", "languages", b"languages", "model_ends", b"model_ends", "prompt_version", b"prompt_version", "provider", b"provider"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator_version", b"annotator_version", "languages", b"languages", "model_ends", b"model_ends", "prompt_version", b"prompt_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -53,7 +53,7 @@ class EnhancerServiceServicer:
 
     def EnhanceSection(self, request, context):
         """One model call for one section (none at all when `model` is empty). The reply carries the best there is for every
-        wanted item, whatever became of the model.
+        wanted item, whatever became of the model. Not idempotent with a model: each call pays for an answer of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,7 +35,7 @@ class EnhancerServiceStub:
     def __new__(cls, channel: _aio.Channel) -> EnhancerServiceAsyncStub: ...
     EnhanceSection: _grpc.UnaryUnaryMultiCallable[_enhancer_service_pb2.EnhanceSectionRequest, _enhancer_service_pb2.EnhanceSectionResponse]
     """One model call for one section (none at all when `model` is empty). The reply carries the best there is for every
-    wanted item, whatever became of the model.
+    wanted item, whatever became of the model. Not idempotent with a model: each call pays for an answer of its own.
     """
     Describe: _grpc.UnaryUnaryMultiCallable[_enhancer_service_pb2.EnhancerServiceDescribeRequest, _enhancer_service_pb2.EnhancerServiceDescribeResponse]
     """What this stage is: its versions and its provider. Costs nothing."""
@@ -47,7 +47,7 @@ class EnhancerServiceAsyncStub(EnhancerServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     EnhanceSection: _aio.UnaryUnaryMultiCallable[_enhancer_service_pb2.EnhanceSectionRequest, _enhancer_service_pb2.EnhanceSectionResponse]  # type: ignore[assignment]
     """One model call for one section (none at all when `model` is empty). The reply carries the best there is for every
-    wanted item, whatever became of the model.
+    wanted item, whatever became of the model. Not idempotent with a model: each call pays for an answer of its own.
     """
     Describe: _aio.UnaryUnaryMultiCallable[_enhancer_service_pb2.EnhancerServiceDescribeRequest, _enhancer_service_pb2.EnhancerServiceDescribeResponse]  # type: ignore[assignment]
     """What this stage is: its versions and its provider. Costs nothing."""
@@ -62,7 +62,7 @@ class EnhancerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_enhancer_service_pb2.EnhanceSectionResponse, _abc.Awaitable[_enhancer_service_pb2.EnhanceSectionResponse]]:
         """One model call for one section (none at all when `model` is empty). The reply carries the best there is for every
-        wanted item, whatever became of the model.
+        wanted item, whatever became of the model. Not idempotent with a model: each call pays for an answer of its own.
         """
 
     @_abc_1.abstractmethod

@@ -6,6 +6,7 @@ The nouns of nidan: what a lesson is, and what is true about each sentence of it
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -66,7 +67,7 @@ class _Register:
 class _RegisterEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Register.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     REGISTER_UNSPECIFIED: _Register.ValueType  # 0
-    """Not said."""
+    """Stage 1 gave no register; the field that has it says what then holds."""
     REGISTER_POLITE: _Register.ValueType  # 1
     """です・ます."""
     REGISTER_PLAIN: _Register.ValueType  # 2
@@ -80,7 +81,7 @@ class Register(_Register, metaclass=_RegisterEnumTypeWrapper):
     """The speech level that holds between two people."""
 
 REGISTER_UNSPECIFIED: Register.ValueType  # 0
-"""Not said."""
+"""Stage 1 gave no register; the field that has it says what then holds."""
 REGISTER_POLITE: Register.ValueType  # 1
 """です・ます."""
 REGISTER_PLAIN: Register.ValueType  # 2
@@ -98,7 +99,7 @@ class _Role:
 class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
-    """Not said."""
+    """Invalid: a reader refuses it."""
     ROLE_LEARNER: _Role.ValueType  # 1
     """The one whom the learner plays."""
     ROLE_FRIEND: _Role.ValueType  # 2
@@ -124,7 +125,7 @@ class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """Who a character is to the learner."""
 
 ROLE_UNSPECIFIED: Role.ValueType  # 0
-"""Not said."""
+"""Invalid: a reader refuses it."""
 ROLE_LEARNER: Role.ValueType  # 1
 """The one whom the learner plays."""
 ROLE_FRIEND: Role.ValueType  # 2
@@ -154,7 +155,7 @@ class _ComprehensionMode:
 class _ComprehensionModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ComprehensionMode.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     COMPREHENSION_MODE_UNSPECIFIED: _ComprehensionMode.ValueType  # 0
-    """Not said: read."""
+    """Stage 1 gave no mode: the text is read."""
     COMPREHENSION_MODE_READ: _ComprehensionMode.ValueType  # 1
     """The text is before the learner."""
     COMPREHENSION_MODE_LISTEN: _ComprehensionMode.ValueType  # 2
@@ -164,7 +165,7 @@ class ComprehensionMode(_ComprehensionMode, metaclass=_ComprehensionModeEnumType
     """How a comprehension question is asked."""
 
 COMPREHENSION_MODE_UNSPECIFIED: ComprehensionMode.ValueType  # 0
-"""Not said: read."""
+"""Stage 1 gave no mode: the text is read."""
 COMPREHENSION_MODE_READ: ComprehensionMode.ValueType  # 1
 """The text is before the learner."""
 COMPREHENSION_MODE_LISTEN: ComprehensionMode.ValueType  # 2
@@ -178,7 +179,7 @@ class _PracticeKind:
 class _PracticeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PracticeKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PRACTICE_KIND_UNSPECIFIED: _PracticeKind.ValueType  # 0
-    """Never sent."""
+    """Invalid: a writer always sets a value, and a reader refuses this one."""
     PRACTICE_KIND_CHOICE: _PracticeKind.ValueType  # 1
     """Choose one of several."""
     PRACTICE_KIND_CLOZE: _PracticeKind.ValueType  # 2
@@ -202,7 +203,7 @@ class PracticeKind(_PracticeKind, metaclass=_PracticeKindEnumTypeWrapper):
     """What the learner does in a practice."""
 
 PRACTICE_KIND_UNSPECIFIED: PracticeKind.ValueType  # 0
-"""Never sent."""
+"""Invalid: a writer always sets a value, and a reader refuses this one."""
 PRACTICE_KIND_CHOICE: PracticeKind.ValueType  # 1
 """Choose one of several."""
 PRACTICE_KIND_CLOZE: PracticeKind.ValueType  # 2
@@ -230,7 +231,7 @@ class _PlanPhase:
 class _PlanPhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PlanPhase.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PLAN_PHASE_UNSPECIFIED: _PlanPhase.ValueType  # 0
-    """Not said."""
+    """Stage 1 gave no phase."""
     PLAN_PHASE_WARM_UP: _PlanPhase.ValueType  # 1
     """Wake what the learners know."""
     PLAN_PHASE_INPUT: _PlanPhase.ValueType  # 2
@@ -248,7 +249,7 @@ class PlanPhase(_PlanPhase, metaclass=_PlanPhaseEnumTypeWrapper):
     """What a step of the lesson plan is for."""
 
 PLAN_PHASE_UNSPECIFIED: PlanPhase.ValueType  # 0
-"""Not said."""
+"""Stage 1 gave no phase."""
 PLAN_PHASE_WARM_UP: PlanPhase.ValueType  # 1
 """Wake what the learners know."""
 PLAN_PHASE_INPUT: PlanPhase.ValueType  # 2
@@ -270,7 +271,7 @@ class _SectionName:
 class _SectionNameEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SectionName.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SECTION_NAME_UNSPECIFIED: _SectionName.ValueType  # 0
-    """Never sent."""
+    """Names no section. Invalid where a field does not say what it means there."""
     SECTION_NAME_FRAME: _SectionName.ValueType  # 1
     """Scenario, characters, target words, objective, key phrases."""
     SECTION_NAME_READING: _SectionName.ValueType  # 2
@@ -290,7 +291,7 @@ class SectionName(_SectionName, metaclass=_SectionNameEnumTypeWrapper):
     """The sections, in the order in which Stage 1 writes them."""
 
 SECTION_NAME_UNSPECIFIED: SectionName.ValueType  # 0
-"""Never sent."""
+"""Names no section. Invalid where a field does not say what it means there."""
 SECTION_NAME_FRAME: SectionName.ValueType  # 1
 """Scenario, characters, target words, objective, key phrases."""
 SECTION_NAME_READING: SectionName.ValueType  # 2
@@ -314,7 +315,7 @@ class _ItemKind:
 class _ItemKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ItemKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ITEM_KIND_UNSPECIFIED: _ItemKind.ValueType  # 0
-    """Never sent."""
+    """Invalid: a writer always sets a value, and a reader refuses this one."""
     ITEM_KIND_TITLE: _ItemKind.ValueType  # 1
     """A title."""
     ITEM_KIND_SENTENCE: _ItemKind.ValueType  # 2
@@ -350,7 +351,7 @@ class ItemKind(_ItemKind, metaclass=_ItemKindEnumTypeWrapper):
     """What kind of Japanese string an item is."""
 
 ITEM_KIND_UNSPECIFIED: ItemKind.ValueType  # 0
-"""Never sent."""
+"""Invalid: a writer always sets a value, and a reader refuses this one."""
 ITEM_KIND_TITLE: ItemKind.ValueType  # 1
 """A title."""
 ITEM_KIND_SENTENCE: ItemKind.ValueType  # 2
@@ -390,7 +391,7 @@ class _ReadingProvenance:
 class _ReadingProvenanceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReadingProvenance.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     READING_PROVENANCE_UNSPECIFIED: _ReadingProvenance.ValueType  # 0
-    """Never sent."""
+    """Invalid: a writer always sets a value, and a reader refuses this one."""
     READING_PROVENANCE_OVERRIDE: _ReadingProvenance.ValueType  # 1
     """A teacher's correction."""
     READING_PROVENANCE_FRAME: _ReadingProvenance.ValueType  # 2
@@ -408,7 +409,7 @@ class ReadingProvenance(_ReadingProvenance, metaclass=_ReadingProvenanceEnumType
     """Who stands behind a reading, most trusted first."""
 
 READING_PROVENANCE_UNSPECIFIED: ReadingProvenance.ValueType  # 0
-"""Never sent."""
+"""Invalid: a writer always sets a value, and a reader refuses this one."""
 READING_PROVENANCE_OVERRIDE: ReadingProvenance.ValueType  # 1
 """A teacher's correction."""
 READING_PROVENANCE_FRAME: ReadingProvenance.ValueType  # 2
@@ -430,7 +431,7 @@ class _TranslationProvenance:
 class _TranslationProvenanceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TranslationProvenance.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TRANSLATION_PROVENANCE_UNSPECIFIED: _TranslationProvenance.ValueType  # 0
-    """Never sent."""
+    """Invalid: a writer always sets a value, and a reader refuses this one."""
     TRANSLATION_PROVENANCE_MODEL: _TranslationProvenance.ValueType  # 1
     """The Stage 2 model."""
     TRANSLATION_PROVENANCE_NONE: _TranslationProvenance.ValueType  # 2
@@ -440,7 +441,7 @@ class TranslationProvenance(_TranslationProvenance, metaclass=_TranslationProven
     """Who stands behind a translation."""
 
 TRANSLATION_PROVENANCE_UNSPECIFIED: TranslationProvenance.ValueType  # 0
-"""Never sent."""
+"""Invalid: a writer always sets a value, and a reader refuses this one."""
 TRANSLATION_PROVENANCE_MODEL: TranslationProvenance.ValueType  # 1
 """The Stage 2 model."""
 TRANSLATION_PROVENANCE_NONE: TranslationProvenance.ValueType  # 2
@@ -454,7 +455,7 @@ class _Stage:
 class _StageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stage.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     STAGE_UNSPECIFIED: _Stage.ValueType  # 0
-    """Never sent."""
+    """Invalid: a writer always sets a value, and a reader refuses this one."""
     STAGE_STAGE1: _Stage.ValueType  # 1
     """Content: plain Japanese."""
     STAGE_STAGE2: _Stage.ValueType  # 2
@@ -464,7 +465,7 @@ class Stage(_Stage, metaclass=_StageEnumTypeWrapper):
     """Which of the two stages a model call served."""
 
 STAGE_UNSPECIFIED: Stage.ValueType  # 0
-"""Never sent."""
+"""Invalid: a writer always sets a value, and a reader refuses this one."""
 STAGE_STAGE1: Stage.ValueType  # 1
 """Content: plain Japanese."""
 STAGE_STAGE2: Stage.ValueType  # 2
@@ -478,7 +479,7 @@ class _AttemptKind:
 class _AttemptKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttemptKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ATTEMPT_KIND_UNSPECIFIED: _AttemptKind.ValueType  # 0
-    """Never sent."""
+    """Invalid: a writer always sets a value, and a reader refuses this one."""
     ATTEMPT_KIND_FIRST: _AttemptKind.ValueType  # 1
     """The first on the first model."""
     ATTEMPT_KIND_RETRY: _AttemptKind.ValueType  # 2
@@ -494,7 +495,7 @@ class AttemptKind(_AttemptKind, metaclass=_AttemptKindEnumTypeWrapper):
     """Why an attempt was made."""
 
 ATTEMPT_KIND_UNSPECIFIED: AttemptKind.ValueType  # 0
-"""Never sent."""
+"""Invalid: a writer always sets a value, and a reader refuses this one."""
 ATTEMPT_KIND_FIRST: AttemptKind.ValueType  # 1
 """The first on the first model."""
 ATTEMPT_KIND_RETRY: AttemptKind.ValueType  # 2
@@ -514,7 +515,7 @@ class _AttemptOutcome:
 class _AttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttemptOutcome.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ATTEMPT_OUTCOME_UNSPECIFIED: _AttemptOutcome.ValueType  # 0
-    """Never sent."""
+    """Invalid: a writer always sets a value, and a reader refuses this one."""
     ATTEMPT_OUTCOME_OK: _AttemptOutcome.ValueType  # 1
     """Everything asked for came and is valid."""
     ATTEMPT_OUTCOME_INVALID_JSON: _AttemptOutcome.ValueType  # 2
@@ -568,7 +569,7 @@ class AttemptOutcome(_AttemptOutcome, metaclass=_AttemptOutcomeEnumTypeWrapper):
     """How a model call ended. All but OK may still have cost money and given sections."""
 
 ATTEMPT_OUTCOME_UNSPECIFIED: AttemptOutcome.ValueType  # 0
-"""Never sent."""
+"""Invalid: a writer always sets a value, and a reader refuses this one."""
 ATTEMPT_OUTCOME_OK: AttemptOutcome.ValueType  # 1
 """Everything asked for came and is valid."""
 ATTEMPT_OUTCOME_INVALID_JSON: AttemptOutcome.ValueType  # 2
@@ -626,7 +627,7 @@ class _SectionState:
 class _SectionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SectionState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SECTION_STATE_UNSPECIFIED: _SectionState.ValueType  # 0
-    """Never sent."""
+    """Invalid: a writer always sets a value, and a reader refuses this one."""
     SECTION_STATE_MISSING: _SectionState.ValueType  # 1
     """Not written by Stage 1."""
     SECTION_STATE_ENHANCED: _SectionState.ValueType  # 2
@@ -640,7 +641,7 @@ class SectionState(_SectionState, metaclass=_SectionStateEnumTypeWrapper):
     """The state of a section, the first that fits."""
 
 SECTION_STATE_UNSPECIFIED: SectionState.ValueType  # 0
-"""Never sent."""
+"""Invalid: a writer always sets a value, and a reader refuses this one."""
 SECTION_STATE_MISSING: SectionState.ValueType  # 1
 """Not written by Stage 1."""
 SECTION_STATE_ENHANCED: SectionState.ValueType  # 2
@@ -658,7 +659,7 @@ class _Outcome:
 class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     OUTCOME_UNSPECIFIED: _Outcome.ValueType  # 0
-    """Never sent."""
+    """Invalid: a writer always sets a value, and a reader refuses this one."""
     OUTCOME_COMPLETE: _Outcome.ValueType  # 1
     """Every section is enhanced."""
     OUTCOME_PARTIAL: _Outcome.ValueType  # 2
@@ -670,7 +671,7 @@ class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """How a lesson ended."""
 
 OUTCOME_UNSPECIFIED: Outcome.ValueType  # 0
-"""Never sent."""
+"""Invalid: a writer always sets a value, and a reader refuses this one."""
 OUTCOME_COMPLETE: Outcome.ValueType  # 1
 """Every section is enhanced."""
 OUTCOME_PARTIAL: Outcome.ValueType  # 2
@@ -678,6 +679,68 @@ OUTCOME_PARTIAL: Outcome.ValueType  # 2
 OUTCOME_FAILED: Outcome.ValueType  # 3
 """One of those is missing. A failed lesson is an error status; this value is for records."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
+
+class _IssueSeverity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IssueSeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IssueSeverity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ISSUE_SEVERITY_UNSPECIFIED: _IssueSeverity.ValueType  # 0
+    """Invalid: a writer always sets a value, and a reader refuses this one."""
+    ISSUE_SEVERITY_NOTE: _IssueSeverity.ValueType  # 1
+    """For people: something was derived, or is off in counts, lengths or language."""
+    ISSUE_SEVERITY_STYLE: _IssueSeverity.ValueType  # 2
+    """A learner would stumble over it: the section stands, and is worth asking for once more."""
+    ISSUE_SEVERITY_FAULT: _IssueSeverity.ValueType  # 3
+    """The section or item cannot stand: a re-ask must mend it."""
+
+class IssueSeverity(_IssueSeverity, metaclass=_IssueSeverityEnumTypeWrapper):
+    """What follows from an issue, mildest first."""
+
+ISSUE_SEVERITY_UNSPECIFIED: IssueSeverity.ValueType  # 0
+"""Invalid: a writer always sets a value, and a reader refuses this one."""
+ISSUE_SEVERITY_NOTE: IssueSeverity.ValueType  # 1
+"""For people: something was derived, or is off in counts, lengths or language."""
+ISSUE_SEVERITY_STYLE: IssueSeverity.ValueType  # 2
+"""A learner would stumble over it: the section stands, and is worth asking for once more."""
+ISSUE_SEVERITY_FAULT: IssueSeverity.ValueType  # 3
+"""The section or item cannot stand: a re-ask must mend it."""
+Global___IssueSeverity: _TypeAlias = IssueSeverity  # noqa: Y015
+
+@_typing.final
+class Issue(_message.Message):
+    """What is wrong or worth knowing about a place in a lesson."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    SECTION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """The place, field by field from the section (dialogue.turns.3.text). Empty: the whole answer or lesson."""
+    section: Global___SectionName.ValueType
+    """The section of that place. Unspecified: the whole answer or lesson."""
+    text: _builtins.str
+    """What is the matter, in English, for people and for the model that is asked again."""
+    severity: Global___IssueSeverity.ValueType
+    """What follows from it."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        section: Global___SectionName.ValueType = ...,
+        text: _builtins.str = ...,
+        severity: Global___IssueSeverity.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "section", b"section", "severity", b"severity", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Issue: _TypeAlias = Issue  # noqa: Y015
 
 @_typing.final
 class Brief(_message.Message):
@@ -1796,11 +1859,11 @@ class JapaneseText(_message.Message):
     """The model that gave the translation; empty when none did."""
     @_builtins.property
     def furigana(self) -> _containers.RepeatedCompositeFieldContainer[Global___FuriganaSegment]:
-        """Segments."""
+        """The text cut into segments, in order: joined, they equal `kanji`."""
 
     @_builtins.property
     def words(self) -> _containers.RepeatedCompositeFieldContainer[Global___Word]:
-        """Its words."""
+        """The words of the text, in order. Empty: it was not analysed."""
 
     @_builtins.property
     def alternatives(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1894,9 +1957,9 @@ class Attempt(_message.Message):
     id: _builtins.str
     """The gateway's id for it; it travels to the provider as a request header."""
     stage: Global___Stage.ValueType
-    """Which stage."""
+    """The stage that made the call."""
     section: Global___SectionName.ValueType
-    """Which section. Unspecified for Stage 1, which writes them all."""
+    """The section that Stage 2 annotated. Unspecified for Stage 1, which writes all sections."""
     provider: _builtins.str
     """openai, offline, and so on."""
     model: _builtins.str
@@ -1968,9 +2031,9 @@ class EnhancedSection(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     TEXTS_FIELD_NUMBER: _builtins.int
     name: Global___SectionName.ValueType
-    """Which."""
+    """The section."""
     state: Global___SectionState.ValueType
-    """Its state."""
+    """How complete its annotations are."""
     reason: _builtins.str
     """What is missing and why, for people; empty when enhanced."""
     revision: _builtins.int
@@ -2064,8 +2127,6 @@ class Lesson(_message.Message):
     """COMPLETE or PARTIAL."""
     sample: _builtins.bool
     """True: written by hand for the offline model."""
-    created_at: _builtins.float
-    """Unix seconds."""
     duration_seconds: _builtins.float
     """Seconds for the whole run."""
     stage1_seconds: _builtins.float
@@ -2077,6 +2138,10 @@ class Lesson(_message.Message):
     @_builtins.property
     def brief(self) -> Global___Brief:
         """What it teaches."""
+
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When the run began, UTC, to the microsecond."""
 
     @_builtins.property
     def content(self) -> Global___Content:
@@ -2095,8 +2160,8 @@ class Lesson(_message.Message):
         """Prompt, schema and annotator versions."""
 
     @_builtins.property
-    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What a reader should know, for people."""
+    def notes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Issue]:
+        """What a reader should know."""
 
     def __init__(
         self,
@@ -2106,18 +2171,18 @@ class Lesson(_message.Message):
         learner_level: _builtins.int | None = ...,
         outcome: Global___Outcome.ValueType = ...,
         sample: _builtins.bool = ...,
-        created_at: _builtins.float = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
         content: Global___Content | None = ...,
         sections: _abc.Iterable[Global___EnhancedSection] | None = ...,
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
         versions: Global___Versions | None = ...,
-        notes: _abc.Iterable[_builtins.str] | None = ...,
+        notes: _abc.Iterable[Global___Issue] | None = ...,
         duration_seconds: _builtins.float = ...,
         stage1_seconds: _builtins.float = ...,
         stage2_seconds: _builtins.float = ...,
         sample_note: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_learner_level", b"_learner_level", "brief", b"brief", "content", b"content", "learner_level", b"learner_level", "versions", b"versions"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_learner_level", b"_learner_level", "brief", b"brief", "content", b"content", "created_at", b"created_at", "learner_level", b"learner_level", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["_learner_level", b"_learner_level", "attempts", b"attempts", "brief", b"brief", "content", b"content", "created_at", b"created_at", "duration_seconds", b"duration_seconds", "learner_level", b"learner_level", "lesson_id", b"lesson_id", "notes", b"notes", "outcome", b"outcome", "sample", b"sample", "sample_note", b"sample_note", "sections", b"sections", "stage1_seconds", b"stage1_seconds", "stage2_seconds", b"stage2_seconds", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
@@ -2138,7 +2203,7 @@ class ModelEnd(_message.Message):
     model: _builtins.str
     """The provider's name for it."""
     date: _builtins.str
-    """The day, ISO 8601 (2026-12-11)."""
+    """The last day on which it answers, ISO 8601 (2026-12-11): providers announce a day, not an instant."""
     def __init__(
         self,
         *,

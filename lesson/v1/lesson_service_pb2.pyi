@@ -34,7 +34,7 @@ class LessonSpec(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     can_do_id: _builtins.str
-    """Catalogue id (JF:349). Empty: topic and level say it all. Unknown without topic and level: NOT_FOUND."""
+    """Catalogue id (JF:349), at most 100 characters. Empty: topic and level say it all. Unknown without topic and level: NOT_FOUND."""
     topic: _builtins.str
     """Topic, at most 200 characters. Empty: the Can-do's."""
     level: _lesson_pb2.Level.ValueType
@@ -42,11 +42,11 @@ class LessonSpec(_message.Message):
     can_do_text: _builtins.str
     """The Can-do in words, at most 1,000 characters. Empty: the catalogue's."""
     learner_language: _builtins.str
-    """BCP-47 tag. Empty: en."""
+    """BCP-47 tag of explanations and translations, at most 35 characters. Empty: en."""
     learner_level: _builtins.int
     """1 to 6; picks display presets only. Unset: none."""
     model: _builtins.str
-    """A Stage 1 model of the configured chain. Empty: the chain's first."""
+    """A Stage 1 model of the configured chain, at most 100 characters. Empty: the chain's first."""
     timeout_seconds: _builtins.float
     """Seconds; may only lower the configured deadline. Unset: the configured one."""
     def __init__(
@@ -78,14 +78,14 @@ Global___LessonSpec: _TypeAlias = LessonSpec  # noqa: Y015
 
 @_typing.final
 class GenerateLessonRequest(_message.Message):
-    """Asks for a lesson."""
+    """Asks for a lesson, whole."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SPEC_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def spec(self) -> Global___LessonSpec:
-        """Which."""
+        """The lesson that is wanted. Required."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ Global___GenerateLessonRequest: _TypeAlias = GenerateLessonRequest  # noqa: Y015
 
 @_typing.final
 class GenerateLessonResponse(_message.Message):
-    """A lesson."""
+    """The finished lesson in two forms."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -112,7 +112,7 @@ class GenerateLessonResponse(_message.Message):
     """The same as the web client's JSON (uiVersion 2)."""
     @_builtins.property
     def lesson(self) -> _lesson_pb2.Lesson:
-        """Typed."""
+        """The lesson as messages."""
 
     def __init__(
         self,
@@ -130,14 +130,14 @@ Global___GenerateLessonResponse: _TypeAlias = GenerateLessonResponse  # noqa: Y0
 
 @_typing.final
 class StreamLessonRequest(_message.Message):
-    """Asks for a lesson."""
+    """Asks for a lesson, event by event."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SPEC_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def spec(self) -> Global___LessonSpec:
-        """Which."""
+        """The lesson that is wanted. Required."""
 
     def __init__(
         self,
@@ -256,7 +256,7 @@ class SectionReady(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     name: _lesson_pb2.SectionName.ValueType
-    """Which."""
+    """The section that was written."""
     revision: _builtins.int
     """1, and one more each time it was replaced."""
     @_builtins.property
@@ -312,7 +312,7 @@ class SectionReplaced(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     name: _lesson_pb2.SectionName.ValueType
-    """Which."""
+    """The section that was replaced or withdrawn."""
     revision: _builtins.int
     """The revision that no longer holds."""
     reason: _builtins.str
@@ -344,7 +344,7 @@ class LessonCompleted(_message.Message):
     """The same as the web client's JSON (uiVersion 2)."""
     @_builtins.property
     def lesson(self) -> _lesson_pb2.Lesson:
-        """Typed."""
+        """The lesson as messages."""
 
     def __init__(
         self,

@@ -59,6 +59,7 @@ class LessonServiceServicer:
 
     def GenerateLesson(self, request, context):
         """Makes a lesson and waits for it. OK means COMPLETE or PARTIAL: see `lesson.outcome`.
+        Not idempotent: each call makes, and pays for, a lesson of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -66,6 +67,7 @@ class LessonServiceServicer:
 
     def StreamLesson(self, request, context):
         """The same, with an event as each section is written and annotated. Only `completed` is final.
+        Not idempotent: each call makes, and pays for, a lesson of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

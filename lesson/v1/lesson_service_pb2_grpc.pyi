@@ -38,9 +38,13 @@ class LessonServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LessonServiceAsyncStub: ...
     GenerateLesson: _grpc.UnaryUnaryMultiCallable[_lesson_service_pb2.GenerateLessonRequest, _lesson_service_pb2.GenerateLessonResponse]
-    """Makes a lesson and waits for it. OK means COMPLETE or PARTIAL: see `lesson.outcome`."""
+    """Makes a lesson and waits for it. OK means COMPLETE or PARTIAL: see `lesson.outcome`.
+    Not idempotent: each call makes, and pays for, a lesson of its own.
+    """
     StreamLesson: _grpc.UnaryStreamMultiCallable[_lesson_service_pb2.StreamLessonRequest, _lesson_service_pb2.StreamLessonResponse]
-    """The same, with an event as each section is written and annotated. Only `completed` is final."""
+    """The same, with an event as each section is written and annotated. Only `completed` is final.
+    Not idempotent: each call makes, and pays for, a lesson of its own.
+    """
 
 @_typing.type_check_only
 class LessonServiceAsyncStub(LessonServiceStub):
@@ -52,9 +56,13 @@ class LessonServiceAsyncStub(LessonServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GenerateLesson: _aio.UnaryUnaryMultiCallable[_lesson_service_pb2.GenerateLessonRequest, _lesson_service_pb2.GenerateLessonResponse]  # type: ignore[assignment]
-    """Makes a lesson and waits for it. OK means COMPLETE or PARTIAL: see `lesson.outcome`."""
+    """Makes a lesson and waits for it. OK means COMPLETE or PARTIAL: see `lesson.outcome`.
+    Not idempotent: each call makes, and pays for, a lesson of its own.
+    """
     StreamLesson: _aio.UnaryStreamMultiCallable[_lesson_service_pb2.StreamLessonRequest, _lesson_service_pb2.StreamLessonResponse]  # type: ignore[assignment]
-    """The same, with an event as each section is written and annotated. Only `completed` is final."""
+    """The same, with an event as each section is written and annotated. Only `completed` is final.
+    Not idempotent: each call makes, and pays for, a lesson of its own.
+    """
 
 class LessonServiceServicer(metaclass=_abc_1.ABCMeta):
     """The gateway: a Can-do in, a whole lesson out.
@@ -69,7 +77,9 @@ class LessonServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lesson_service_pb2.GenerateLessonRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lesson_service_pb2.GenerateLessonResponse, _abc.Awaitable[_lesson_service_pb2.GenerateLessonResponse]]:
-        """Makes a lesson and waits for it. OK means COMPLETE or PARTIAL: see `lesson.outcome`."""
+        """Makes a lesson and waits for it. OK means COMPLETE or PARTIAL: see `lesson.outcome`.
+        Not idempotent: each call makes, and pays for, a lesson of its own.
+        """
 
     @_abc_1.abstractmethod
     def StreamLesson(
@@ -77,6 +87,8 @@ class LessonServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lesson_service_pb2.StreamLessonRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_lesson_service_pb2.StreamLessonResponse], _abc.AsyncIterator[_lesson_service_pb2.StreamLessonResponse]]:
-        """The same, with an event as each section is written and annotated. Only `completed` is final."""
+        """The same, with an event as each section is written and annotated. Only `completed` is final.
+        Not idempotent: each call makes, and pays for, a lesson of its own.
+        """
 
 def add_LessonServiceServicer_to_server(servicer: LessonServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

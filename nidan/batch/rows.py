@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
+from lesson.limits import SPEC_CHARACTERS
+
 LEVELS = ("A1", "A2", "B1", "B2", "C1", "C2")
-MOST_CHARACTERS = {"can_do_id": 100, "topic": 200, "text": 1000, "language": 35, "model": 100}
+_SHORT_NAMES = {"can_do_text": "text", "learner_language": "language"}
+MOST_CHARACTERS = {_SHORT_NAMES.get(name, name): most for name, most in SPEC_CHARACTERS.items()}
 """The gateway's own limits: it would refuse the row, but only when its turn comes."""
 _COLUMNS = {"id": "can_do_id", "can_do_id": "can_do_id"} | {
     name: name for name in ("topic", "level", "text", "language", "model")

@@ -11,7 +11,7 @@ from nidan.services.service import CONTENT, ENHANCER, GATEWAY, OFFLINE_MODEL, Se
 from servicekit.llm.capabilities import Provider, key_variable, preset
 
 _NEED_KEYS = tuple(one for one in Provider if one is not Provider.NONE and preset(one).key == "yes")
-_DOORS = ("TLS_", "GATEWAY_TLS_", "GATEWAY_KEYS_", "GATEWAY_CALLER_", "GATEWAY_ALLOW_", "NIDAN_API_KEY")
+_ACCESS_VARIABLES = ("TLS_", "GATEWAY_TLS_", "GATEWAY_KEYS_", "GATEWAY_CALLER_", "GATEWAY_ALLOW_", "NIDAN_API_KEY")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Plan:
 def private_plan(environment: Mapping[str, str], providers: Providers) -> Plan:
     """A trio for one command, on ports that are free now; nobody else is meant to find it."""
     services = _on_free_ports(_wanted(providers))
-    return Plan(services, _environment(_without_doors(environment), providers, services))
+    return Plan(services, _environment(_without_access(environment), providers, services))
 
 
 def enhancer_plan(environment: Mapping[str, str], romaji_style: str = "") -> Plan:
@@ -60,7 +60,7 @@ def enhancer_plan(environment: Mapping[str, str], romaji_style: str = "") -> Pla
     An empty style leaves ROMAJI_STYLE to the environment.
     """
     services = _on_free_ports((ENHANCER,))
-    told = _environment(_without_doors(environment), Providers(Provider.NONE.value, Provider.NONE.value), services)
+    told = _environment(_without_access(environment), Providers(Provider.NONE.value, Provider.NONE.value), services)
     return Plan(services, told | ({"ROMAJI_STYLE": romaji_style} if romaji_style else {}))
 
 
@@ -70,9 +70,9 @@ def public_plan(environment: Mapping[str, str], providers: Providers) -> Plan:
     return Plan(services, _environment(environment, providers, services))
 
 
-def _without_doors(environment: Mapping[str, str]) -> dict[str, str]:
+def _without_access(environment: Mapping[str, str]) -> dict[str, str]:
     """No certificates, no keys, no limits of callers: the services are for this one command, on this machine."""
-    return {name: value for name, value in environment.items() if not name.startswith(_DOORS)}
+    return {name: value for name, value in environment.items() if not name.startswith(_ACCESS_VARIABLES)}
 
 
 def _on_free_ports(services: Sequence[Service]) -> tuple[Service, ...]:

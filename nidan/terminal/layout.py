@@ -25,6 +25,7 @@ from lesson.models import (
     Dialogue,
     Frame,
     GrammarPoint,
+    Issue,
     JapaneseText,
     Lesson,
     Outcome,
@@ -310,9 +311,9 @@ def closing_lines(lesson: Lesson, view: View) -> Iterator[Lines]:
         yield Lines(" · ".join(hints))
 
 
-def _tells_answer(note: str) -> bool:
+def _tells_answer(note: Issue) -> bool:
     """Whether it may quote an answer: it is of a question or an exercise."""
-    return note.startswith(SectionName.PRACTICE.value) or ".comprehension." in note
+    return note.section is SectionName.PRACTICE or ".comprehension." in note.path
 
 
 def provenance(texts: Sequence[JapaneseText]) -> str:

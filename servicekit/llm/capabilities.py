@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from importlib import resources
@@ -27,6 +28,8 @@ Stage1Provider = Literal[
     Provider.OPENAI, Provider.GEMINI, Provider.OLLAMA, Provider.LLAMACPP, Provider.VLLM, Provider.OFFLINE
 ]
 """Stage 1 needs a model."""
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+"""Reasoning efforts, from the least to the most."""
 OFFLINE_MODEL = "nidan-offline"
 """The one model of the embedded server; its answers are written by hand."""
 
@@ -57,13 +60,32 @@ class Capabilities:
     max_tokens: Literal["max_tokens", "max_completion_tokens"]
     structured: Literal["json_schema", "json_object", "none"]
     temperature: bool
-    reasoning_effort: bool
+    reasoning_efforts: tuple[str, ...] = ()
+    """The efforts that may be sent; empty: the model does not reason, or takes no effort."""
     context_tokens: int | None = None
     output_tokens: int | None = None
     price: Price | None = None
     """In place of the data set's; None: the data set's counts."""
     shutdown: date | None = None
     successor: str = ""
+    tiers: Mapping[str, float] = field(default_factory=dict)
+    """Service tiers besides the standard one, each with the factor of its price."""
+
+    @property
+    def reasons(self) -> bool:
+        """Whether the model takes an effort, so that it may think before it writes."""
+        return bool(self.reasoning_efforts)
+
+    def effort(self, wanted: str) -> str:
+        """The effort nearest to `wanted` that the model takes, the higher one of two; empty when it takes none.
+
+        Raises ValueError when `wanted` is not one of EFFORTS.
+        """
+        rank = EFFORTS.index(wanted)
+        nearest = sorted(
+            self.reasoning_efforts, key=lambda effort: (abs(EFFORTS.index(effort) - rank), -EFFORTS.index(effort))
+        )
+        return nearest[0] if nearest else ""
 
 
 def preset(provider: Provider) -> Preset:
@@ -88,7 +110,7 @@ def capabilities(provider: Provider, model: str) -> Capabilities:
     of_provider: dict[str, Any] = table.get(provider.value, {})
     entry: dict[str, Any] = table["default"] | of_provider.get("default", {}) | of_provider.get(model, {})
     price = Price(**entry["price"]) if "price" in entry else None
-    return Capabilities(**entry | {"price": price})
+    return Capabilities(**entry | {"price": price, "reasoning_efforts": tuple(entry["reasoning_efforts"])})
 
 
 @cache

@@ -4,7 +4,7 @@
 is sure, and reads the whole again at the end. Syntax is repaired only where the meaning cannot change (json_reader);
 nothing is ever completed on the model's behalf. Pure: no I/O but in the command at the end, no model of any lesson.
 
-The policy and the measurements behind it: notes/structured-output.md, sections 3 and 4.
+Why the client reads bodies itself: docs/adr/0005-reading-model-answers.md.
 """
 
 from __future__ import annotations

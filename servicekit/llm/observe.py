@@ -1,4 +1,4 @@
-"""Tells metrics, log and trace of every model call that ended."""
+"""Reports every model call that has ended to metrics, log and trace."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ import json
 import re
 
 from servicekit import tracing
-from servicekit.llm.capabilities import Provider
-from servicekit.llm.client import CallOutcome, ModelRequest, Observer, Reply
+from servicekit.llm.calls import CallOutcome, ModelRequest, Observer, Reply
+from servicekit.llm.capabilities import Provider, capabilities
 from servicekit.telemetry import ModelMetrics, logger
 
 _NAMES = {Provider.GEMINI: "gcp.gemini"}
-"""Where OpenTelemetry has another name for a provider than its setting here."""
+"""OpenTelemetry's name for a provider, where it differs from the setting's."""
+_STANDARD_TIERS = {"auto", "default"}
 _FINISH_REASONS = {"stop", "length", "content_filter", "tool_calls", "function_call", "refusal"}
 _NAME = re.compile(r"[\w.:/@-]{1,100}", re.ASCII)
-# A server may put any text where a name belongs; what is no name stays out of the trace.
+# A server may put any text where a name belongs; only a name goes into log and trace.
 
 
 def observe_calls(provider: Provider, metrics: ModelMetrics) -> Observer:
     """An observer for a provider's client."""
+    adapted: set[str] = set()
 
     def observe(request: ModelRequest, reply: Reply) -> None:
+        if request.model not in adapted and (sent := _adapted_effort(provider, request)):
+            adapted.add(request.model)
+            logger().warning(
+                "reasoning_effort_adapted", model=request.model, wanted=request.reasoning_effort, sent=sent
+            )
         error = "" if reply.outcome is CallOutcome.OK else reply.outcome.value
         tokens = (reply.usage.input_tokens, reply.usage.output_tokens) if reply.usage else None
         metrics.observe(provider.value, request.model, reply.duration_seconds, error, tokens)
@@ -35,13 +42,27 @@ def observe_calls(provider: Provider, metrics: ModelMetrics) -> Observer:
             duration=round(reply.duration_seconds, 3),
             input_tokens=tokens and tokens[0],
             output_tokens=tokens and tokens[1],
+            **_tiers(reply),
         )
 
     return observe
 
 
+def _adapted_effort(provider: Provider, request: ModelRequest) -> str:
+    """The effort that was sent because the model does not take the wanted one; empty when it does."""
+    wanted = request.reasoning_effort or ""
+    sent = capabilities(provider, request.model).effort(wanted) if wanted else ""
+    return sent if sent != wanted else ""
+
+
+def _tiers(reply: Reply) -> dict[str, str]:
+    """The service tier of a call that was not at the standard one, and one that had no capacity."""
+    tiers = {"service_tier": reply.service_tier, "unavailable_tier": reply.unavailable_tier}
+    return {name: tier for name, tier in tiers.items() if _NAME.fullmatch(tier) and tier not in _STANDARD_TIERS}
+
+
 def _trace(provider: Provider, request: ModelRequest, reply: Reply) -> None:
-    """The call's span, made when it has ended. That nobody waits for it any more is no error."""
+    """Makes the span of a call that has ended. A cancelled call is not an error."""
     if not tracing.sampled():
         return
     attributes: dict[str, str | int | float | tuple[str, ...] | None] = {
@@ -56,6 +77,7 @@ def _trace(provider: Provider, request: ModelRequest, reply: Reply) -> None:
         "nidan.attempt.id": request.attempt_id,
         "nidan.outcome": reply.outcome.value,
         "nidan.cost_usd": reply.cost_usd,
+        **{f"nidan.{name}": tier for name, tier in _tiers(reply).items()},
     }
     if reply.usage:
         attributes |= {
@@ -68,11 +90,11 @@ def _trace(provider: Provider, request: ModelRequest, reply: Reply) -> None:
         attributes |= _texts(request, reply)
     fine = reply.outcome in (CallOutcome.OK, CallOutcome.CANCELLED)
     error = "" if fine else reply.outcome.value
-    tracing.past(f"chat {request.model}", reply.duration_seconds, attributes, error)
+    tracing.add_ended_call(f"chat {request.model}", reply.duration_seconds, attributes, error)
 
 
 def _texts(request: ModelRequest, reply: Reply) -> dict[str, str]:
-    """What was said, in the conventions' JSON, each text cut at `tracing.MOST_CHARACTERS`."""
+    """Prompt and answer in the conventions' JSON, each text cut at `tracing.MOST_CHARACTERS`."""
     answer = {"role": "assistant", "parts": _parts(reply.text), "finish_reason": _finish_reason(reply)}
     return {
         "gen_ai.system_instructions": _json(_parts(request.system)),
@@ -90,7 +112,7 @@ def _finish_reason(reply: Reply) -> str:
 
 
 def _sound(text: str) -> str:
-    """Without halves of characters, for which the exporter would drop the whole batch."""
+    """The text without lone surrogates, for which the exporter would drop the whole batch."""
     return text.encode("utf-8", "replace").decode()
 
 

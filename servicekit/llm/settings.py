@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, SecretStr
 
+from servicekit.llm.calls import Observer
 from servicekit.llm.capabilities import Provider, key_variable, preset
-from servicekit.llm.client import ModelClient, Observer
+from servicekit.llm.client import ModelClient
 from servicekit.settings import ServiceSettings, SettingsError
 
 
@@ -35,6 +36,8 @@ class ModelServerSettings(ServiceSettings):
     vllm_api_key: Key = SecretStr("")
     vllm_base_url: str = preset(Provider.VLLM).base_url
     offline_model_url: str = preset(Provider.OFFLINE).base_url
+    ai_service_tier: Literal["", "flex"] = ""
+    """Asked of the models that have it; empty: the standard tier."""
     otel_instrumentation_genai_capture_message_content: bool = False
     """Whether a trace holds prompts and answers."""
 
@@ -66,4 +69,4 @@ def model_client(
             f"{name}: is not set, and {variable} is {provider}. Set {name} to a real key, "
             f"or set {variable}=offline for the built-in lessons."
         )
-    return ModelClient(provider, settings.address(provider), key, observe)
+    return ModelClient(provider, settings.address(provider), key, observe, service_tier=settings.ai_service_tier)

@@ -1,4 +1,4 @@
-"""Keys of every kind in a file, and a gateway that asks for them."""
+"""A keys' file with keys of every kind, and a gateway that uses it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ OFFLINE = {"CANDO_AI_STAGE1_PROVIDER": "offline", "CANDO_AI_STAGE2_PROVIDER": "o
 
 @dataclass
 class Ring:
-    """A keys' file, and the tokens that it knows the hashes of."""
+    """A keys' file and the tokens of its hashes."""
 
     file: Path
     tokens: dict[str, str] = field(default_factory=dict)
     kept: dict[str, Key] = field(default_factory=dict)
 
     def add(self, name: str, *scopes: Scope, **fields: Any) -> str:
-        """Writes one more key; its token."""
+        """Writes one more key and returns its token."""
         token, key_id = keys.new_token()
         self.tokens[name] = token
         self.kept[name] = Key(id=key_id, name=name, hash=keys.hashed(token), scopes=scopes, created=NOW, **fields)
@@ -65,7 +65,7 @@ def bearer(token: str) -> tuple[tuple[str, str], ...]:
 async def gateway_with(
     monkeypatch: pytest.MonkeyPatch, env: dict[str, str]
 ) -> AsyncIterator[tuple[Ports, grpc.aio.Channel]]:
-    """The real gateway, with reflection and without stages, at NOW; and a plaintext channel to it."""
+    """The real gateway at the time NOW, with reflection and without stages, and a plaintext channel to it."""
     stages = {"CONTENT_ADDRESS": "127.0.0.1:1", "ENHANCER_ADDRESS": "127.0.0.1:1", "STAGE_RESTART_SECONDS": "0"}
     for name, value in (FREE_PORTS | OFFLINE | stages | {"GRPC_REFLECTION": "true"} | env).items():
         monkeypatch.setenv(name, value)

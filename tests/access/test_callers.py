@@ -1,4 +1,4 @@
-"""Who may call the gateway: every RPC with every kind of key and with none, and each caller's limits."""
+"""Who may call the gateway: every RPC with every kind of key and without one, and each caller's limits."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import grpc
 import pytest
 
-from gateway.access.auth import RULES, GatewayDoor, Limits
+from gateway.access.auth import RPC_POLICIES, GatewayAuthorizer
 from gateway.access.keys import LiveKeys, Scope
+from gateway.access.quotas import Limits
 from gateway.attempts.budget import DayBudget
 from gateway.settings import GatewaySettings
 from lesson.v1 import lesson_service_pb2 as pb
@@ -19,8 +20,8 @@ from lesson.v1 import lesson_service_pb2_grpc
 from servicekit.errors import RemoteError, read_error
 from servicekit.server import serving
 from servicekit.settings import SettingsError, load
-from tests.access.asking import HEALTH, LESSONS, REFLECTION, UNSERVED, Metadata, asked, methods
 from tests.access.callers import NOW, Ring, bearer, gateway_with, ring_of_every_kind
+from tests.access.rpcs import HEALTH, LESSONS, REFLECTION, UNSERVED, Metadata, call_rpc, methods
 from tests.model_server import Answer, ModelServer
 from tests.servicekit.test_errors import service
 from tests.servicekit.test_server import quick, scraped
@@ -39,7 +40,7 @@ def ring(tmp_path: Path) -> Ring:
 
 
 def refused_as(error: RemoteError | None) -> tuple[grpc.StatusCode, str] | None:
-    """Status and reason when the door refused; None when the call got through it, whatever became of it then."""
+    """Status and reason of a refusal by the authorizer; None for an accepted call, whatever its result."""
     if error is None or error.status not in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
         return None
     return error.status, error.reason
@@ -48,13 +49,13 @@ def refused_as(error: RemoteError | None) -> tuple[grpc.StatusCode, str] | None:
 # --- every RPC ----------------------------------------------------------------------------------------------------
 
 
-def test_every_rpc_of_ours_has_a_row_and_every_row_is_an_rpc() -> None:
-    assert {path for path, _ in methods(LESSONS)} <= RULES.keys()
-    assert RULES.keys() <= SERVED.keys()
-    assert {path for path, rule in RULES.items() if rule.scope is None} == OPEN
+def test_every_rpc_has_a_policy_and_every_policy_an_rpc() -> None:
+    assert {path for path, _ in methods(LESSONS)} <= RPC_POLICIES.keys()
+    assert RPC_POLICIES.keys() <= SERVED.keys()
+    assert {path for path, rule in RPC_POLICIES.items() if rule.scope is None} == OPEN
 
 
-async def test_every_rpc_refuses_callers_without_a_key_that_counts(monkeypatch: pytest.MonkeyPatch, ring: Ring) -> None:
+async def test_every_rpc_refuses_callers_without_a_valid_key(monkeypatch: pytest.MonkeyPatch, ring: Ring) -> None:
     stranger = Ring(ring.file.with_name("others.toml")).add("stranger", *Scope)
     known = ring.tokens["generate"]
     of_another_secret = f"{known[:15]}{stranger[15:]}"
@@ -71,34 +72,34 @@ async def test_every_rpc_refuses_callers_without_a_key_that_counts(monkeypatch: 
     async with gateway_with(monkeypatch, {"GATEWAY_KEYS_FILE": str(ring.file)}) as (_, channel):
         for metadata, reason in cases:
             for path, method in SERVED.items():
-                told = refused_as(await asked(channel, path, method, metadata))
+                result = refused_as(await call_rpc(channel, path, method, metadata))
                 if path in OPEN:
-                    assert told is None, path
+                    assert result is None, path
                 elif path == UNSERVED:
-                    assert told == (grpc.StatusCode.PERMISSION_DENIED, "RPC_NOT_OPEN")
+                    assert result == (grpc.StatusCode.PERMISSION_DENIED, "RPC_NOT_OPEN")
                 else:
-                    assert told == (grpc.StatusCode.UNAUTHENTICATED, reason), (path, metadata)
+                    assert result == (grpc.StatusCode.UNAUTHENTICATED, reason), (path, metadata)
 
 
 @pytest.mark.parametrize("scope", Scope)
-async def test_every_rpc_is_open_to_its_scope_and_shut_to_the_others(
+async def test_every_rpc_is_open_to_its_scope_and_closed_to_others(
     monkeypatch: pytest.MonkeyPatch, ring: Ring, scope: Scope
 ) -> None:
     async with gateway_with(monkeypatch, {"GATEWAY_KEYS_FILE": str(ring.file)}) as (_, channel):
         for path, method in SERVED.items():
-            told = refused_as(await asked(channel, path, method, bearer(ring.tokens[scope])))
-            wanted = None if path in RULES and RULES[path].scope in (None, scope) else "SCOPE_MISSING"
-            wanted = "RPC_NOT_OPEN" if path not in RULES else wanted
-            assert told == (wanted and (grpc.StatusCode.PERMISSION_DENIED, wanted)), path
+            result = refused_as(await call_rpc(channel, path, method, bearer(ring.tokens[scope])))
+            wanted = None if path in RPC_POLICIES and RPC_POLICIES[path].scope in (None, scope) else "SCOPE_MISSING"
+            wanted = "RPC_NOT_OPEN" if path not in RPC_POLICIES else wanted
+            assert result == (wanted and (grpc.StatusCode.PERMISSION_DENIED, wanted)), path
 
 
-async def test_an_rpc_without_a_row_is_refused_also_for_a_key_with_every_scope(ring: Ring) -> None:
+async def test_an_rpc_without_a_policy_is_refused_even_with_every_scope(ring: Ring) -> None:
     def register(server: grpc.aio.Server) -> None:
         handler: Any = grpc.unary_unary_rpc_method_handler(quick)
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("lesson.v1.New", {"Do": handler})])
 
     everything = ring.add("everything", *Scope)
-    door = GatewayDoor(
+    authorizer = GatewayAuthorizer(
         keys=LiveKeys(ring.file),
         anonymous=frozenset(Scope),
         limits=Limits(),
@@ -107,7 +108,7 @@ async def test_an_rpc_without_a_row_is_refused_also_for_a_key_with_every_scope(r
         clock=lambda: 0.0,
     )
     async with (
-        serving(service(quick, register=register, door=door)) as ports,
+        serving(service(quick, register=register, authorizer=authorizer)) as ports,
         grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel,
     ):
         call: Any = channel.unary_unary("/lesson.v1.New/Do")
@@ -118,7 +119,7 @@ async def test_an_rpc_without_a_row_is_refused_also_for_a_key_with_every_scope(r
 
 
 @pytest.mark.parametrize("hidden", ["\u202e", "\u2066", "\u2028", "\U000e0041", "\x1b", "\ue000"])
-async def test_characters_that_nobody_sees_are_refused(monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
+async def test_control_and_direction_characters_are_refused(monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
     async with gateway_with(monkeypatch, {}) as (_, channel):
         stub: Any = lesson_service_pb2_grpc.LessonServiceStub(channel)
         for name in ("topic", "can_do_text", "can_do_id", "model"):
@@ -130,34 +131,34 @@ async def test_characters_that_nobody_sees_are_refused(monkeypatch: pytest.Monke
             assert error.violations[0].description == "holds control characters"
 
 
-# --- nobody's key -------------------------------------------------------------------------------------------------
+# --- anonymous callers --------------------------------------------------------------------------------------------
 
 
-async def test_on_loopback_without_keys_nobody_is_asked_who_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_on_loopback_without_a_keys_file_callers_need_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     async with gateway_with(monkeypatch, {}) as (_, channel):
         for path, method in SERVED.items():
             for metadata in ((), (("authorization", "Bearer whatever"),)):
-                error = await asked(channel, path, method, metadata)
+                error = await call_rpc(channel, path, method, metadata)
                 assert refused_as(error) is None or path == UNSERVED
 
 
-async def test_where_strangers_are_let_in_they_make_lessons_and_nothing_else_and_a_wrong_key_is_still_wrong(
+async def test_anonymous_callers_only_make_lessons_and_a_wrong_key_stays_wrong(
     monkeypatch: pytest.MonkeyPatch, ring: Ring
 ) -> None:
     env = {"GATEWAY_KEYS_FILE": str(ring.file), "GATEWAY_ALLOW_ANONYMOUS": "true"}
     async with gateway_with(monkeypatch, env) as (_, channel):
-        told = {path: refused_as(await asked(channel, path, method)) for path, method in SERVED.items()}
+        result = {path: refused_as(await call_rpc(channel, path, method)) for path, method in SERVED.items()}
         lessons = {path for path, _ in methods(LESSONS)}
-        assert {path for path, refusal in told.items() if refusal is None} == lessons | OPEN
+        assert {path for path, refusal in result.items() if refusal is None} == lessons | OPEN
         path, method = next(methods(LESSONS))
         for name, wanted in (("revoked", "KEY_REVOKED"), ("admin", "SCOPE_MISSING")):
-            refusal = refused_as(await asked(channel, path, method, bearer(ring.tokens[name])))
+            refusal = refused_as(await call_rpc(channel, path, method, bearer(ring.tokens[name])))
             assert refusal
             assert refusal[1] == wanted
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0", "::", "10.0.0.7", "gateway.internal"])
-def test_without_keys_nothing_but_loopback_is_bound_unless_somebody_says_so(
+def test_without_keys_only_loopback_is_bound_unless_anonymous_is_allowed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bind: str
 ) -> None:
     monkeypatch.setenv("BIND", bind)
@@ -194,7 +195,7 @@ async def error_of(call: Any) -> RemoteError:
     return read_error(refused.value)
 
 
-async def test_a_caller_above_its_rate_is_told_which_limit_and_when_to_come_back_and_others_are_not_touched(
+async def test_a_caller_above_its_rate_gets_the_limit_and_a_wait_and_others_pass(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer, tmp_path: Path
 ) -> None:
     ring = Ring(tmp_path / "keys.toml")
@@ -227,7 +228,7 @@ async def test_a_caller_above_its_rate_is_told_which_limit_and_when_to_come_back
     assert len(model.asked("stage1")) == 5
 
 
-async def test_a_caller_has_so_many_lessons_made_at_once(
+async def test_a_caller_has_a_limit_of_lessons_at_once(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer, tmp_path: Path
 ) -> None:
     ring = Ring(tmp_path / "keys.toml")
@@ -247,7 +248,7 @@ async def test_a_caller_has_so_many_lessons_made_at_once(
     assert again[-1].HasField("completed")
 
 
-async def test_a_caller_whose_day_is_used_up_is_refused_until_the_next_and_the_others_go_on(
+async def test_a_caller_over_its_daily_cost_waits_for_the_next_day_alone(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer, tmp_path: Path
 ) -> None:
     ring = Ring(tmp_path / "keys.toml")
@@ -275,11 +276,11 @@ async def test_a_caller_whose_day_is_used_up_is_refused_until_the_next_and_the_o
 
     assert 0.0137 < cost < 0.1
     assert (error.reason, used_up.reason) == ("BUDGET_EXCEEDED", "CALLER_DAILY_COST")
-    for told in (error, used_up):
-        assert told.status is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert not told.retryable
-        assert told.retry_after_seconds == 24 * 3600
-        assert [violation.field for violation in told.violations] == ["GATEWAY_CALLER_DAILY_COST_USD"]
+    for result in (error, used_up):
+        assert result.status is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert not result.retryable
+        assert result.retry_after_seconds == 24 * 3600
+        assert [violation.field for violation in result.violations] == ["GATEWAY_CALLER_DAILY_COST_USD"]
     assert 'nidan_budget_refusals_total{scope="caller"} 1.0' in metrics
 
 
@@ -298,13 +299,13 @@ async def test_callers_share_the_days_budget_above_their_own(
     assert error.retry_after_seconds == 24 * 3600
 
 
-async def test_no_metric_knows_a_caller_and_refusals_are_counted_by_their_status(
+async def test_no_metric_names_a_caller_and_refusals_count_by_their_status(
     monkeypatch: pytest.MonkeyPatch, ring: Ring
 ) -> None:
     async with gateway_with(monkeypatch, {"GATEWAY_KEYS_FILE": str(ring.file)}) as (ports, channel):
         path, method = next(methods(LESSONS))
         for name in ("generate", "admin", "revoked"):
-            await asked(channel, path, method, bearer(ring.tokens[name]))
+            await call_rpc(channel, path, method, bearer(ring.tokens[name]))
         metrics = await scraped(ports.metrics)
     for key in ring.kept.values():
         assert key.id not in metrics

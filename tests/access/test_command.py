@@ -1,4 +1,4 @@
-"""The command line at a gateway that asks for a key and speaks TLS, and what it says when it has not both."""
+"""The command line at a gateway with keys and TLS, and its errors when the key or the authority is missing."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ async def guarded(monkeypatch: pytest.MonkeyPatch, model: ModelServer, tmp_path:
         yield Guarded(f"127.0.0.1:{running.gateway.grpc}", str(own.folder / "ca.crt"), ring)
 
 
-async def test_with_key_and_authority_a_lesson_comes_and_without_one_of_them_it_says_what_to_do(
-    guarded: Guarded, tmp_path: Path
-) -> None:
+async def test_without_the_key_or_the_authority_the_command_says_what_to_do(guarded: Guarded, tmp_path: Path) -> None:
     token = guarded.ring.add("writer", Scope.GENERATE)
     key_file = tmp_path / "my.key"
     key_file.write_text(f"{token}\n")
@@ -109,7 +107,7 @@ def test_a_key_is_never_sent_in_plaintext_but_to_this_machine() -> None:
         ({"NIDAN_CA_FILE": __file__}, "NIDAN_CA_FILE"),
     ],
 )
-def test_what_cannot_be_is_named(environment: dict[str, str], name: str) -> None:
+def test_a_contradiction_names_its_variable(environment: dict[str, str], name: str) -> None:
     with pytest.raises(AccessError) as raised:
         Access.from_environment(environment)
     assert raised.value.name == name
@@ -122,15 +120,15 @@ def test_an_empty_key_file_is_no_key(tmp_path: Path) -> None:
 
 
 def test_the_doctor_says_how_a_gateway_would_be_called_and_never_the_key() -> None:
-    told = access_finding({"NIDAN_API_KEY": "nidan_x", "NIDAN_TLS": "1", "NIDAN_ADDRESS": REMOTE})
-    assert told.state == "ok"
-    assert told.message == f"{REMOTE}, TLS, NIDAN_API_KEY is set (not called)"
+    finding = access_finding({"NIDAN_API_KEY": "nidan_x", "NIDAN_TLS": "1", "NIDAN_ADDRESS": REMOTE})
+    assert finding.state == "ok"
+    assert finding.message == f"{REMOTE}, TLS, NIDAN_API_KEY is set (not called)"
     in_plaintext = access_finding({"NIDAN_API_KEY": "nidan_x", "NIDAN_ADDRESS": REMOTE})
     assert in_plaintext.state == "fail"
-    assert "nidan_x" not in told.message + in_plaintext.message
+    assert "nidan_x" not in finding.message + in_plaintext.message
 
 
-def test_services_of_one_command_have_no_doors() -> None:
+def test_services_of_one_command_need_no_key_and_no_tls() -> None:
     said = {"TLS_CERT_FILE": "/x", "GATEWAY_TLS_KEY_FILE": "/x", "GATEWAY_KEYS_FILE": "/x", "NIDAN_API_KEY": "x"}
     limits = {"GATEWAY_CALLER_LESSONS_PER_MINUTE": "1", "GATEWAY_ALLOW_ANONYMOUS": "true"}
     for plan in (private_plan(said | limits, Providers("offline", "offline")), enhancer_plan(said | limits)):

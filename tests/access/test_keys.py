@@ -1,4 +1,4 @@
-"""`nidan keys` and the file that it keeps: the secret is told once, the file holds none, and a gateway follows it."""
+"""`nidan keys` and the file that it keeps: the key is printed once, the file has hashes, a gateway follows it."""
 
 from __future__ import annotations
 
@@ -33,34 +33,34 @@ async def keys(file: Path, *arguments: str, **variables: str) -> subprocess.Comp
     return await asyncio.to_thread(nidan, *command, **variables)
 
 
-async def test_a_key_is_told_once_listed_without_its_secret_and_revoked(tmp_path: Path) -> None:
+async def test_a_key_is_printed_once_listed_without_its_secret_and_revoked(tmp_path: Path) -> None:
     file = tmp_path / "new" / "keys.toml"
     made = await keys(file, "add", "web", "--scope", "generate", "--scope", "review", "--expires-days", "30")
-    told = TOKEN.fullmatch(made.stdout)
-    assert (made.returncode, bool(told)) == (0, True)
-    assert told
+    printed = TOKEN.fullmatch(made.stdout)
+    assert (made.returncode, bool(printed)) == (0, True)
+    assert printed
     (key,) = read(file)
-    assert (key.id, key.name, key.scopes, key.revoked) == (told["id"], "web", (Scope.GENERATE, Scope.REVIEW), None)
+    assert (key.id, key.name, key.scopes, key.revoked) == (printed["id"], "web", (Scope.GENERATE, Scope.REVIEW), None)
     assert key.expires
     assert abs(key.expires - datetime.now(UTC) - timedelta(days=30)) < timedelta(minutes=2)
     assert file.stat().st_mode & 0o777 == 0o600
-    assert told[0].strip() not in file.read_text()
+    assert printed[0].strip() not in file.read_text()
 
     listed, as_json = await asyncio.gather(keys(file, "list"), keys(file, "list", "--json"))
     (line,) = [json.loads(one) for one in as_json.stdout.splitlines()]
     assert (line["id"], line["state"]) == (key.id, "active")
     assert "web" in listed.stdout
     for out in (listed.stdout, as_json.stdout):
-        assert told[0].strip() not in out
+        assert printed[0].strip() not in out
         assert key.hash.removeprefix("sha256:") not in out
 
-    revoked = await keys(file, "revoke", told[0].strip())
+    revoked = await keys(file, "revoke", printed[0].strip())
     assert (revoked.returncode, revoked.stdout) == (0, f"Key {key.id} of web is revoked.\n")
     assert read(file)[0].state(datetime.now(UTC)) == "revoked"
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-async def test_what_cannot_be_done_says_why_and_leaves_the_file_alone(tmp_path: Path) -> None:
+async def test_a_refused_command_says_why_and_leaves_the_file_alone(tmp_path: Path) -> None:
     ring = Ring(tmp_path / "keys.toml")
     ring.add("one", Scope.GENERATE)
     before = ring.file.read_bytes()
@@ -79,7 +79,7 @@ async def test_what_cannot_be_done_says_why_and_leaves_the_file_alone(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (("[[keys]]", "[[key]]"), r"key: Extra inputs are not permitted"),
         (("hash", "hsah"), r"keys\.0\.hash: Field required"),
@@ -87,18 +87,16 @@ async def test_what_cannot_be_done_says_why_and_leaves_the_file_alone(tmp_path: 
         (('"generate"', '"everything"'), r"keys\.0\.scopes\.0: Input should be"),
         (("created = 2026-11-01T12:00:00Z", "created = 2026-11-01T12:00:00"), r"keys\.0\.created: .*timezone"),
         (("\n[[keys]]", "\n[[keys]]\nexpire = 2020-01-01T00:00:00Z"), r"keys\.0\.expire: Extra inputs"),
-        (("name = ", "name "), r"is no TOML"),
+        (("name = ", "name "), r"is not TOML"),
     ],
 )
-def test_a_file_that_says_something_else_than_it_seems_to_is_refused_whole(
-    tmp_path: Path, change: tuple[str, str], told: str
-) -> None:
+def test_a_file_with_one_wrong_entry_is_refused_whole(tmp_path: Path, change: tuple[str, str], message: str) -> None:
     ring = Ring(tmp_path / "keys.toml")
     ring.add("one", Scope.GENERATE)
     text = ring.file.read_text()
     assert change[0] in text
     ring.file.write_text(text.replace(*change))
-    with pytest.raises(KeysFileError, match=told):
+    with pytest.raises(KeysFileError, match=message):
         read(ring.file)
 
 
@@ -115,7 +113,7 @@ def test_a_second_key_of_the_same_id_is_refused(tmp_path: Path) -> None:
 
 
 async def reason(gateway: Process, token: str) -> str:
-    """Why the door refused; the one of an empty request when it did not."""
+    """The reason of the refusal, or that of an empty request for an accepted key."""
     async with stub(gateway) as lessons:
         call: Any = lessons.GenerateLesson(REQUEST, metadata=bearer(token), timeout=5)
         try:
@@ -125,7 +123,7 @@ async def reason(gateway: Process, token: str) -> str:
     raise AssertionError("an empty request was served")
 
 
-async def test_a_gateway_follows_the_file_and_a_broken_one_leaves_the_last_good_keys_and_no_secret_in_the_log(
+async def test_a_gateway_follows_the_keys_file_and_keeps_the_last_good_keys(
     tmp_path: Path,
 ) -> None:
     ring = Ring(tmp_path / "keys.toml")
@@ -158,7 +156,7 @@ async def test_a_gateway_follows_the_file_and_a_broken_one_leaves_the_last_good_
         assert token[len("nidan_00000000_") :] not in written
 
 
-async def test_what_makes_no_sense_at_start_is_one_line_and_status_2(tmp_path: Path) -> None:
+async def test_a_wrong_setting_at_start_gives_one_line_and_status_2(tmp_path: Path) -> None:
     ring = Ring(tmp_path / "keys.toml")
     ring.add("one", Scope.GENERATE)
     ring.file.write_text("broken")
@@ -166,10 +164,10 @@ async def test_what_makes_no_sense_at_start_is_one_line_and_status_2(tmp_path: P
         ({"GATEWAY_KEYS_FILE": str(ring.file)}, "gateway: GATEWAY_KEYS_FILE: "),
         ({"GATEWAY_TLS_CERT_FILE": "/none", "GATEWAY_TLS_KEY_FILE": "/none"}, "gateway: GATEWAY_TLS_CERT_FILE: "),
     ]
-    ended = await asyncio.gather(*(asyncio.to_thread(_started, env) for env, _ in cases))
-    for process, (_, told) in zip(ended, cases, strict=True):
+    refused = await asyncio.gather(*(asyncio.to_thread(_started, env) for env, _ in cases))
+    for process, (_, message) in zip(refused, cases, strict=True):
         assert (process.returncode, process.stdout) == (2, "")
-        assert process.stderr.startswith(told)
+        assert process.stderr.startswith(message)
         assert process.stderr.count("\n") == 1
 
 

@@ -1,4 +1,4 @@
-"""Certificates at a server's door: who gets in, what is shown, and what becomes of calls while they are replaced."""
+"""Certificates of a server: who may connect, what it shows, and how calls survive a rotation."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pytest
 from lesson.models import AttemptOutcome, Lesson, Outcome
 from lesson.v1 import lesson_service_pb2 as pb
 from lesson.v1 import lesson_service_pb2_grpc
-from servicekit.auth import NamedCaller
+from servicekit.auth import CertificateAuthorizer
 from servicekit.errors import read_error
 from servicekit.server import Ports, serving
 from servicekit.settings import SettingsError
-from tests.access.asking import CONTENT, ENHANCER, HEALTH, LESSONS, REFLECTION, UNSERVED, asked, methods
 from tests.access.certificates import Authority, Identity, put, shown
+from tests.access.rpcs import CONTENT, ENHANCER, HEALTH, LESSONS, REFLECTION, UNSERVED, call_rpc, methods
 from tests.model_server import Answer, ModelServer
 from tests.servicekit.test_errors import service
 from tests.servicekit.test_server import OK, health, quick
@@ -38,7 +38,7 @@ def stage(tmp_path: Path, authority: Authority) -> Identity:
 
 @asynccontextmanager
 async def stage_served(stage: Identity, **changes: Any) -> AsyncIterator[Ports]:
-    values: dict[str, Any] = {"tls": stage.files, "door": NamedCaller("gateway"), "reflection": True}
+    values: dict[str, Any] = {"tls": stage.files, "authorizer": CertificateAuthorizer("gateway"), "reflection": True}
     async with serving(service(quick, **values | changes)) as ports:
         yield ports
 
@@ -61,10 +61,10 @@ async def refusal(ports: Ports, credentials: grpc.ChannelCredentials) -> grpc.St
     return code
 
 
-# --- who gets in --------------------------------------------------------------------------------------------------
+# --- who may connect --------------------------------------------------------------------------------------------------
 
 
-async def test_the_gateways_identity_is_let_in(tmp_path: Path, authority: Authority, stage: Identity) -> None:
+async def test_the_gateways_identity_is_accepted(tmp_path: Path, authority: Authority, stage: Identity) -> None:
     gateway = Identity(tmp_path / "gateway", "gateway", authority)
     async with stage_served(stage) as ports:
         assert await answer(ports, gateway.credentials()) == OK
@@ -84,12 +84,10 @@ async def test_no_certificate_another_authoritys_and_an_expired_one_get_no_conne
             assert await refusal(ports, credentials) is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_the_gateway_calls_no_stage_of_another_authority_or_with_an_expired_certificate(
-    tmp_path: Path, authority: Authority
-) -> None:
+async def test_the_gateway_calls_no_stage_of_another_authority_or_expired(tmp_path: Path, authority: Authority) -> None:
     gateway = Identity(tmp_path / "gateway", "gateway", authority)
     false = Identity(tmp_path / "false", "content", Authority())
-    put(false.folder / "ca.crt", authority.pem)  # it would let the gateway in
+    put(false.folder / "ca.crt", authority.pem)  # so that only the gateway's own check refuses it
     for stage in (false, Identity(tmp_path / "expired", "content", authority, expired=True)):
         async with stage_served(stage) as ports:
             assert await refusal(ports, gateway.credentials()) is grpc.StatusCode.UNAVAILABLE
@@ -98,12 +96,12 @@ async def test_the_gateway_calls_no_stage_of_another_authority_or_with_an_expire
 async def test_plaintext_gets_no_answer_from_a_port_with_tls(stage: Identity) -> None:
     async with stage_served(stage) as ports, grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
         for path, method in methods(LESSONS, HEALTH, REFLECTION):
-            error = await asked(channel, path, method)
+            error = await call_rpc(channel, path, method)
             assert error is not None
             assert error.status is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_certificate_of_another_name_is_refused_at_every_rpc_health_and_reflection_too(
+async def test_a_certificate_of_another_name_is_refused_at_every_rpc(
     tmp_path: Path, authority: Authority, stage: Identity
 ) -> None:
     other = Identity(tmp_path / "other", "enhancer", authority)
@@ -112,13 +110,13 @@ async def test_a_certificate_of_another_name_is_refused_at_every_rpc_health_and_
         grpc.aio.secure_channel(f"127.0.0.1:{ports.grpc}", other.credentials()) as channel,
     ):
         for path, method in methods(LESSONS, HEALTH, REFLECTION):
-            error = await asked(channel, path, method)
+            error = await call_rpc(channel, path, method)
             assert error is not None, path
             assert (error.status, error.reason) == (grpc.StatusCode.PERMISSION_DENIED, "CALLER_NOT_ACCEPTED"), path
             assert "enhancer" in error.message
 
 
-async def test_the_gateways_identity_is_let_in_at_every_rpc(
+async def test_the_gateways_identity_is_accepted_at_every_rpc(
     tmp_path: Path, authority: Authority, stage: Identity
 ) -> None:
     gateway = Identity(tmp_path / "gateway", "gateway", authority)
@@ -127,14 +125,14 @@ async def test_the_gateways_identity_is_let_in_at_every_rpc(
         grpc.aio.secure_channel(f"127.0.0.1:{ports.grpc}", gateway.credentials()) as channel,
     ):
         for path, method in methods(LESSONS, HEALTH, REFLECTION):
-            assert await asked(channel, path, method) is None or path == UNSERVED, path
+            assert await call_rpc(channel, path, method) is None or path == UNSERVED, path
 
 
 async def test_an_alternative_name_counts_as_the_common_name_does(
     tmp_path: Path, authority: Authority, stage: Identity
 ) -> None:
     caller = Identity(tmp_path / "caller", "whatever", authority)
-    async with stage_served(stage, door=NamedCaller("localhost")) as ports:
+    async with stage_served(stage, authorizer=CertificateAuthorizer("localhost")) as ports:
         assert await answer(ports, caller.credentials()) == OK
 
 
@@ -143,14 +141,14 @@ async def test_the_health_port_beside_it_is_plaintext_and_answers_nothing_but_he
         assert await health(ports.health) == "SERVING"
         async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.health}") as channel:
             for path, method in methods(HEALTH):
-                assert await asked(channel, path, method) is None or path == UNSERVED, path
+                assert await call_rpc(channel, path, method) is None or path == UNSERVED, path
             for path, method in methods(LESSONS, CONTENT, ENHANCER, REFLECTION):
-                error = await asked(channel, path, method)
+                error = await call_rpc(channel, path, method)
                 assert error is not None, path
                 assert error.status is grpc.StatusCode.UNIMPLEMENTED, path
 
 
-async def test_a_request_that_is_no_message_is_told_so_behind_the_door_and_never_read_before_it(
+async def test_a_malformed_request_is_parsed_only_after_authorization(
     tmp_path: Path, authority: Authority, stage: Identity
 ) -> None:
     async def sent(name: str) -> str:
@@ -188,21 +186,21 @@ def _no_key(stage: Identity) -> None:
 BROKEN: dict[str, tuple[Callable[[Identity], None], str]] = {
     "missing": (_missing, r"^TLS_KEY_FILE: cannot read .*tls.key: No such file or directory\.$"),
     "of another": (_of_another, r"^TLS_KEY_FILE: .*tls.key is not the key of TLS_CERT_FILE \(.*tls.crt\)\.$"),
-    "no key": (_no_key, r"^TLS_KEY_FILE: .*tls.key holds no private key in PEM without a password\.$"),
-    "no authority": (_no_authority, r"^TLS_CA_FILE: .*ca.crt holds no certificate in PEM\.$"),
+    "no key": (_no_key, r"^TLS_KEY_FILE: .*tls.key has no private key in PEM form without a password\.$"),
+    "no authority": (_no_authority, r"^TLS_CA_FILE: .*ca.crt has no certificate in PEM form\.$"),
 }
 
 
 @pytest.mark.parametrize("how", BROKEN)
 async def test_files_that_cannot_be_used_stop_the_server_before_a_port_is_open(stage: Identity, how: str) -> None:
-    breaks, told = BROKEN[how]
+    breaks, message = BROKEN[how]
     breaks(stage)
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=message):
         async with stage_served(stage):
             pass
 
 
-async def test_files_that_break_later_leave_the_last_good_ones_and_half_a_change_is_not_taken(
+async def test_broken_or_half_changed_files_leave_the_last_good_certificate(
     tmp_path: Path, authority: Authority, stage: Identity
 ) -> None:
     gateway = Identity(tmp_path / "gateway", "gateway", authority)
@@ -219,7 +217,7 @@ async def test_files_that_break_later_leave_the_last_good_ones_and_half_a_change
         assert await answer(ports, gateway.credentials()) == OK
 
 
-async def test_who_was_trusted_before_a_change_of_authorities_gets_no_connection_after_it(
+async def test_a_replaced_authority_gets_no_new_connection(
     tmp_path: Path, authority: Authority, stage: Identity
 ) -> None:
     gateway = Identity(tmp_path / "gateway", "gateway", authority)
@@ -236,10 +234,10 @@ async def test_who_was_trusted_before_a_change_of_authorities_gets_no_connection
 # --- the trio -----------------------------------------------------------------------------------------------------
 
 
-async def test_lessons_under_way_while_authority_and_certificates_are_replaced_all_become_whole(
+async def test_lessons_survive_a_rotation_of_authority_and_certificates(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: ModelServer
 ) -> None:
-    """As SECURITY.md says it: trust both authorities, renew every certificate, then trust the new one alone."""
+    """The rotation of SECURITY.md: trust both authorities, renew every certificate, then trust the new one alone."""
     old, new = Authority(), Authority()
     house = Identity(tmp_path / "house", "gateway", old)
     model.always["stage1"] = Answer(delay_seconds=0.3)
@@ -271,10 +269,10 @@ async def test_lessons_under_way_while_authority_and_certificates_are_replaced_a
     for one in (*made, lesson):
         assert one.outcome is Outcome.COMPLETE
         assert {attempt.outcome for attempt in one.attempts} == {AttemptOutcome.OK}
-    assert "made out to 127.0.0.1, localhost, somebody" in refused.message  # the gateway does show its newest
+    assert "certificate has 127.0.0.1, localhost, somebody" in refused.message  # the gateway does show its newest
 
 
-async def test_a_stage_that_does_not_accept_the_gateways_name_makes_the_lesson_fail_with_the_reason(
+async def test_a_stage_that_refuses_the_gateways_name_fails_the_lesson_with_a_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: ModelServer, authority: Authority
 ) -> None:
     house = Identity(tmp_path / "house", "gateway", authority)

@@ -107,7 +107,7 @@ class Compose:
 
     @classmethod
     def of(cls, text: str) -> Compose:
-        every = yaml.safe_load(text)["services"]
+        every = yaml.load(text, yaml.CSafeLoader)["services"]
         own = {name: service for name, service in every.items() if "build" in service}
         return cls(own, {name: service for name, service in every.items() if name not in own})
 

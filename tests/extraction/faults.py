@@ -1,4 +1,4 @@
-"""One structural fault in valid JSON: the seven kinds of notes/structured-output.md 3b, and a substitution."""
+"""One structural fault in valid JSON: seven kinds of breakage, and a substitution."""
 
 from __future__ import annotations
 

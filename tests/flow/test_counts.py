@@ -1,4 +1,4 @@
-"""What the metrics count where it is easy to miss: before the first event, at the deadline, with nothing tried."""
+"""Metrics in the cases that are easy to miss: before the first event, at the deadline, without any attempt."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_without_a_model_for_stage_2_its_sections_are_counted_under_no_nam
     assert after.total("nidan_model_attempts_total", stage="stage2") == 0
 
 
-async def test_no_series_is_told_that_the_catalogue_does_not_have_and_none_says_when_it_was_made(
+async def test_every_exported_series_is_in_the_catalogue_without_created_times(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     known = {told.name for told in catalogue()}
@@ -89,7 +89,7 @@ async def test_a_chain_that_has_ended_whole_counts_as_a_stage_1_that_failed(
     assert counted.value("nidan_stage1_total", outcome="failed", model="gpt-5") == 1
 
 
-async def test_a_stage_1_that_money_kept_from_being_tried_is_a_refusal_and_no_failure_of_its_own(
+async def test_a_stage_1_without_money_counts_as_a_refusal_and_not_as_a_failure(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     async with trio(monkeypatch, model, {"DAILY_COST_LIMIT_USD": "0.0001"}) as running:
@@ -100,7 +100,7 @@ async def test_a_stage_1_that_money_kept_from_being_tried_is_a_refusal_and_no_fa
     assert counted.value("nidan_lessons_total", outcome="failed", source="generated") == 1
 
 
-async def test_sections_that_the_deadline_cuts_short_and_those_never_written_are_counted_as_they_stand(
+async def test_sections_cut_short_or_never_written_are_counted_as_they_stand(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     def without_culture(answer: dict[str, object]) -> None:
@@ -137,7 +137,7 @@ async def test_a_lesson_that_there_is_no_room_for_counts_as_rejected(
     assert counted.value("nidan_shed_total", service="gateway") == 1
 
 
-async def test_model_calls_under_way_are_told_streamed_or_not(
+async def test_running_model_calls_are_counted_streamed_or_not(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     model.always["frame"] = Answer(delay_seconds=1)

@@ -1,5 +1,5 @@
-"""The table of outcomes (`gateway.attempts.policy.ENDS`, docs/errors.md): whole, shown to users as it is,
-and every row made to happen.
+"""The table of outcomes (`gateway.attempts.policy.OUTCOME_RULES`, docs/errors.md): complete, documented as
+it is, and every row made to happen.
 
 Each row happens at the first model of both chains in one lesson: for Stage 1, and for the dialogue's Stage 2.
 """
@@ -23,8 +23,8 @@ import pytest
 
 from gateway.attempts.breaker import FAILURES_TO_OPEN, Breakers
 from gateway.attempts.budget import Budget
-from gateway.attempts.policy import ENDS, Remedy
-from gateway.attempts.scheduler import Turn, Turns, Waits
+from gateway.attempts.policy import OUTCOME_RULES, Remedy
+from gateway.attempts.scheduler import AttemptPermit, AttemptScheduler, RetryAfter
 from gateway.runs.errors import stage1_failure
 from lesson.models import (
     Attempt,
@@ -55,7 +55,7 @@ CHAINS = {
     "CANDO_AI_STAGE2_FALLBACK_MODELS": ",".join(STAGE2[1:]),
 }
 FAR = datetime(2027, 6, 1, tzinfo=UTC)
-"""By then gpt-5, gpt-4.1 and gpt-4o-mini have ended."""
+"""By then gpt-5, gpt-4o, gpt-4.1 and gpt-4o-mini have ended."""
 
 
 # --- the table ----------------------------------------------------------------------------------------------------
@@ -70,8 +70,8 @@ def failed(outcome: AttemptOutcome) -> Attempt:
 def held_back(outcome: AttemptOutcome) -> bool:
     breakers = Breakers(lambda: 0.0, lambda _model, _open: None)
     for _ in range(FAILURES_TO_OPEN):
-        breakers.begins("a")
-        breakers.ended("a", outcome)
+        breakers.begin("a")
+        breakers.record_outcome("a", outcome)
     return "a" in breakers.refused(("a", "b"))
 
 
@@ -84,16 +84,16 @@ def fails_with(outcome: AttemptOutcome) -> str:
 
 
 def test_every_end_of_an_attempt_has_its_row() -> None:
-    assert set(ENDS) == set(AttemptOutcome)
+    assert set(OUTCOME_RULES) == set(AttemptOutcome)
 
 
-def test_the_table_that_users_read_is_the_one_that_is_kept_to() -> None:
+def test_the_documented_table_is_the_one_in_force() -> None:
     words = {Remedy.REASK: "re-ask", Remedy.RETRY: "retry", Remedy.NEXT_MODEL: "next model"}
     told = [line for line in DOC.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     assert told == [
         f"| `{outcome.value}` | {end.meaning} | {words[end.remedy]} | {'yes' if held_back(outcome) else 'no'} "
         f"| {fails_with(outcome)} |"
-        for outcome, end in ENDS.items()
+        for outcome, end in OUTCOME_RULES.items()
     ]
 
 
@@ -183,14 +183,14 @@ def wanted(outcome: AttemptOutcome | None, chain: tuple[str, ...]) -> list[tuple
     """What the table says, when the first model always ends so and the second is well."""
     if outcome is None:
         return [(chain[0], AttemptKind.FIRST, AttemptOutcome.OK)]
-    again = {Remedy.REASK: AttemptKind.REASK, Remedy.RETRY: AttemptKind.RETRY}.get(ENDS[outcome].remedy)
+    again = {Remedy.REASK: AttemptKind.REASK, Remedy.RETRY: AttemptKind.RETRY}.get(OUTCOME_RULES[outcome].remedy)
     second = [(chain[0], again, outcome)] if again else []
     return [(chain[0], AttemptKind.FIRST, outcome), *second, (chain[1], AttemptKind.FALLBACK, AttemptOutcome.OK)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.outcome.value)
-async def test_a_row_is_kept_to(monkeypatch: pytest.MonkeyPatch, model: ModelServer, case: Case) -> None:
-    times = 1 if ENDS[case.outcome].remedy is Remedy.NEXT_MODEL else 2
+async def test_a_row_is_in_force(monkeypatch: pytest.MonkeyPatch, model: ModelServer, case: Case) -> None:
+    times = 1 if OUTCOME_RULES[case.outcome].remedy is Remedy.NEXT_MODEL else 2
     model.script = {
         key: [answer] * times for key, answer in (("stage1", case.stage1), ("dialogue", case.stage2)) if answer
     }
@@ -343,13 +343,13 @@ async def test_a_model_past_its_end_is_passed_over_without_a_call_in_both_stages
     async with trio(monkeypatch, model, CHAINS, now=lambda: FAR) as running:
         lesson, _ = await running.generate()
     assert lesson.outcome is Outcome.COMPLETE
-    assert rows(lesson, Stage.STAGE1) == [(STAGE1[1], AttemptKind.FIRST, AttemptOutcome.OK)]
+    assert rows(lesson, Stage.STAGE1) == [(STAGE1[2], AttemptKind.FIRST, AttemptOutcome.OK)]
     assert rows(lesson, Stage.STAGE2) == [(STAGE2[2], AttemptKind.FIRST, AttemptOutcome.OK)]
-    assert {call.body["model"] for call in model.calls} == {STAGE1[1], STAGE2[2]}
+    assert {call.body["model"] for call in model.calls} == {STAGE1[2], STAGE2[2]}
 
 
 @pytest.mark.parametrize(("key", "stage", "name"), [("stage1", "stage1", STAGE1[0]), ("dialogue", "stage2", STAGE2[0])])
-async def test_after_an_attempt_that_nobody_waits_for_there_is_none(
+async def test_a_cancelled_attempt_is_the_last(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer, key: str, stage: str, name: str
 ) -> None:
     model.always = {key: NEVER}
@@ -413,7 +413,7 @@ async def test_the_wait_is_kept_before_every_retry_and_is_another_each_time(
         assert third.at - second.at >= 0.65
 
 
-async def test_a_wait_beyond_the_deadline_is_not_waited_for_and_the_error_says_when_to_come_back(
+async def test_a_wait_beyond_the_deadline_is_skipped_and_becomes_the_errors_retry_delay(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     in_an_hour = limited(retry_after="3600")
@@ -433,18 +433,18 @@ async def test_a_wait_beyond_the_deadline_is_not_waited_for_and_the_error_says_w
     assert (error.retryable, error.retry_after_seconds) == (True, 3600.0)
 
 
-async def test_without_a_told_wait_the_pause_is_drawn_from_all_of_its_length() -> None:
+async def test_without_a_retry_after_the_pause_is_drawn_from_its_whole_length() -> None:
     async def pause() -> float:
         breakers = Breakers(lambda: 0.0, lambda _model, _open: None)
-        turns = Turns(("a",), breakers, Waits(lambda: 0.0), Budget("lesson", None), lambda _: 0.0)
-        with turns.next(100.0) or pytest.fail("no turn"):
+        scheduler = AttemptScheduler(("a",), breakers, RetryAfter(lambda: 0.0), Budget("lesson", None), lambda _: 0.0)
+        with scheduler.next(100.0) or pytest.fail("no turn"):
             pass
-        turns.ended(failed(AttemptOutcome.SERVER_ERROR), ())
-        turn = turns.next(100.0)
-        assert isinstance(turn, Turn)
+        scheduler.record_outcome(failed(AttemptOutcome.SERVER_ERROR), ())
+        permit = scheduler.next(100.0)
+        assert isinstance(permit, AttemptPermit)
         began = asyncio.get_running_loop().time()
-        with turn:
-            await turn.pause()
+        with permit:
+            await permit.pause()
         return asyncio.get_running_loop().time() - began
 
     drawn = sorted(await asyncio.gather(*(pause() for _ in range(40))))

@@ -52,7 +52,6 @@ class Asked:
             brief=lesson_pb2.Brief(level=lesson_pb2.LEVEL_A1, learner_language="en"),
             frame=frame,
             items=[wire.to_message(item) for item in items],
-            learner_language="en",
             mode=wire.enum_to_number(mode),  # type: ignore[arg-type] # enums travel as their numbers
             model="gpt-4.1",
             attempt_id="a-1",
@@ -102,7 +101,7 @@ async def test_a_review_shows_the_analysers_readings_and_asks_for_corrections_al
     # Nothing was corrected: the reading is the analyser's, and only the translation is the model's.
     assert item.text.reading_provenance is ReadingProvenance.ANALYSER
     assert (item.text.reading_model, item.text.translation_model) == ("", "gpt-4.1")
-    assert item.faults == ()
+    assert item.issues == ()
 
 
 async def test_a_correction_to_another_real_reading_of_the_word_is_the_models(ask: Asked) -> None:
@@ -138,7 +137,7 @@ async def test_a_correction_that_cannot_be_is_refused_and_said(
     assert word in note
     assert wrong in note
     # One of them is mended here; it costs no second call.
-    assert item.faults == ()
+    assert item.issues == ()
     assert attempt.outcome is AttemptOutcome.OK
     assert item.text.translation
 
@@ -150,7 +149,7 @@ async def test_two_readings_that_cannot_be_are_a_fault_to_ask_about_again(ask: A
 
     assert item.text.reading == "たべものとえんぴつをさんぼんかいます。"
     assert item.text.reading_provenance is ReadingProvenance.REPAIRED
-    assert len(item.faults) >= 2
+    assert len(item.issues) >= 2
     assert attempt.outcome is AttemptOutcome.INVALID_SCHEMA
 
 
@@ -164,7 +163,7 @@ async def test_one_reading_that_cannot_be_is_repaired_and_says_what_and_why(ask:
     [note] = item.text.notes
     assert "しこと" in note
     assert "しごと" in note
-    assert item.faults == ()
+    assert item.issues == ()
     assert attempt.outcome is AttemptOutcome.OK
 
 
@@ -184,7 +183,7 @@ async def test_brackets_that_differ_only_in_spaces_or_punctuation_are_laid_over_
     [item], _ = await ask(MODEL, answer, "水を飲みます。")
     assert ruby(item.text) == {"水": "みず", "飲": "の"}
     assert item.text.reading_provenance is ReadingProvenance.MODEL
-    assert item.faults == ()
+    assert item.issues == ()
 
 
 async def test_brackets_of_another_text_are_dropped_and_asked_again(ask: Asked) -> None:
@@ -192,7 +191,7 @@ async def test_brackets_of_another_text_are_dropped_and_asked_again(ask: Asked) 
     [item], attempt = await ask(MODEL, answer, "水を飲みます。")
     assert item.text.reading == "みずをのみます。"
     assert item.text.reading_provenance is ReadingProvenance.ANALYSER
-    assert item.faults == ("furigana: does not spell the text, character for character",)
+    assert tuple(issue.text for issue in item.issues) == ("furigana: does not spell the text, character for character",)
     assert attempt.outcome is AttemptOutcome.INVALID_SCHEMA
 
 
@@ -267,7 +266,7 @@ async def test_what_a_model_is_not_sure_of_is_told_of_that_item_alone(ask: Asked
     first, second = (await ask(REVIEW, answer, "水を飲みます。", "パンを食べます。"))[0]
     told = ("gpt-4.1 is not sure of it",) if isinstance(said, list) else ()
     assert (first.text.notes, second.text.notes) == (told, ())
-    assert first.faults == second.faults == ()
+    assert first.issues == second.issues == ()
 
 
 async def test_a_target_word_alone_is_read_as_the_frame_says_if_it_can_be(

@@ -1,4 +1,4 @@
-"""Too much at once: a stage that is full sheds a call before any work, and no lesson pays for it."""
+"""Overload: a full stage sheds a call before any work, and no lesson pays for it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_a_call_that_one_replica_sheds_goes_to_the_next_at_once(
     assert full
 
 
-async def test_a_lesson_that_every_replica_sheds_to_the_end_is_refused_with_when_to_come_back_and_costs_nothing(
+async def test_a_lesson_that_every_replica_sheds_costs_nothing_and_names_a_retry_delay(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     def never(_request: pb.GenerateContentRequest) -> list[pb.GenerateContentResponse]:

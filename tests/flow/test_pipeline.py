@@ -44,7 +44,7 @@ async def test_a_lesson_is_complete_when_both_stages_answer_well(
     assert master["metadata"]["outcome"] == "COMPLETE"
 
 
-async def test_what_the_model_said_is_told_as_the_models_and_the_rest_as_the_analysers(
+async def test_each_reading_names_the_model_or_the_analyser_as_its_source(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     async with trio(monkeypatch, model, MODEL_MODE) as running:
@@ -54,7 +54,7 @@ async def test_what_the_model_said_is_told_as_the_models_and_the_rest_as_the_ana
     turn = by_id["dialogue.turns.0.text"]
     assert turn.reading_provenance is ReadingProvenance.MODEL
     assert turn.translation_provenance is TranslationProvenance.MODEL
-    assert turn.reading_model == turn.translation_model == "gpt-6-luna"
+    assert turn.reading_model == turn.translation_model == "gpt-4.1"
     assert by_id["frame.target_words.0.surface"].reading_provenance is ReadingProvenance.ANALYSER
     assert by_id["frame.characters.0.name"].reading_provenance is ReadingProvenance.FRAME
 
@@ -266,7 +266,7 @@ async def test_the_earlier_systems_simpler_shape_is_a_lesson(
     assert lesson.content.written == tuple(SectionName)
     assert lesson.content.frame
     assert [person.name for person in lesson.content.frame.characters] == ["店員", "客"]
-    assert any("derived from the brief" in note for note in lesson.notes)
+    assert any("derived from the brief" in note.text for note in lesson.notes)
 
 
 EARLIER_SHAPE = """```json
@@ -331,7 +331,7 @@ async def test_items_that_the_model_spoils_are_refused_one_by_one(
     assert len(untranslated) == 2
 
 
-async def test_the_stream_tells_each_section_as_it_is_written_and_annotated(
+async def test_the_stream_has_each_section_when_it_is_written_and_annotated(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     async with trio(monkeypatch, model) as running:

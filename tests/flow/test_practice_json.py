@@ -197,7 +197,7 @@ async def test_a_gap_that_ends_inside_a_reading_counts_as_its_answer_is_read(
     assert gap["acceptedForms"] == ["人で", "ひとで"]
 
 
-async def test_a_question_whose_answer_is_none_of_its_choices_says_that_it_has_no_right_one(
+async def test_an_answer_outside_the_choices_has_no_answer_index(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     def lose(answer: Json) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
@@ -32,6 +33,7 @@ from lesson.models import (
     Turn,
     Versions,
     Word,
+    general_issue,
 )
 from tests.model_server import Answer, ModelServer
 from tests.trio import trio
@@ -127,7 +129,7 @@ def lesson_of(level: Level, *sentences: Words, turn: Words = (), targets: Sequen
         outcome=Outcome.PARTIAL,
         sample=False,
         sample_note="",
-        created_at=0.0,
+        created_at=datetime.fromtimestamp(0, UTC),
         content=content,
         sections=tuple(
             merge.enhanced_section(name, extract_items(name, value), texts)
@@ -136,11 +138,15 @@ def lesson_of(level: Level, *sentences: Words, turn: Words = (), targets: Sequen
         ),
         attempts=(),
         versions=Versions(prompt_stage1="", prompt_stage2="", lesson_schema="", annotator=""),
-        notes=("said before",),
+        notes=(general_issue("said before"),),
         duration_seconds=0.0,
         stage1_seconds=0.0,
         stage2_seconds=0.0,
     )
+
+
+def lesson_with_notes(lesson: Lesson) -> Lesson:
+    return with_notes(lesson, readability(lesson))
 
 
 def lemmas(lesson: Lesson) -> list[str]:
@@ -205,19 +211,22 @@ def test_seven_words_are_too_few_to_judge_and_eight_are_enough() -> None:
     assert enough.note
 
 
-def test_nothing_is_said_of_the_level_above_b1() -> None:
+def test_above_b1_there_is_no_verdict() -> None:
     told = readability(lesson_of(Level.B2, at_levels(("N1", 10), (None, 2))))
     assert (told.verdict, told.jlpt_estimate) == (None, "N1")
 
 
 @pytest.mark.parametrize("level", [Level.B2, Level.C1, Level.C2])
 def test_a_lesson_above_b1_says_that_level_checks_end_there(level: Level) -> None:
-    lesson = with_notes(lesson_of(level, at_levels(("N1", 10))))
-    assert lesson.notes == ("said before", f"Level checks end at B1: whether the words fit {level} was not checked.")
-    assert readability(lesson).note == lesson.notes[-1]
+    lesson = lesson_with_notes(lesson_of(level, at_levels(("N1", 10))))
+    assert tuple(map(str, lesson.notes)) == (
+        "said before",
+        f"Level checks end at B1: whether the words fit {level} was not checked.",
+    )
+    assert readability(lesson).note == lesson.notes[-1].text
 
 
-def test_without_levels_all_is_null_and_nobody_is_attributed() -> None:
+def test_without_levels_all_is_null_and_no_source_is_credited() -> None:
     master = master_lesson(lesson_of(Level.A1, at_levels((None, 12))))
     assert master.readability.model_dump() == {
         "jlpt_estimate": None,
@@ -281,14 +290,14 @@ def test_the_note_names_the_section_to_ask_for_again() -> None:
     assert "ask for the dialogue again" in readability(lesson_of(Level.A1, hard[:5], turn=hard[5:])).note
 
 
-def test_the_note_stands_among_the_notes_of_the_lesson_and_only_when_there_is_one() -> None:
-    hard = with_notes(lesson_of(Level.A1, at_levels(("N1", 8))))
-    assert hard.notes == ("said before", readability(hard).note)
+def test_a_note_on_readability_joins_the_notes_of_the_lesson() -> None:
+    hard = lesson_with_notes(lesson_of(Level.A1, at_levels(("N1", 8))))
+    assert tuple(map(str, hard.notes)) == ("said before", readability(hard).note)
     master = master_lesson(hard)
-    assert master.metadata.notes == hard.notes
-    assert master.readability.note == hard.notes[1]
+    assert master.metadata.notes == tuple(map(str, hard.notes))
+    assert master.readability.note == hard.notes[1].text
     right = lesson_of(Level.A1, at_levels(("N5", 8)))
-    assert with_notes(right) == right
+    assert lesson_with_notes(right) == right
 
 
 async def test_a_lesson_far_too_hard_says_so_in_typed_and_in_json_form(
@@ -302,9 +311,9 @@ async def test_a_lesson_far_too_hard_says_so_in_typed_and_in_json_form(
     model.always = {"stage1": Answer(edit=harder), "reading": Answer(status=500, error={"message": "down"})}
     async with trio(monkeypatch, model) as running:
         lesson, master = await running.generate()
-    assert lesson.notes[-1].startswith("Far too hard for A1: ")
-    assert master["metadata"]["notes"] == list(lesson.notes)
-    assert master["readability"]["note"] == lesson.notes[-1]
+    assert lesson.notes[-1].text.startswith("Far too hard for A1: ")
+    assert master["metadata"]["notes"] == list(map(str, lesson.notes))
+    assert master["readability"]["note"] == lesson.notes[-1].text
     assert master["readability"]["verdict"] == "hard"
 
 
@@ -369,7 +378,7 @@ def test_a_word_counts_once_in_all_its_forms_and_twice_with_two_readings() -> No
     assert lemmas(lesson_of(Level.A1, sentence, turn=[eaten()])) == ["食べる", "方", "方", "空く", "空く"]
 
 
-def test_sentences_of_reading_and_dialogue_are_measured_without_the_white_space_around_them() -> None:
+def test_sentences_are_measured_without_the_white_space_around_them() -> None:
     stop, gap = word("。", pos="symbol"), word("\n", pos="symbol")
     told = readability(
         lesson_of(
@@ -382,7 +391,7 @@ def test_sentences_of_reading_and_dialogue_are_measured_without_the_white_space_
 # --- other words, levels and attributions ---------------------------------------------------------------------------
 
 
-def test_other_words_stand_once_in_order_with_gloss_and_level_and_never_with_an_inflected_reading() -> None:
+def test_other_words_appear_once_in_order_without_inflected_readings() -> None:
     morning = word("朝", "N5", reading="あさ", gloss="morning")
     read = word("読ん", "N5", "verb", lemma="読む", reading="よん", gloss="to read")
     lesson = lesson_of(
@@ -417,7 +426,7 @@ def test_annotating_better_does_not_make_the_card_of_other_words_another_card() 
     assert other_text not in ids
 
 
-def test_target_words_and_kanji_show_the_level_of_their_hardest_word_when_all_are_known() -> None:
+def test_target_words_and_kanji_show_the_level_of_their_hardest_word() -> None:
     particle = word("を", pos="particle")
     targets = [[word("魚", "N5")], [word("本", "N5"), particle, word("貸す", "N4")], [word("肉", "N5"), word("謎")]]
     master = master_lesson(lesson_of(Level.A1, [word("朝")], targets=targets))
@@ -431,7 +440,7 @@ def test_target_words_and_kanji_show_the_level_of_their_hardest_word_when_all_ar
     ("gloss", "level", "sources"),
     [("x", None, ["Glosses"]), (None, "N5", ["Levels"]), ("x", "N5", ["Glosses", "Levels"])],
 )
-def test_whoever_gave_glosses_or_levels_is_attributed(gloss: str | None, level: str | None, sources: list[str]) -> None:
+def test_sources_of_glosses_and_levels_are_credited(gloss: str | None, level: str | None, sources: list[str]) -> None:
     told = master_lesson(lesson_of(Level.A1, [word("朝", level, gloss=gloss)])).metadata.attributions
     assert [line.split(":")[0] for line in told] == sources
     assert all(line.endswith("CC BY-SA 4.0") for line in told)

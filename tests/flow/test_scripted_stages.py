@@ -1,4 +1,4 @@
-"""The gateway against stages that keep the contract in ways ours seldom do: each a real gRPC server with a script."""
+"""The gateway against scripted gRPC stages that use the contract in ways ours seldom do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lesson.models import AttemptOutcome, Content, Outcome, SectionName, Stage, 
 from lesson.v1 import content_service_pb2 as pb
 from lesson.v1 import content_service_pb2_grpc, lesson_pb2
 from lesson.v1 import lesson_service_pb2 as lesson_service_pb
-from servicekit.llm.client import Reply
+from servicekit.llm.calls import Reply
 from servicekit.server import Service, serving
 from servicekit.telemetry import Registry
 from tests.model_server import ModelServer
@@ -49,10 +49,10 @@ async def content_service(script: Script) -> AsyncIterator[str]:
         yield f"127.0.0.1:{ports.grpc}"
 
 
-def released(content: Content, name: SectionName, revision: int = 1) -> pb.GenerateContentResponse:
+def released(content: Content, name: SectionName) -> pb.GenerateContentResponse:
     value = content.section(name)
     assert value is not None
-    message: Any = pb.SectionReleased(revision=revision, content=wire.to_message(Content().with_section(name, value)))
+    message: Any = pb.SectionReleased(content=wire.to_message(Content().with_section(name, value)))
     message.name = wire.enum_to_number(name)
     return pb.GenerateContentResponse(section=message)
 
@@ -62,8 +62,8 @@ def finished(request: pb.GenerateContentRequest, content: Content) -> pb.Generat
         Reply(), attempt_id=request.attempt_id, stage=Stage.STAGE1, section=None, provider="openai",
         model=request.model, outcome=AttemptOutcome.OK, reason="",
     )  # fmt: skip
-    done = pb.ContentFinished(content=wire.to_message(content), attempt=wire.to_message(attempt))
-    return pb.GenerateContentResponse(finished=done)
+    done = pb.ContentResult(content=wire.to_message(content), attempt=wire.to_message(attempt))
+    return pb.GenerateContentResponse(result=done)
 
 
 async def whole(monkeypatch: pytest.MonkeyPatch, model: ModelServer) -> Content:
@@ -82,7 +82,7 @@ async def test_a_section_that_the_stage_revises_is_replaced_and_its_stage_2_begu
     )
 
     def script(request: pb.GenerateContentRequest) -> list[pb.GenerateContentResponse]:
-        dialogue = [released(shorter, SectionName.DIALOGUE), released(content, SectionName.DIALOGUE, 2)]
+        dialogue = [released(shorter, SectionName.DIALOGUE), released(content, SectionName.DIALOGUE)]
         return [released(content, SectionName.FRAME), *dialogue, finished(request, content)]
 
     async with content_service(script) as address, trio(monkeypatch, model, {"CONTENT_ADDRESS": address}) as running:
@@ -104,7 +104,7 @@ async def test_a_stage_that_ends_without_a_result_is_asked_again_for_what_is_mis
     asked: list[list[int]] = []
 
     def script(request: pb.GenerateContentRequest) -> list[pb.GenerateContentResponse]:
-        asked.append(list(request.sections_wanted))
+        asked.append(list(request.wanted))
         if len(asked) == 1:
             return [released(content, SectionName.FRAME), released(content, SectionName.READING)]
         return [finished(request, content)]
@@ -122,7 +122,7 @@ async def test_an_answer_of_a_stage_that_cannot_be_read_is_that_attempts_failure
     content = await whole(monkeypatch, model)
 
     def script(request: pb.GenerateContentRequest) -> list[pb.GenerateContentResponse]:
-        nameless = pb.GenerateContentResponse(section=pb.SectionReleased(revision=1))
+        nameless = pb.GenerateContentResponse(section=pb.SectionReleased())
         return [nameless] if request.model == "gpt-5" else [finished(request, content)]
 
     async with content_service(script) as address, trio(monkeypatch, model, {"CONTENT_ADDRESS": address}) as running:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.master.schema import MasterLesson
+from lesson.models import Lesson
 from tests.model_server import model_server
-from tests.trio import trio
+from tests.trio import Trio, trio
 
 GOLDEN = Path(__file__).with_name("jf-349.json")
 SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "master-lesson.schema.json"
@@ -29,6 +32,19 @@ def current_schema() -> dict[str, Any]:
 
 async def current_master() -> dict[str, Any]:
     """The lesson through three services, offline provider, at a fixed time."""
+    async with offline_trio() as running:
+        _, master = await running.generate()
+    return steady(master)
+
+
+async def current_lessons(can_do_ids: Iterable[str]) -> dict[str, Lesson]:
+    """The lessons of these Can-dos through three services, offline provider."""
+    async with offline_trio() as running:
+        return {can_do_id: (await running.generate(can_do_id))[0] for can_do_id in can_do_ids}
+
+
+@asynccontextmanager
+async def offline_trio() -> AsyncIterator[Trio]:
     with pytest.MonkeyPatch.context() as patch:
         async with model_server() as model:
             env = {
@@ -37,8 +53,7 @@ async def current_master() -> dict[str, Any]:
                 "OFFLINE_MODEL_URL": model.url,
             }
             async with trio(patch, model, env) as running:
-                _, master = await running.generate()
-    return steady(master)
+                yield running
 
 
 def steady(master: dict[str, Any]) -> dict[str, Any]:

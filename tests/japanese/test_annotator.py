@@ -39,7 +39,7 @@ def test_furigana_that_cannot_stand_is_gives_way_to_the_analyser(
 
 
 @pytest.mark.parametrize("proposed", ["ケーキ[けーき]を食[た]べる。", "ケーキを食べる[たべる]。"])
-def test_ruby_over_kana_is_put_right_in_silence(annotator: JapaneseAnnotator, proposed: str) -> None:
+def test_ruby_over_kana_is_corrected_silently(annotator: JapaneseAnnotator, proposed: str) -> None:
     annotation = annotator.annotate("ケーキを食べる。", {}, ProposedReading(furigana=proposed))
     assert to_brackets(annotation.segments) == "ケーキを食[た]べる。"
     assert (annotation.notes, annotation.faults) == ((), ())

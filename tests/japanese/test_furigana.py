@@ -89,7 +89,7 @@ def test_brackets_apply_to_the_run_before_them() -> None:
         ("", "本"),
     ],
 )
-def test_brackets_that_are_not_this_source_are_nothing(bracketed: str, source: str) -> None:
+def test_brackets_of_another_text_are_refused(bracketed: str, source: str) -> None:
     assert parse_brackets(bracketed, source) is None
 
 
@@ -102,7 +102,7 @@ def test_brackets_of_the_source_stay_text() -> None:
     assert parse_brackets(source, source) == _segments((source, None))
 
 
-def test_an_empty_pair_parts_a_bare_run_from_the_next() -> None:
+def test_an_empty_pair_separates_a_bare_run_from_the_next() -> None:
     segments = _segments(("DVD", None), ("店", "てん"))
     assert to_brackets(segments) == "DVD[]店[てん]"
     assert parse_brackets("DVD[]店[てん]", "DVD店") == segments

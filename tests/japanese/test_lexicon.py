@@ -62,7 +62,7 @@ def test_irregular_readings_and_readings_without_kanji_are_left_out(lexicon: Lex
 
 
 @pytest.mark.parametrize("written", ["龘龘", "ぬぬぬ", "xyz", "", "\ud800", "食" * 100_000, "'; DROP TABLE word"])
-def test_what_is_unknown_has_nothing(lexicon: Lexicon, written: str) -> None:
+def test_an_unknown_word_has_no_readings_gloss_or_level(lexicon: Lexicon, written: str) -> None:
     assert lexicon.readings(written) == frozenset()
     assert lexicon.gloss(written, "あ") is None
     assert lexicon.level(written, "あ") is None
@@ -135,7 +135,7 @@ def test_a_word_has_the_level_of_the_easiest_list_it_is_in(
     assert lexicon.level(written, reading) == level
 
 
-def test_what_the_lists_alone_read_so_is_no_reading(lexicon: Lexicon) -> None:
+def test_a_pair_only_in_the_level_lists_is_no_reading(lexicon: Lexicon) -> None:
     assert lexicon.level("三日月", "みかずき") == "N1"
     assert lexicon.readings("三日月") == {"みかづき"}
 
@@ -173,7 +173,7 @@ def test_the_file_is_small_and_the_one_that_its_sources_describe(lexicon: Lexico
     assert lexicon.version == f"lexicon-{digest[:8]}"
 
 
-def test_the_package_has_the_file_and_says_whose_it_is() -> None:
+def test_the_package_has_the_file_and_its_licence() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = project["tool"]["setuptools"]["package-data"]["*"]
     for file in (TABLE, DATA / "SOURCES.md"):
@@ -255,7 +255,7 @@ def test_the_same_sources_give_the_same_bytes(sources: Path) -> None:
     assert hashlib.sha256(first).hexdigest() in printed[0]
 
 
-def test_the_command_keeps_to_the_rules_of_the_dictionary(sources: Path) -> None:
+def test_the_build_follows_the_rules_of_the_dictionary(sources: Path) -> None:
     _build(sources, sources / "out.sqlite", "0")
     with closing(sqlite3.connect(sources / "out.sqlite")) as table:
         words = table.execute("SELECT written, reading, text, level FROM word LEFT JOIN gloss ON id = gloss").fetchall()

@@ -40,7 +40,7 @@ def test_a_names_kana_beats_the_model(annotator: JapaneseAnnotator) -> None:
     assert annotation.reading == "ひろこさんはあすくる"
 
 
-def test_kana_that_is_no_kana_binds_nothing(analyser: Analyser) -> None:
+def test_a_name_without_kana_binds_nothing(analyser: Analyser) -> None:
     assert _furigana(analyser, "田中さん", {"田中": "Tanaka", "": "あ"}) == "田中[たなか]さん"
 
 

@@ -45,7 +45,7 @@ def test_symbols_and_other_scripts_read_as_themselves(analyser: Analyser) -> Non
     assert _read(analyser, "😀 hello、한국어!\n") == "😀 hello、한국어!\n"
 
 
-def test_a_kanji_nobody_knows_stays_as_it_is(analyser: Analyser) -> None:
+def test_an_unknown_kanji_stays_unchanged(analyser: Analyser) -> None:
     annotation = annotate(analyser, "龘が好き")
     assert (annotation.reading, annotation.romaji) == ("龘がすき", "? ga suki")
 
@@ -106,7 +106,5 @@ def test_threads_may_share_the_analyser(analyser: Analyser) -> None:
         ("気に入った", "きにいった"),
     ],
 )
-def test_what_can_be_read_in_two_ways_is_read_by_what_stands_around_it(
-    analyser: Analyser, text: str, reading: str
-) -> None:
+def test_a_word_with_two_readings_follows_its_context(analyser: Analyser, text: str, reading: str) -> None:
     assert annotate(analyser, text).reading == reading

@@ -75,7 +75,7 @@ def test_vowels_do_not_grow_long_across_a_morpheme() -> None:
         ("😀한국어", ""),
     ],
 )
-def test_words_are_written_as_the_policy_says(analyser: Analyser, text: str, romaji: str) -> None:
+def test_romaji_follows_the_policy(analyser: Analyser, text: str, romaji: str) -> None:
     assert annotate(analyser, text).romaji == romaji
 
 

@@ -113,7 +113,7 @@ def test_a_right_reading_is_never_repaired(analyser: Analyser, readings: Reading
             assert to_brackets(verdict.segments) == way
 
 
-def test_what_the_analyser_says_itself_passes_without_a_remark(analyser: Analyser, readings: Readings) -> None:
+def test_the_analysers_own_reading_passes_without_a_remark(analyser: Analyser, readings: Readings) -> None:
     for row in _ALL:
         tokens = analyser.tokens(row.sentence)
         own = furigana.segments(tokens)
@@ -369,7 +369,7 @@ def test_a_bound_name_stands_and_a_slip_in_it_is_repaired(analyser: Analyser, re
         ([("03-3261-5872", None)], "03-3261-5872"),
     ],
 )
-def test_layout_is_put_right_without_a_word(
+def test_layout_is_corrected_silently(
     analyser: Analyser, readings: Readings, segments: list[tuple[str, str | None]], shown: str
 ) -> None:
     proposed = tuple(FuriganaSegment(text=text, ruby=ruby) for text, ruby in segments)
@@ -389,7 +389,7 @@ def test_layout_is_put_right_without_a_word(
         ([("3", None), ("本", "ほん")], "3本: 3ほん -> さんぼん (numbers follow the rules)"),
     ],
 )
-def test_furigana_that_is_none_is_filled_in(
+def test_invalid_furigana_is_replaced_by_the_analysers(
     analyser: Analyser, readings: Readings, segments: list[tuple[str, str | None]], repair: str
 ) -> None:
     proposed = tuple(FuriganaSegment(text=text, ruby=ruby) for text, ruby in segments)

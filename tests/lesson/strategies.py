@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
@@ -63,6 +64,7 @@ _SCALARS: dict[type, st.SearchStrategy[Any]] = {
     int: st.integers(0, 600),
     float: st.floats(0, 1e6, allow_nan=False),
     bool: st.booleans(),
+    datetime: st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - bounds have no zone
 }
 
 

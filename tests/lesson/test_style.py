@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lesson.japanese.style import issues_to_reask, repeated, style_issues
-from lesson.models import Content, Level
+from lesson.models import Content, IssueSeverity, Level, SectionName
 from offline_model.bank import SECTION_KEYS, load_bank
 
 BANK = load_bank()
@@ -109,7 +109,7 @@ def test_words_that_only_look_like_it_are_left_alone(text: str) -> None:
     assert [fault for fault in told(spelt) if fault.startswith("culture.0.japanese.0")] == []
 
 
-def test_only_sections_with_a_grave_fault_are_worth_asking_again_and_then_for_all_their_faults() -> None:
+def test_a_section_with_a_grave_issue_is_asked_again_for_all_its_issues() -> None:
     def spelt(plain: dict[str, Any]) -> None:
         plain["culture"][0]["japanese"][0] = "これを下さい。"
         plain["dialogue"]["turns"][0]["text"] = "あなたも出来ますか。"
@@ -117,8 +117,8 @@ def test_only_sections_with_a_grave_fault_are_worth_asking_again_and_then_for_al
     plain = BANK.stage1("JF:349", SECTION_KEYS)
     spelt(plain)
     faults = style_issues(Content.model_validate(plain), Level.A1)
-    asked = [str(fault) for fault in issues_to_reask(faults)]
-    assert {fault.partition(".")[0] for fault in asked} == {"dialogue"}
+    asked = issues_to_reask(faults)
+    assert {(fault.section, fault.severity) for fault in asked} == {(SectionName.DIALOGUE, IssueSeverity.STYLE)}
     assert len(asked) == 2
 
 

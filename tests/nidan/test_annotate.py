@@ -490,7 +490,7 @@ def _silent(request: pb.EnhanceSectionRequest, context: grpc.ServicerContext) ->
 
 
 def _response(texts: Sequence[JapaneseText]) -> pb.EnhanceSectionResponse:
-    return pb.EnhanceSectionResponse(items=[wire.to_message(EnhancedItem(text=text, faults=())) for text in texts])
+    return pb.EnhanceSectionResponse(items=[wire.to_message(EnhancedItem(text=text, issues=())) for text in texts])
 
 
 def _plain(item_id: str, text: str) -> JapaneseText:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-import gateway.api.servicer
+from lesson.limits import SPEC_CHARACTERS
 from nidan.batch.report import Report
 from nidan.batch.result import Outcome, Result
 from nidan.batch.rows import MOST_CHARACTERS, Row, RowsError, read_rows
@@ -119,7 +119,7 @@ def test_a_file_in_another_encoding_or_none_at_all_says_what_to_do(tmp_path: Pat
 def test_the_limits_of_a_cell_are_the_gateways_own() -> None:
     names = {"can_do_id": "can_do_id", "topic": "topic", "text": "can_do_text", "language": "learner_language"}
     names |= {"model": "model"}
-    assert {names[name]: most for name, most in MOST_CHARACTERS.items()} == gateway.api.servicer._LIMITS
+    assert {names[name]: most for name, most in MOST_CHARACTERS.items()} == SPEC_CHARACTERS
 
 
 def test_file_names_are_fit_for_any_file_system() -> None:
@@ -356,7 +356,7 @@ async def test_a_gateway_that_is_full_is_asked_again_when_it_says_so(
     async with own_trio(monkeypatch, model, {"LESSONS_LIMIT": "1"}) as trio:
         status, _, messages = await _done(trio, tmp_path)
         assert status == 0, messages
-        assert re.search(r"row [23] waits 5 s: As many lessons are being made as this gateway takes", messages)
+        assert re.search(r"row [23] waits 5 s: This gateway is at its limit of concurrent lessons", messages)
         assert {row["outcome"] for row in _report(tmp_path / "out").values()} == {"COMPLETE"}
 
 

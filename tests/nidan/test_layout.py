@@ -30,6 +30,8 @@ from lesson.models import (
     SectionName,
     SectionState,
     Stage,
+    general_issue,
+    issue_at,
 )
 from nidan.terminal.annotated import View
 from nidan.terminal.exercises import mixed, shuffled
@@ -251,7 +253,11 @@ def test_a_section_without_annotations_shows_its_exercises_with_their_gaps(lesso
 
 
 def test_notes_on_exercises_are_for_the_teacher_and_others_for_everybody(lesson: Lesson) -> None:
-    notes = ("practice.0: the answer is 魚", "reading.comprehension.1.answer: 朝", "Its words are far too hard for A1.")
+    notes = (
+        issue_at("practice.0", "the answer is 魚"),
+        issue_at("reading.comprehension.1.answer", "朝"),
+        general_issue("Its words are far too hard for A1."),
+    )
     noted = lesson.model_copy(update={"notes": notes})
     learners, teachers = (page(noted, 100, False, view) for view in (LEARNER, TEACHER))
     assert "note: Its words are far too hard" in learners

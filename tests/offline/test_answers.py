@@ -151,7 +151,7 @@ async def test_stage_2_gets_in_each_mode_what_that_mode_asks_for(
         ("魚[うお]が好[す]きです。", [{"id": "1", "word": "魚", "reading": "さかな"}]),
     ],
 )
-async def test_a_review_is_answered_with_translations_and_with_what_is_read_otherwise_than_the_bank(
+async def test_a_review_returns_translations_and_readings_that_differ_from_the_bank(
     model: ClientSession, shown: str, corrections: list[dict[str, str]]
 ) -> None:
     answered = json.loads(content(await ask(model, stage2("review", [item(shown)]))))

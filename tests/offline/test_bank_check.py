@@ -1,4 +1,4 @@
-"""`make bank-check`: the bank keeps every rule, and each rule, broken once, is told with its letter and place."""
+"""`make bank-check`: the bank keeps every rule, and each rule, broken once, is reported with its letter and place."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ FOOD = "jf-349-food-a1.yaml"
         # c: the cast
         ([("label: Kobayashi", "label: Mr Kobayashi")], "(c)  frame: kobayashi's label is Kobayashi"),
         ([("role: colleague", "role: teacher")], "(c)  frame: kobayashi is colleague or customer, not teacher"),
-        ([("id: anna", "id: hanna"), ("learnerRole: anna", "learnerRole: hanna"), ("speakerId: anna", "speakerId: hanna")], "(c)  frame: hanna is nobody of the cast"),
+        ([("id: anna", "id: hanna"), ("learnerRole: anna", "learnerRole: hanna"), ("speakerId: anna", "speakerId: hanna")], "(c)  frame: hanna is not in the cast"),
         (
             [("わたしは野菜[やさい]が好[す]きです。", "アンナさんは学生[がくせい]です。")],
             "(c)  practice.3.model_answer.0: Anna is 会社員, not 学生",
@@ -99,7 +99,7 @@ FOOD = "jf-349-food-a1.yaml"
         ([("たくさん食[た]べます", "沢山[たくさん]食[た]べます")], "(i)  reading.text.6: 沢山 is usually written in kana (たくさん)"),
     ],
 )  # fmt: skip
-def test_a_rule_that_is_broken_is_told_with_its_letter_and_place(
+def test_a_broken_rule_is_reported_with_its_letter_and_place(
     annotator: JapaneseAnnotator, tmp_path: Path, changes: list[tuple[str, str]], told: str
 ) -> None:
     shutil.copy(BANK / FOOD, tmp_path)
@@ -109,7 +109,7 @@ def test_a_rule_that_is_broken_is_told_with_its_letter_and_place(
     assert [str(fault) for fault in broken if told in str(fault)], [str(fault) for fault in broken]
 
 
-def test_a_run_that_two_lessons_share_is_told(bank: Path) -> None:
+def test_a_run_that_two_lessons_share_is_reported(bank: Path) -> None:
     title = 'title: {ja: "'
     shared = "駅[えき]の前[まえ]にある小[ちい]さいパンの店[みせ]"
     for name in (FOOD, "work-a1.yaml"):
@@ -120,7 +120,7 @@ def test_a_run_that_two_lessons_share_is_told(bank: Path) -> None:
     assert "JF:349  (h)  shares 駅の前にある小さいパンの店" in run.stdout
 
 
-def test_a_lesson_that_is_missing_is_told(bank: Path) -> None:
+def test_a_missing_lesson_is_reported(bank: Path) -> None:
     (bank / "food-b1.yaml").unlink()
     run = check("--bank", str(bank))
     assert "bank  (a)  no lesson for 食生活 at B1" in run.stdout

@@ -28,8 +28,8 @@ def changed(old: str, new: str) -> str:
     [
         (changed("level: A1", "level: A0"), "level", "A1"),
         (changed("topic: 食生活", "subject: 食生活"), "topic", "required"),
-        (changed("topic: 食生活", "topic: 食生活\ntopic: 健康"), "cannot be read", "a key stands twice"),
-        (changed("lesson:\n", "lesson: [\n"), "cannot be read", "line"),
+        (changed("topic: 食生活", "topic: 食生活\ntopic: 健康"), "cannot read the file", "a key stands twice"),
+        (changed("lesson:\n", "lesson: [\n"), "cannot read the file", "line"),
         (changed("  culture:\n", "  cultures:\n"), "lesson.culture", "missing"),
         (changed("    scenario: >-", "    scenery: >-"), "lesson.frame.scenario", "required"),
         (changed("grouping: pairs", "grouping: pairs\n      room: big"), "lesson.lessonPlan.2.room", "no field"),
@@ -50,7 +50,7 @@ def changed(old: str, new: str) -> str:
     ],
     ids=range(21),
 )  # fmt: skip
-def test_a_mistake_is_told_with_its_file_and_path(tmp_path: Path, text: str, path: str, message: str) -> None:
+def test_a_mistake_is_reported_with_its_file_and_path(tmp_path: Path, text: str, path: str, message: str) -> None:
     with pytest.raises(BankError) as caught:
         load(tmp_path, text)
     told = str(caught.value)
@@ -60,7 +60,7 @@ def test_a_mistake_is_told_with_its_file_and_path(tmp_path: Path, text: str, pat
 
 
 def test_a_folder_without_lessons_is_no_bank(tmp_path: Path) -> None:
-    with pytest.raises(BankError, match="holds no lesson"):
+    with pytest.raises(BankError, match="has no lesson file"):
         load_bank(tmp_path)
 
 
@@ -105,5 +105,5 @@ def test_bracket_notation_that_is_right_has_no_fault(good: str) -> None:
     "bad",
     ["食べ物[もの]", "3時", "T[ティー]シャツL", "食[ta]べ", "食[]べ", "ねこ[ねこ]", "食[た]]べ", "[た]べ", "食、[た]"],
 )
-def test_bracket_notation_that_is_wrong_is_told(bad: str) -> None:
+def test_wrong_bracket_notation_is_reported(bad: str) -> None:
     assert brackets.fault(bad)

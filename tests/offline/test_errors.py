@@ -38,7 +38,7 @@ def encoded(body: object) -> bytes:
     "body", [b"", b"{", b"\xff\xfe\x00", b"\x00", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"], ids=range(6)
 )
 async def test_a_body_that_is_not_json_is_a_bad_request(model: ClientSession, body: bytes) -> None:
-    assert "not JSON" in (await refusal(model, body, 400))["message"]
+    assert "not readable JSON" in (await refusal(model, body, 400))["message"]
 
 
 @pytest.mark.parametrize("body", [[], None, "text", 7])
@@ -87,7 +87,7 @@ async def test_an_unknown_model_is_not_found(model: ClientSession) -> None:
         assert error_of(await response.json())["code"] == "model_not_found"
 
 
-async def test_an_unknown_path_and_a_wrong_method_are_told_apart(model: ClientSession) -> None:
+async def test_an_unknown_path_and_a_wrong_method_are_different_errors(model: ClientSession) -> None:
     async with model.post("/v1/completions", json={}) as response:
         assert response.status == 404
         assert error_of(await response.json())["code"] == "unknown_url"
@@ -122,7 +122,7 @@ async def test_a_body_that_cannot_be_unpacked_is_a_bad_request(model: ClientSess
     ],
     ids=str,
 )
-async def test_a_lesson_that_is_not_there_is_told_with_what_is_and_how_to_get_others(
+async def test_a_missing_lesson_names_the_lessons_and_the_way_to_others(
     model: ClientSession, brief: dict[str, object]
 ) -> None:
     error = await refusal(model, encoded(chat(stage1(SECTIONS, **brief), stream=True)), 404)
@@ -138,7 +138,7 @@ async def test_a_lesson_that_is_not_there_is_told_with_what_is_and_how_to_get_ot
         assert told in error["message"]
 
 
-async def test_a_language_that_is_not_there_is_told_by_both_stages(model: ClientSession) -> None:
+async def test_both_stages_refuse_a_missing_language(model: ClientSession) -> None:
     for data in (stage1(learnerLanguage="fr"), stage2("model", [item("魚")], learnerLanguage="id-ID")):
         error = await refusal(model, encoded(chat(data)), 404)
         assert error["code"] == "language_not_in_bank"

@@ -135,7 +135,7 @@ def test_the_plan_goes_from_warm_up_to_check_and_refers_to_its_sections(lesson: 
 
 
 @every_lesson
-def test_explanations_write_japanese_in_kana_because_nothing_writes_readings_above_them(lesson: BankLesson) -> None:
+def test_explanations_write_japanese_in_kana_as_they_get_no_furigana(lesson: BankLesson) -> None:
     content = content_of(lesson)
     texts = [text for name in models.SectionName for text in learner_texts(content.section(name))]
     assert len(texts) > 20
@@ -168,7 +168,7 @@ def test_culture_is_hedged_names_nothing_that_ages_and_asks_back(lesson: BankLes
 
 
 @every_lesson
-def test_every_japanese_text_has_readings_in_kana_and_a_translation_where_one_is_shown(lesson: BankLesson) -> None:
+def test_every_japanese_text_has_kana_readings_and_its_translation(lesson: BankLesson) -> None:
     content = content_of(lesson)
     seen = 0
     for name in models.SectionName:

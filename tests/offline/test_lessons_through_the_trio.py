@@ -47,7 +47,7 @@ async def offline(patch: pytest.MonkeyPatch, bank: Bank, at: datetime = DAY) -> 
         await runner.cleanup()
 
 
-async def test_a_year_later_when_every_paid_model_may_have_ended_the_embedded_one_still_makes_lessons(
+async def test_the_offline_model_works_a_year_later_without_any_paid_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with offline(monkeypatch, BANK, DAY + timedelta(days=365)) as running:

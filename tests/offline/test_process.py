@@ -36,7 +36,7 @@ def test_a_signal_ends_it_at_once_with_0_though_an_idle_connection_is_open(numbe
         idle.close()
 
 
-def test_an_answer_under_way_is_told_to_its_end_before_it_stops() -> None:
+def test_an_answer_under_way_is_finished_before_the_process_stops() -> None:
     with started(OFFLINE_MODEL_CHUNK_DELAY_MS="20") as server:
         connection = connect(server)
         connection.request("POST", CHAT, json.dumps(chat(stage1(["frame"]), stream=True, max_tokens=40)))
@@ -50,7 +50,7 @@ def test_an_answer_under_way_is_told_to_its_end_before_it_stops() -> None:
         connection.close()
 
 
-def test_a_caller_who_leaves_in_the_middle_disturbs_nobody() -> None:
+def test_a_caller_that_leaves_disturbs_no_other() -> None:
     with started(OFFLINE_MODEL_CHUNK_DELAY_MS="5") as server:
         leaver = connect(server)
         leaver.request("POST", CHAT, json.dumps(chat(stage1(), stream=True)))

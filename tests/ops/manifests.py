@@ -35,7 +35,7 @@ def overlay_text(name: str) -> str:
 
 @cache
 def _parsed(text: str) -> list[Object]:
-    return list(yaml.safe_load_all(text))
+    return list(yaml.load_all(text, yaml.CSafeLoader))
 
 
 @dataclass(frozen=True)

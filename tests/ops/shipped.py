@@ -22,7 +22,7 @@ WATCHDOG = "NidanWatchdog"
 
 
 def groups() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    found: list[dict[str, Any]] = yaml.load(RULES.read_text(encoding="utf-8"), yaml.CSafeLoader)["groups"]
     return found
 
 

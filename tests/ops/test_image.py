@@ -126,8 +126,9 @@ def test_nothing_of_the_machine_that_built_it_is_in_it(image: Built) -> None:
 
 ASK = """
 import asyncio
+from servicekit.llm.calls import ModelRequest
 from servicekit.llm.capabilities import Provider
-from servicekit.llm.client import ModelClient, ModelRequest
+from servicekit.llm.client import ModelClient
 
 async def ask():
     client = ModelClient(Provider.OPENAI, "https://localhost:{port}/v1", "sk-none")

@@ -36,7 +36,7 @@ EXAMPLES = tuple(sorted((K8S / "examples").glob("*.yaml")))
 
 
 def objects(text: str) -> list[Object]:
-    return list(yaml.safe_load_all(text))
+    return list(yaml.load_all(text, yaml.CSafeLoader))
 
 
 def everything() -> list[Object]:

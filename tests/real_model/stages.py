@@ -13,7 +13,8 @@ import content_service.__main__ as content_main
 import enhancer_service.__main__ as enhancer_main
 from content_service.settings import ContentSettings
 from enhancer_service.settings import EnhancerSettings
-from gateway.runs.stage_clients import ContentCall, ContentResult, EnhanceCall, EnhanceResult, SectionReleased, Upstream
+from gateway.runs.stage_clients import Upstream
+from lesson.calls import ContentCall, ContentResult, EnhanceCall, EnhanceResult, SectionReleased
 from lesson.models import Brief, EnhancementMode, Item, ItemKind, Level, SectionName
 from servicekit.server import serving
 from servicekit.settings import load
@@ -42,12 +43,10 @@ class Stages:
             brief=brief(),
             model=MODEL,
             attempt_id=uuid.uuid4().hex,
-            timeout_seconds=self.seconds,
-            max_output_tokens=0,  # the content service's setting is what counts
             wanted=tuple(wanted),
         )
         released = set()
-        async for event in self.upstream.generate(call):
+        async for event in self.upstream.generate(call, self.seconds):
             if isinstance(event, SectionReleased):
                 released.add(event.name)
             else:
@@ -69,11 +68,10 @@ class Stages:
             items=items,
             model=MODEL,
             attempt_id=uuid.uuid4().hex,
-            timeout_seconds=self.seconds,
             mode=mode,
             wanted_ids=tuple(item.id for item in items),
         )
-        return await self.upstream.enhance(call)
+        return await self.upstream.enhance(call, self.seconds)
 
 
 def brief(language: str = "en") -> Brief:

@@ -77,7 +77,7 @@ async def test_stage_2_takes_what_is_whole_and_fits_and_says_what_is_wrong_with_
         elif result.attempt.outcome is AttemptOutcome.LENGTH:
             assert not translated
         else:
-            assert any(item.faults for item in result.items)
+            assert any(item.issues for item in result.items)
 
     assert set(seen) <= TYPED
     # Into Japanese any words do, so that a whole answer is a good one; into English this model says Japanese again.

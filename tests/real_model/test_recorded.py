@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gateway.runs.stage_clients import EnhanceResult
+from lesson.calls import EnhanceResult
 from lesson.models import AttemptOutcome, Content, EnhancementMode, ReadingProvenance, SectionName
 from servicekit.llm.extraction import ExtractError, extract
 from tests.model_server import Answer, ModelServer
@@ -146,7 +146,7 @@ async def check_words_in_our_shape(asked: Stages, model: ModelServer, record: di
     reading = written.content.reading
     assert reading is None or reading.text == text
     cut = {AttemptOutcome.LENGTH}
-    faulty = any(fault.startswith("reading") for fault in written.faults)
+    faulty = any(fault.section is SectionName.READING for fault in written.faults)
     whole = {AttemptOutcome.INVALID_SCHEMA if faulty else AttemptOutcome.OK}
     assert written.attempt.outcome in (cut if finish == "length" else whole)
     assert finish == "length" or (reading is None) == faulty == (not text.strip())

@@ -14,8 +14,9 @@ import pytest
 from aiohttp import web
 
 from lesson.models import AttemptOutcome
+from servicekit.llm.calls import CallOutcome, JsonSchema, ModelRequest, Reply
 from servicekit.llm.capabilities import OFFLINE_MODEL, Provider, capabilities
-from servicekit.llm.client import CallOutcome, JsonSchema, ModelClient, ModelRequest, Reply
+from servicekit.llm.client import ModelClient
 from servicekit.llm.prices import TokenUsage, cost_usd
 from servicekit.llm.schema import outline, strict_schema
 
@@ -494,7 +495,7 @@ async def test_a_plain_model_is_sent_its_temperature_and_no_effort() -> None:
 def test_what_a_model_takes_is_data_and_an_unknown_one_takes_the_least() -> None:
     assert capabilities(Provider.OPENAI, "gpt-5").shutdown == date(2026, 12, 11)
     assert capabilities(Provider.OPENAI, "gpt-4.1").successor == "gpt-6-luna"
-    assert not capabilities(Provider.OPENAI, "my-own").reasoning_effort
+    assert not capabilities(Provider.OPENAI, "my-own").reasons
     assert capabilities(Provider.OFFLINE, OFFLINE_MODEL).shutdown is None
 
 

@@ -1,4 +1,4 @@
-"""Each error crosses a real wire with its status, reason and advice, and stays small."""
+"""Each error crosses a real connection with its status, reason and advice, and stays small."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Handler = Callable[[Any, Any], Awaitable[pb.GenerateLessonResponse]]
 
 
 class Servicer(lesson_service_pb2_grpc.LessonServiceServicer):
-    """Does what a test says."""
+    """A servicer whose behaviour the test supplies."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
@@ -54,7 +54,7 @@ def service(handler: Handler, **changes: Any) -> Service:
 
 @asynccontextmanager
 async def served(handler: Handler, **changes: Any) -> AsyncIterator[Any]:
-    """A stub of a real server whose GenerateLesson does what the test says."""
+    """A stub of a real server whose GenerateLesson is the test's handler."""
     async with (
         serving(service(handler, **changes)) as ports,
         grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel,
@@ -88,12 +88,12 @@ async def test_an_error_arrives_as_it_was_raised(kind: type[ServiceError]) -> No
         stage="stage2",
         lesson_id="abc",
     )
-    told = await remote(raised)
-    assert told.status is kind.status
-    assert (told.reason, told.retryable, told.fault) == (kind.reason, kind.retryable, kind.fault)
-    assert (told.message, told.stage, told.lesson_id) == ("what happened", "stage2", "abc")
-    assert told.retry_after_seconds == 1.5
-    assert told.violations == (FieldViolation("spec.topic", "is empty"),)
+    received = await remote(raised)
+    assert received.status is kind.status
+    assert (received.reason, received.retryable, received.fault) == (kind.reason, kind.retryable, kind.fault)
+    assert (received.message, received.stage, received.lesson_id) == ("what happened", "stage2", "abc")
+    assert received.retry_after_seconds == 1.5
+    assert received.violations == (FieldViolation("spec.topic", "is empty"),)
 
 
 def test_the_tree_in_the_docstring_is_the_tree_of_classes() -> None:
@@ -110,10 +110,10 @@ def test_details_stay_small_however_much_is_wrong() -> None:
     assert status.ByteSize() <= errors.MAX_DETAIL_BYTES
 
 
-async def test_what_nobody_foresaw_is_internal_and_tells_no_secret() -> None:
-    told = await remote(RuntimeError("password=hunter2"))
-    assert (told.status, told.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
-    assert "hunter2" not in told.message
+async def test_an_unexpected_error_is_internal_and_reveals_no_secret() -> None:
+    received = await remote(RuntimeError("password=hunter2"))
+    assert (received.status, received.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert "hunter2" not in received.message
 
 
 async def test_an_error_without_our_details_is_read_by_its_status() -> None:

@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from servicekit.llm.calls import CallOutcome, ModelRequest
 from servicekit.llm.capabilities import Provider, capabilities, key_variable, preset
-from servicekit.llm.client import LEAST_OUTPUT_TOKENS, CallOutcome, ModelClient, ModelRequest, retry_after_seconds
+from servicekit.llm.client import ModelClient
+from servicekit.llm.failures import retry_after_seconds
 from servicekit.llm.prices import TokenUsage, cost_usd
+from servicekit.llm.request_body import LEAST_OUTPUT_TOKENS
 from servicekit.llm.settings import ModelServerSettings, model_client
 from servicekit.llm.shutdown_dates import EVERY_SECONDS, ListedEnds, day_of
 from servicekit.settings import SettingsError, load
@@ -187,7 +190,7 @@ async def test_nothing_of_one_models_request_leaks_into_the_next() -> None:
     for body in served.bodies:
         able = capabilities(Provider.OPENAI, body["model"])
         assert ("temperature" in body) == able.temperature
-        assert ("reasoning_effort" in body) == able.reasoning_effort
+        assert ("reasoning_effort" in body) == able.reasons
     assert served.bodies[0] == served.bodies[3]
 
 

@@ -1,4 +1,4 @@
-"""The server runner: health on both ports, bursts, and a clean end."""
+"""The server runner: health on both ports, bursts, and a clean stop."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from lesson.v1 import lesson_service_pb2 as pb
 from lesson.v1 import lesson_service_pb2_grpc
 from servicekit.errors import UpstreamError, read_error
+from servicekit.interceptors import MetricsInterceptor
 from servicekit.probe import serves
-from servicekit.server import _MetricsInterceptor, server_options, serving
+from servicekit.server import server_options, serving
 from servicekit.telemetry import Registry, RpcMetrics
 from tests.servicekit.test_errors import served, service
 
@@ -78,7 +79,7 @@ async def test_a_call_under_way_ends_well_while_the_server_stops_and_probes_see_
     assert response == OK
 
 
-async def test_above_its_limit_a_service_sheds_at_once_and_says_when_to_come_back() -> None:
+async def test_above_its_limit_a_service_sheds_at_once_with_a_retry_time() -> None:
     begun, finish = asyncio.Event(), asyncio.Event()
 
     async def slow(_request: Any, _context: Any) -> pb.GenerateLessonResponse:
@@ -96,7 +97,7 @@ async def test_above_its_limit_a_service_sheds_at_once_and_says_when_to_come_bac
         await begun.wait()
         with pytest.raises(grpc.aio.AioRpcError) as shed:
             await stub.GenerateLesson(pb.GenerateLessonRequest(), timeout=2)
-        # What has no limit of its own is served all the same.
+        # The service still serves RPCs without a limit.
         assert len([event async for event in stub.StreamLesson(pb.StreamLessonRequest(), timeout=2)]) == 1
         metrics = await scraped(ports.metrics)
         finish.set()
@@ -117,7 +118,7 @@ async def scraped(port: int) -> str:
         return await response.text()
 
 
-async def test_a_server_that_stops_lets_an_aborting_call_tell_its_error() -> None:
+async def test_a_stopping_server_lets_an_aborting_call_send_its_error() -> None:
     begun, finish = asyncio.Event(), asyncio.Event()
 
     async def fails(_request: Any, _context: Any) -> pb.GenerateLessonResponse:
@@ -176,9 +177,9 @@ async def test_metrics_are_served_and_a_call_is_counted_by_its_code() -> None:
     assert "nidan_event_loop_lag_seconds" in text
 
 
-async def test_a_stream_that_its_caller_reads_no_further_counts_as_cancelled_and_not_as_a_failure() -> None:
+async def test_a_stream_that_its_caller_abandons_counts_as_cancelled() -> None:
     registry = Registry()
-    around = _MetricsInterceptor("test", RpcMetrics(registry)).around("/lesson.v1.ContentService/GenerateContent", None)
+    around = MetricsInterceptor("test", RpcMetrics(registry)).around("/lesson.v1.ContentService/GenerateContent", None)
     with pytest.raises(GeneratorExit):
         async with around:
             raise GeneratorExit

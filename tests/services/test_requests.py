@@ -139,7 +139,7 @@ async def test_the_enhancer_names_each_field_that_is_wrong(running: Trio) -> Non
     error = read_error(refused.value)
     assert error.status is grpc.StatusCode.INVALID_ARGUMENT
     named = {violation.field for violation in error.violations}
-    assert named == {"section", "items.id", "wanted_ids", "learner_language", "attempt_id", "brief"}
+    assert named == {"section", "items.id", "wanted_ids", "brief.learner_language", "mode", "attempt_id", "brief"}
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ async def test_items_in_another_language_are_refused_with_the_one_that_is_served
         stub: Any = enhancer_service_pb2_grpc.EnhancerServiceStub(channel)
         request = enhancer_pb.EnhanceSectionRequest(
             section=lesson_pb2.SECTION_NAME_DIALOGUE,
-            brief=lesson_pb2.Brief(level=lesson_pb2.LEVEL_A1),
-            learner_language="en",
+            brief=lesson_pb2.Brief(level=lesson_pb2.LEVEL_A1, learner_language="en"),
+            mode=enhancer_pb.ENHANCEMENT_MODE_REVIEW,
             language="zh-Hant",
         )
         with pytest.raises(grpc.aio.AioRpcError) as refused:

@@ -15,7 +15,7 @@ import content_service.__main__ as content_main
 from content_service.settings import ContentSettings
 from enhancer_service.settings import EnhancerSettings
 from gateway.settings import GatewaySettings
-from lesson.models import AttemptOutcome, Outcome, ReadingProvenance, SectionName
+from lesson.models import AttemptOutcome, Outcome, ReadingProvenance, SectionName, Stage
 from lesson.v1 import lesson_service_pb2 as pb
 from servicekit.server import serving
 from servicekit.settings import SettingsError, load
@@ -58,11 +58,11 @@ async def test_cando_ai_stage2_model_is_the_model_asked(monkeypatch: pytest.Monk
 async def test_cando_ai_stage2_fallback_models_are_told_in_their_order(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
-    async with trio(monkeypatch, model, {"CANDO_AI_STAGE2_FALLBACK_MODELS": "x,y,gpt-6-luna"}) as running:
+    async with trio(monkeypatch, model, {"CANDO_AI_STAGE2_FALLBACK_MODELS": "x,y,gpt-4.1"}) as running:
         request = pb.StreamLessonRequest(spec=pb.LessonSpec(can_do_id="JF:349"))
         call = running.stub.StreamLesson(request, timeout=10)
         async for event in call:
-            assert event.accepted.stage2_models == ["gpt-6-luna", "x", "y"]
+            assert event.accepted.stage2_models == ["gpt-4.1", "x", "y"]
             break
         call.cancel()
 
@@ -157,17 +157,53 @@ async def test_ai_stage2_reasoning_effort_goes_to_models_that_take_one(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     model.script["culture"] = [Answer(text="", refusal="no")]
-    async with trio(monkeypatch, model, {"AI_STAGE2_REASONING_EFFORT": "none"}) as running:
+    async with trio(
+        monkeypatch, model, {"CANDO_AI_STAGE2_MODEL": "gpt-6-luna", "AI_STAGE2_REASONING_EFFORT": "none"}
+    ) as running:
         await running.generate()
     sent = [(call.body["model"], call.body.get("reasoning_effort")) for call in model.calls if call.key != "stage1"]
-    assert set(sent) == {("gpt-6-luna", "none"), ("gpt-4.1", None)}
+    assert set(sent) == {("gpt-6-luna", "none"), ("gpt-4o-mini", None)}
+
+
+async def test_an_effort_that_the_model_does_not_take_is_sent_as_the_nearest_one(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = {"CANDO_AI_STAGE1_MODEL": "gpt-6.1-sol", "AI_STAGE1_REASONING_EFFORT": "minimal"}
+    assert (await stage1_body(monkeypatch, model, env))["reasoning_effort"] == "low"
+    assert capsys.readouterr().out.count("reasoning_effort_adapted") == 1
+
+
+async def test_ai_service_tier_flex_halves_the_price_of_the_models_that_have_it(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer
+) -> None:
+    async with trio(monkeypatch, model, {"AI_SERVICE_TIER": "flex"}) as running:
+        lesson, _ = await running.generate()
+    (stage1,) = model.asked("stage1")
+    assert stage1.body["service_tier"] == "flex"
+    assert all("service_tier" not in call.body for call in model.calls if call.key != "stage1")
+    costs = {attempt.model: attempt.cost_usd for attempt in lesson.attempts if attempt.model}
+    # 1,000 tokens in and 500 out: gpt-5 at half its price, gpt-4.1 at its whole one.
+    assert costs["gpt-5"] == pytest.approx((1000 * 1.25 + 500 * 10) / 2 / 1e6)
+    assert costs["gpt-4.1"] == pytest.approx((1000 * 2 + 500 * 8) / 1e6)
+
+
+async def test_a_full_flex_tier_is_passed_by_in_the_same_attempt(
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.script["stage1"] = [Answer(status=429, error={"message": "busy", "code": "resource_unavailable"})]
+    async with trio(monkeypatch, model, {"AI_SERVICE_TIER": "flex"}) as running:
+        lesson, _ = await running.generate()
+    assert [call.body.get("service_tier") for call in model.asked("stage1")] == ["flex", None]
+    (attempt,) = (attempt for attempt in lesson.attempts if attempt.stage is Stage.STAGE1)
+    assert attempt.cost_usd == pytest.approx((1000 * 1.25 + 500 * 10) / 1e6)
+    assert "unavailable_tier=flex" in capsys.readouterr().out
 
 
 async def test_the_default_effort_of_stage_2_is_low_and_its_limit_of_output_leaves_room_for_the_thinking(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     model.script["culture"] = [Answer(text="", refusal="no")]
-    async with trio(monkeypatch, model) as running:
+    async with trio(monkeypatch, model, {"CANDO_AI_STAGE2_MODEL": "gpt-6-luna"}) as running:
         await running.generate()
     reasons, does_not = model.asked("culture")
     assert reasons.body["reasoning_effort"] == "low"

@@ -1,4 +1,4 @@
-"""A real collector for tests: it takes what is exported over OTLP, and says what came."""
+"""A real OTLP collector for tests that keeps the spans it receives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = {trace_pb2.Span.SPAN_KIND_SERVER: "server", trace_pb2.Span.SPAN_KIND_CLI
 
 @dataclass(frozen=True)
 class Seen:
-    """A span as it came."""
+    """A received span."""
 
     service: str
     name: str
@@ -30,23 +30,23 @@ class Seen:
     parent_id: str
     attributes: dict[str, Any]
     error: str
-    """What its status says; empty when it is no error."""
+    """The error of its status; empty for none."""
     began_ns: int
     ended_ns: int
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """`refuse` makes it answer with an error that is not worth another try."""
+    """`refuse` makes it answer with an error that the exporter does not retry."""
 
     def __init__(self) -> None:
         self.endpoint = ""
         self.spans: list[Seen] = []
         self.exports = 0
         self.raw = b""
-        """All that ever came, as it came."""
+        """All received spans, in order."""
         self.refuse = False
         self.ready = asyncio.Event()
-        """Nothing is answered before it."""
+        """The collector answers only after this event."""
         self.ready.set()
         self.waiting = 0
 
@@ -66,7 +66,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         return pb.ExportTraceServiceResponse()
 
     def named(self, name: str) -> list[Seen]:
-        """In the order in which they began."""
+        """The spans of a name, in the order of their start."""
         return sorted((span for span in self.spans if span.name == name), key=lambda span: span.began_ns)
 
     def only(self, name: str) -> Seen:

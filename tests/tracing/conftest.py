@@ -11,7 +11,7 @@ from tests.tracing.collector import Collector, collector
 
 @pytest.fixture
 async def taken(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Collector]:
-    """A collector to which every service that is started from here exports."""
+    """A collector that receives the spans of every service that the test starts."""
     async with collector() as running:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", running.endpoint)
         yield running

@@ -1,4 +1,4 @@
-"""Traces never cost a lesson: switched off they are not there, and a collector that is gone is not waited for."""
+"""Traces never cost a lesson: when off they do nothing, and no lesson waits for a missing collector."""
 
 from __future__ import annotations
 
@@ -59,21 +59,21 @@ async def test_without_an_endpoint_nothing_is_sent_and_no_log_line_names_a_trace
         lesson, _ = await running.generate()
     assert lesson.outcome is Outcome.COMPLETE
     assert not taken.exports
-    told = capsys.readouterr().out
-    assert "twostage_generation_completed" in told
-    assert "trace_id" not in told
+    logged = capsys.readouterr().out
+    assert "twostage_generation_completed" in logged
+    assert "trace_id" not in logged
 
 
-async def test_lessons_are_as_good_when_the_collector_is_gone_and_each_service_tells_it_once(
+async def test_lessons_need_no_collector_and_each_service_logs_its_loss_once(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with trio(monkeypatch, model, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}) as running:
         lesson, _ = await running.generate()
     assert lesson.outcome is Outcome.COMPLETE
-    told = [line for line in capsys.readouterr().out.splitlines() if "traces_not_exported" in line]
-    assert len(told) == 3
+    logged = [line for line in capsys.readouterr().out.splitlines() if "traces_not_exported" in line]
+    assert len(logged) == 3
     for service in ("gateway", "content_service", "enhancer_service"):
-        assert sum(f"service={service}" in line for line in told) == 1
+        assert sum(f"service={service}" in line for line in logged) == 1
 
 
 async def test_lessons_do_not_wait_for_a_collector_that_is_slow(
@@ -82,7 +82,7 @@ async def test_lessons_do_not_wait_for_a_collector_that_is_slow(
     taken.ready.clear()
     async with trio(monkeypatch, model) as running:
         async with asyncio.timeout(60):
-            while not taken.waiting:  # until at least one service is in the middle of an export
+            while not taken.waiting:  # until a service is in the middle of an export
                 lesson, _ = await running.generate()
         lesson, _ = await running.generate()
         assert lesson.outcome is Outcome.COMPLETE
@@ -92,8 +92,8 @@ async def test_lessons_do_not_wait_for_a_collector_that_is_slow(
     assert lesson.lesson_id in {span.attributes.get("nidan.lesson_id") for span in taken.named("lesson")}
 
 
-async def test_a_collector_that_never_answers_does_not_hold_up_the_end() -> None:
-    # Connections are taken by the kernel, and nobody ever reads from them.
+async def test_a_silent_collector_does_not_delay_the_end() -> None:
+    # The kernel accepts the connections, and no process reads from them.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         tracer = Tracer("gateway", f"http://127.0.0.1:{silent.getsockname()[1]}", 1.0, with_text=False)
         for _ in range(3000):
@@ -104,21 +104,21 @@ async def test_a_collector_that_never_answers_does_not_hold_up_the_end() -> None
     assert 2 < took < 20  # the library itself would wait for 30
 
 
-async def test_a_failing_collector_is_told_once_until_it_is_well_again(
+async def test_a_failing_collector_is_logged_once_until_it_recovers(
     taken: Collector, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracer = Tracer("gateway", taken.endpoint, 1.0, with_text=True)
     for refuse in (True, True, False, False, True):
         taken.refuse = refuse
         before = taken.exports
-        for _ in range(32):  # a whole batch is sent at once
+        for _ in range(32):  # a full batch is sent at once
             tracer.begin("lesson", "internal", {}, {}).end()
         async with asyncio.timeout(60):
             while taken.exports == before:  # noqa: ASYNC110 - a real collector is asked
                 await asyncio.sleep(0.01)
     await tracer.close()
-    told = [line for line in capsys.readouterr().out.splitlines() if "traces_" in line]
-    assert ["not_exported" in line for line in told] == [True, False, True]
+    logged = [line for line in capsys.readouterr().out.splitlines() if "traces_" in line]
+    assert ["not_exported" in line for line in logged] == [True, False, True]
     assert len(taken.spans) == 64
 
 
@@ -139,7 +139,7 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_variable(
         load(ContentSettings)
 
 
-def test_what_the_exporter_reads_itself_is_checked_at_the_start_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_the_exporter_are_checked_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")
     with pytest.raises(SettingsError, match="OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"):

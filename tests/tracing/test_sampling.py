@@ -1,4 +1,4 @@
-"""Who decides whether a lesson is traced: its caller, and where no caller did, the share that is set."""
+"""The caller decides whether its lesson is traced; without a decision the configured share applies."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ async def test_a_caller_that_samples_has_its_lesson_traced_as_a_part_of_its_own_
     assert {span.service for span in taken.spans} == {"gateway", "content_service", "enhancer_service"}
 
 
-async def test_a_caller_that_does_not_sample_is_heeded_by_every_service(
+async def test_every_service_respects_a_caller_that_does_not_sample(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer, taken: Collector
 ) -> None:
-    # Were the decision not passed on, the stages would begin traces of their own.
+    # If the gateway did not pass the decision on, the stages would begin traces of their own.
     async with trio(monkeypatch, model, {"OTEL_TRACES_SAMPLER_ARG": "1"}) as running:
         await generate(running, "00")
     assert not taken.exports
 
 
 @pytest.mark.parametrize("header", ["", "nonsense", "00-0-0-01", "ff-" + "f" * 500])
-async def test_a_trace_that_cannot_be_read_is_none(
+async def test_an_unreadable_trace_header_is_ignored(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer, taken: Collector, header: str
 ) -> None:
     async with trio(monkeypatch, model) as running:

@@ -1,4 +1,4 @@
-"""What a learner or a model wrote is in no trace, unless somebody asked for it."""
+"""Traces hold no text of a learner or a model unless the settings ask for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REQUEST = pb.GenerateLessonRequest(spec=pb.LessonSpec(can_do_id="JF:349", topic=
 async def lesson_with_canaries(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer, env: dict[str, str] | None = None
 ) -> None:
-    """A lesson whose prompts, answers, refusals and errors all hold a canary."""
+    """A lesson whose prompts, answers, refusals and errors all contain a canary."""
     said = f"{ERROR} {ANSWER}"
     model.script["stage1"] = [
         Answer(status=500, error={"message": said}),
@@ -50,7 +50,7 @@ async def test_no_text_of_a_prompt_an_answer_or_an_error_is_sent(
         assert canary.encode() not in taken.raw
 
 
-async def test_the_text_is_sent_when_asked_for_and_no_more_of_it_than_is_allowed(
+async def test_text_is_sent_only_on_request_and_up_to_its_limit(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer, taken: Collector
 ) -> None:
     await lesson_with_canaries(monkeypatch, model, {CAPTURE: "true"})

@@ -1,4 +1,4 @@
-"""One trace a lesson: which spans there are, what is above what, and what each says."""
+"""One trace a lesson: its spans, their parents and their attributes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.trio import trio, until
 
 ROOT = "LessonService/GenerateLesson"
 CLOCKS_NS = 5_000_000
-"""A span made after its call has a start from another clock."""
+"""Tolerance: a span made after its call takes its start from another clock."""
 
 
 async def test_a_lesson_is_one_trace_over_three_services_and_the_model_calls(
@@ -39,8 +39,8 @@ async def test_a_lesson_is_one_trace_over_three_services_and_the_model_calls(
     for name in sections:
         attempt = f"{ROOT} > lesson > {name} attempt"
         served = f"{attempt} > EnhancerService/EnhanceSection"
-        expected += [attempt, served, f"{served} > chat gpt-6-luna"]
-    # Sections without an item that a model is needed for ask the analyser alone.
+        expected += [attempt, served, f"{served} > chat gpt-4.1"]
+    # Sections without an item for the model need the analyser alone.
     alone = [path for path in taken.paths() if " analyser" in path]
     assert taken.paths() - Counter(alone) == Counter(expected)
     assert len({span.trace_id for span in taken.spans}) == 1
@@ -69,7 +69,7 @@ async def test_the_spans_say_what_was_asked_and_what_it_cost(
     assert whole["nidan.attempts"] == len(lesson.attempts)
 
     chat = taken.only("chat gpt-5")
-    told = lesson.attempts[0]
+    attempt = lesson.attempts[0]
     assert (chat.kind, chat.service) == ("client", "content_service")
     assert chat.attributes == {
         "gen_ai.operation.name": "chat",
@@ -84,9 +84,9 @@ async def test_the_spans_say_what_was_asked_and_what_it_cost(
         "gen_ai.usage.cache_read.input_tokens": 0,
         "gen_ai.usage.output_tokens": 500,
         "gen_ai.usage.reasoning.output_tokens": 0,
-        "nidan.attempt.id": told.id,
+        "nidan.attempt.id": attempt.id,
         "nidan.outcome": "ok",
-        "nidan.cost_usd": pytest.approx(told.cost_usd),
+        "nidan.cost_usd": pytest.approx(attempt.cost_usd),
     }
     reading = taken.only("reading attempt").attributes
     assert reading["nidan.section"] == "reading"
@@ -117,7 +117,7 @@ async def test_a_retry_is_the_sibling_of_the_attempt_that_failed(
         assert (again.error, again.attributes.get("error.type")) == ("", None)
         chats = [span for span in taken.spans if taken.path(span).startswith(f"{ROOT} > lesson > {name} > ")]
         assert sorted(span.error for span in chats if span.name.startswith("chat ")) == ["", error]
-        # The model failed, the RPC did not: its failure is data in the reply.
+        # The model failed but the RPC succeeded: the reply carries the failure as data.
         assert {span.attributes["rpc.response.status_code"] for span in chats if span.kind == "server"} == {"OK"}
 
 
@@ -144,7 +144,7 @@ async def test_a_stage_that_cannot_be_reached_is_an_error_of_the_attempt(
     assert {span.error for span in attempts} == {"upstream"}
 
 
-async def test_what_nobody_waits_for_any_more_is_cancelled_and_no_error(
+async def test_abandoned_work_is_cancelled_and_not_an_error(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer, taken: Collector
 ) -> None:
     model.always["stage1"] = Answer(delay_seconds=10)
@@ -187,11 +187,11 @@ async def test_lessons_at_once_do_not_mix(
     by_trace: dict[str, set[str]] = {}
     for span in taken.spans:
         by_trace.setdefault(span.trace_id, set()).add(span.attributes.get("nidan.lesson_id", ""))
-    assert sorted(max(told) for told in by_trace.values()) == sorted(ids)
-    assert all(len(told - {""}) == 1 for told in by_trace.values())
+    assert sorted(max(found) for found in by_trace.values()) == sorted(ids)
+    assert all(len(found - {""}) == 1 for found in by_trace.values())
 
 
-async def test_three_processes_send_what_they_have_before_they_end_and_their_log_names_the_trace(
+async def test_processes_send_their_spans_before_they_exit_and_log_the_trace(
     taken: Collector,
 ) -> None:
     async with house() as made, stub(made["gateway"]) as lessons:

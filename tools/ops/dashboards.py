@@ -1,7 +1,7 @@
-"""Makes the Grafana dashboards (`make ops-rules`), or with --check says whether the committed ones are fresh.
+"""Makes the Grafana dashboards (`make ops-rules`), or with --check reports whether the committed ones are fresh.
 
-Runs in .venv-ops-alerts, with Grafana's own SDK. Every panel says what it shows and in which unit; each query names its
-source by the variable `datasource`, and every rate is over $__rate_interval.
+Runs in .venv-ops-alerts, with Grafana's own SDK. Every panel states its content and unit; each query takes its source
+from the variable `datasource`, and every rate covers $__rate_interval.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _EACH = "sum by (%s) (rate(%s[$__rate_interval]))"
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked, and how its lines are called."""
+    """A query and the legend of its lines."""
 
     expr: str
     legend: str
     target: bool = False
-    """A line to be held against: drawn dashed."""
+    """A limit, drawn as a dashed line."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel; where it stands follows from its width and those before it."""
+    """A panel. Its place follows from its width and the panels before it."""
 
     title: str
     text: str
@@ -410,8 +410,8 @@ def _built(panel: Panel, number: int, x: int, y: int) -> Any:
     if panel.highest is not None:
         built = built.max(panel.highest)
     for letter, query in zip("ABCDEFG", panel.queries, strict=False):
-        asked = prometheus.Dataquery().ref_id(letter).expr(query.expr).legend_format(query.legend).datasource(_SOURCE)
-        built = built.with_target(asked)
+        target = prometheus.Dataquery().ref_id(letter).expr(query.expr).legend_format(query.legend).datasource(_SOURCE)
+        built = built.with_target(target)
     return built
 
 
@@ -433,7 +433,7 @@ def _lines(panel: Panel) -> Any:
 
 
 def _board(title: str, uid: str, text: str, panels: Sequence[Panel]) -> str:
-    """The JSON of a dashboard: its panels from left to right, a new line where one does not fit."""
+    """The JSON of a dashboard: panels from left to right, in a new row when one does not fit."""
     source = board_builder.DatasourceVariable("datasource").label("Prometheus").type("prometheus")
     board = (
         board_builder.Dashboard(title)
@@ -466,7 +466,7 @@ def boards() -> dict[Path, str]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """0, or with --check 1 when a committed dashboard is not what would be made."""
+    """The exit status: with --check 1 when a committed dashboard is stale, else 0."""
     stale = [path for path, text in boards().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
         if "--check" in argv:

@@ -1,6 +1,6 @@
 """Draws a dashboard's panels from query results, on the dashboard's own grid: draw.py BOARD.json RESULTS.json OUT.png
 
-Shows data and layout. It is not Grafana's rendering: colours, axes and legends are matplotlib's.
+It shows data and layout; colours, axes and legends are matplotlib's, not Grafana's.
 Runs in .venv-ops-alerts.
 """
 
@@ -79,7 +79,7 @@ class Box:
     figure: Any
 
     def within(self, left: float, right: float, bottom: float, top: float) -> tuple[float, float, float, float]:
-        """What is left of it with such margins, as matplotlib wants it: shares of the page."""
+        """The area inside these margins, as shares of the page (matplotlib's form)."""
         width, height = self.figure.get_size_inches()
         across, up = self.width - left - right, self.height - bottom - top
         return (self.x + left) / width, (self.y + bottom) / height, across / width, up / height
@@ -130,7 +130,7 @@ def _lines(axes: Any, panel: Mapping[str, Any], series: Sequence[Series], times:
 
 
 def _points(series: Series, start: float) -> Iterator[tuple[float, float]]:
-    """Seconds and values; where there was nothing for a while the line breaks."""
+    """Seconds and values; the line breaks at a gap."""
     before = math.inf
     for at, value in series["values"]:
         if float(at) - before > _LONGEST_STEP_SECONDS:
@@ -140,7 +140,7 @@ def _points(series: Series, start: float) -> Iterator[tuple[float, float]]:
 
 
 def _stack(axes: Any, series: Sequence[Series], start: float) -> None:
-    """One on the other; what a moment does not have counts as nothing."""
+    """The series stacked; a missing value counts as 0."""
     times = sorted({float(at) for one in series for at, _ in one["values"]})
     kept = [one for one in series if any(float(value) > 0 for _, value in one["values"])] or list(series[:1])
     layers = []
@@ -153,7 +153,7 @@ def _stack(axes: Any, series: Sequence[Series], start: float) -> None:
 
 
 def _legend(axes: Any, box: Box) -> None:
-    """Each name once, below the axis from the card's left edge; what has no room is counted."""
+    """The names, below the axis from the card's left edge; names without room are counted."""
     named = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     columns = max(1, int((box.width - 0.3) / (0.45 + 0.072 * max(map(len, named)))))
     kept = list(named)[: 4 * columns]
@@ -175,5 +175,5 @@ def _legend(axes: Any, box: Box) -> None:
 
 
 if __name__ == "__main__":
-    told, found, target = (Path(name) for name in sys.argv[1:4])
-    draw(json.loads(told.read_text(encoding="utf-8")), json.loads(found.read_text(encoding="utf-8")), target)
+    board, found, target = (Path(name) for name in sys.argv[1:4])
+    draw(json.loads(board.read_text(encoding="utf-8")), json.loads(found.read_text(encoding="utf-8")), target)

@@ -1,4 +1,4 @@
-"""Writes docs/metrics.md from the catalogue of metrics, or checks with --check that it is fresh."""
+"""Writes docs/metrics.md from the catalogue of metrics, or with --check reports whether it is fresh."""
 
 from __future__ import annotations
 

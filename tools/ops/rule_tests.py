@@ -1,8 +1,8 @@
-"""Makes the tests of the rules (deploy/prometheus/tests/, run by promtool), or with --check says if they are fresh.
+"""Makes promtool's tests of the rules (deploy/prometheus/tests/), or with --check reports whether they are fresh.
 
-Every alert is tried in four ways: it fires when what it is for happens, at an error share that can happen; it is silent
-in a healthy world, which is no faultless one; it is silent when there is no traffic; and it ends when the fault ends.
-A world is a rate a minute for each counter and a value for each gauge. There is a file for each group of rules.
+Every alert has four tests: it fires for its fault at a realistic error share; it is silent in a healthy world, which
+has some failures; it is silent without traffic; it stops when the fault stops. A world is a rate a minute for each
+counter and a value for each gauge. Each group of rules has a file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TESTS = ROOT / "deploy" / "prometheus" / "tests"
 _HEAD = "# Made by tools/ops/rule_tests.py: change that, and run `make ops-rules`.\n"
 SECTIONS = ("frame", "reading", "dialogue", "grammar", "culture", "practice")
 ALWAYS = "NidanWatchdog"
-"""Fires in every world: that is what it is for."""
+"""The watchdog, which fires in every world."""
 _DAY = 86400
 _HEALTHY_MINUTES = 60
 _LONG_MINUTES = 480
@@ -67,7 +67,7 @@ def _up(service: str, port: int) -> str:
     return f'up{{instance="{service}:{port}",job="nidan-{service}"}}'
 
 
-# Two lessons a minute, with the failures that the promises allow for.
+# Two lessons a minute, with the failures that the promises allow.
 COUNTERS: World = {
     _made("complete"): 1.96,
     _made("partial"): 0.036,
@@ -108,23 +108,23 @@ GAUGES: World = {
 
 @dataclass(frozen=True)
 class Case:
-    """A fault: what differs from the healthy world while it lasts, and what must fire at its end."""
+    """A fault: its differences from the healthy world, and the alert that must fire at its end."""
 
     alert: str
     fault: Mapping[str, float | str]
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Those that the query gives."""
+    """The labels that the query returns."""
     lasts: int = 15
     """Minutes."""
     over: int = 60
-    """Minutes after which nothing of it may fire any more."""
+    """Minutes after which the alert must be silent."""
     silent: str = ""
-    """An alert that must not fire at this share: the faster one."""
+    """The faster alert, which must not fire at this share."""
     why: str = ""
 
 
 def _burn_cases() -> Iterator[Case]:
-    """For every pair of windows an error share above its threshold and, where there is one, below the next faster's."""
+    """For every pair of windows, an error share above its threshold and below that of the next faster pair, if any."""
     for slo in load()["slo"]:
         fast, slow = (f"Nidan{slo['alert']}Burns{speed}" for speed in ("Fast", "Slowly"))
         labels = {"section": "dialogue"} if slo.get("by") else {}
@@ -135,14 +135,14 @@ def _burn_cases() -> Iterator[Case]:
             else [(fast, 0.6, 70, 60), (fast, 0.4, 300, 60), (slow, 0.15, 300, 420)]
         )
         for alert, share, lasts, over in shares:
-            # A budget half as large burns at half the share.
+            # Half the budget burns at half the share.
             error = share if strict else share * (100 - slo["objective"]) / 10
             quiet = fast if alert == slow else ""
             yield Case(alert, _failing(slo["name"], error), labels, lasts, over, quiet, f"{error:.3g} of all fail")
 
 
 def _failing(slo: str, share: float) -> dict[str, float]:
-    """The world in which that share of what the promise counts is bad."""
+    """The world in which this share of the promise's events is bad."""
     good, bad = 2 * (1 - share), 2 * share
     return {
         "success": {_made("complete"): good, _made("failed"): bad},
@@ -201,7 +201,7 @@ def tests(group: Mapping[str, Any]) -> dict[str, Any]:
     still = dict.fromkeys(COUNTERS, 0.0)
     return {
         "rule_files": ["../rules/nidan.yml"],
-        # Windows of hours need no look at every minute.
+        # Windows of hours need no evaluation every minute.
         "evaluation_interval": "5m" if "slo" in group["name"] else "1m",
         "tests": [
             _lasting("healthy", COUNTERS, named),
@@ -218,7 +218,7 @@ def files() -> dict[Path, str]:
 
 
 def _lasting(name: str, counters: World, named: Mapping[str, Any]) -> dict[str, Any]:
-    """A world in which nothing changes: nothing fires in it but the watchdog."""
+    """A world without change, in which only the watchdog fires."""
     minutes = _LONG_MINUTES if ALWAYS not in named else 3 * _HEALTHY_MINUTES
     series = {key: _counter([(minutes, rate)]) for key, rate in counters.items()}
     series |= {key: _gauge([(minutes, value)]) for key, value in GAUGES.items()}
@@ -248,14 +248,14 @@ def _tried(case: Case, rule: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _test(name: str, series: Mapping[str, str], checks: list[dict[str, Any]]) -> dict[str, Any]:
-    told = [{"series": key, "values": values} for key, values in series.items()]
-    return {"name": name, "interval": "1m", "input_series": told, "promql_expr_test": checks}
+    inputs = [{"series": key, "values": values} for key, values in series.items()]
+    return {"name": name, "interval": "1m", "input_series": inputs, "promql_expr_test": checks}
 
 
 def _firing(alert: str, minute: int, labels: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """That it fires then with just these labels; None: that it does not fire."""
-    told = {"alertname": alert, "alertstate": "firing", **(labels or {})}
-    sample = "ALERTS{" + ", ".join(f'{name}="{value}"' for name, value in told.items()) + "}"
+    """The expectation that it fires then with exactly these labels, or (None) that it does not fire."""
+    wanted = {"alertname": alert, "alertstate": "firing", **(labels or {})}
+    sample = "ALERTS{" + ", ".join(f'{name}="{value}"' for name, value in wanted.items()) + "}"
     return {
         "expr": f'ALERTS{{alertname="{alert}",alertstate="firing"}}',
         "eval_time": f"{minute}m",
@@ -264,7 +264,7 @@ def _firing(alert: str, minute: int, labels: Mapping[str, str] | None = None) ->
 
 
 def _counter(phases: list[tuple[int, float]]) -> str:
-    """Minutes and rate a minute, one phase after the other, as promtool writes series."""
+    """The series of phases (minutes, rate a minute) in promtool's notation."""
     value, parts = 0.0, []
     for minutes, rate in phases:
         parts.append(f"{value + rate:.6g}+{rate:.6g}x{minutes - 1}")

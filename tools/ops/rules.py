@@ -1,6 +1,6 @@
-"""Makes the Prometheus rules from alerts.toml (`make ops-rules`), or with --check says whether they are fresh.
+"""Makes the Prometheus rules from alerts.toml (`make ops-rules`), or with --check reports whether they are fresh.
 
-Records and labels of the promises are named as Sloth names them, so that dashboards made for Sloth show them.
+Records and labels of the promises have Sloth's names, so that dashboards for Sloth show them.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ SOURCE = Path(__file__).with_name("alerts.toml")
 RULES = ROOT / "deploy" / "prometheus" / "rules" / "nidan.yml"
 
 HIGHEST_THRESHOLD = 0.9
-"""An error share that passes this only when next to everything fails: such an alert would never fire in time."""
+"""Thresholds stay below it: an alert that needs almost everything to fail would never fire in time."""
 LEAST_EVENTS = 10
-"""The traffic floor: with fewer events in the long window a share says nothing."""
+"""The traffic floor: a share of fewer events in the long window means nothing."""
 LEAST_BAD_EVENTS = 2
-"""And one bad event alone is no burn."""
+"""The least number of bad events; a single one is no burn."""
 RECENT, JUDGED = "10m", "30m"
-"""An alert of a share: it has happened in the first, and is more than its share in the second."""
+"""An alert on a share: the event occurred in the first window, and its share in the second is too large."""
 _HEAD = "# Made by tools/ops/rules.py from tools/ops/alerts.toml: change that, and run `make ops-rules`.\n"
 
 Rule = dict[str, Any]
 
 
 class RefusedError(ValueError):
-    """A rule that could not do what it is for."""
+    """A rule that could not serve its purpose."""
 
 
 def load(source: Path = SOURCE) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def load(source: Path = SOURCE) -> dict[str, Any]:
 
 
 def rules(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The rules file as it stands in YAML. Raises RefusedError."""
+    """The rules file as data. Raises RefusedError."""
     groups: list[dict[str, Any]] = []
     for slo in data["slo"]:
         records = [*_windows(slo, data["burns"]), *_budget(slo)]
@@ -56,7 +56,7 @@ def rules(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def threshold(burn: float, objective: float) -> float:
-    """The error share at which `objective` percent burn so fast. Raises RefusedError when it can hardly be reached."""
+    """The error share at which the budget of `objective` percent burns so fast. Raises RefusedError when too large."""
     share = burn * (100 - objective) / 100
     if share >= HIGHEST_THRESHOLD:
         raise RefusedError(f"a burn of {burn:g} at {objective:g} % is an error share of {share:.3g}: it cannot fire")
@@ -64,7 +64,7 @@ def threshold(burn: float, objective: float) -> float:
 
 
 def floor(share: float) -> int:
-    """Events that a long window must have before its share is believed."""
+    """The number of events in the long window from which its share counts."""
     return max(LEAST_EVENTS, math.ceil(LEAST_BAD_EVENTS / share))
 
 
@@ -83,7 +83,7 @@ def _matcher(slo: Mapping[str, Any]) -> str:
 
 
 def _windows(slo: Mapping[str, Any], of: Mapping[str, Any]) -> Iterator[Rule]:
-    """The error share of every window; no sample where nothing happened, so that no NaN spoils what is made of it."""
+    """The error share of every window. A window without events has no sample, so no NaN spreads to other records."""
     pairs = burns(slo, of)
     for window in sorted({window for _, *both, _ in pairs for window in both}, key=_seconds):
         good, everything = (slo[name].replace("[W]", f"[{window}]") for name in ("good", "all"))
@@ -100,7 +100,7 @@ def _seconds(window: str) -> int:
 
 
 def _budget(slo: Mapping[str, Any]) -> Iterator[Rule]:
-    """What is left of the budget of 30 days. It weighs lessons, not minutes: quiet nights count for little."""
+    """The rest of the 30 days' budget. It weighs lessons, not minutes: quiet nights count little."""
     labels, this = _labels(slo), _matcher(slo)
     objective = slo["objective"] / 100
     on = "on (sloth_id) group_left"
@@ -119,7 +119,7 @@ def _budget(slo: Mapping[str, Any]) -> Iterator[Rule]:
 
 
 def _burn_alert(slo: Mapping[str, Any], data: Mapping[str, Any], *, fast: bool) -> Rule:
-    """Both windows of a pair burn, and the long one has events enough; any pair will do."""
+    """The alert that fires when both windows of any pair burn and the long one has enough events."""
     budget = 1 - slo["objective"] / 100
     pairs = []
     for burn, long, short, is_fast in burns(slo, data["burns"]):
@@ -148,7 +148,7 @@ def _burn_alert(slo: Mapping[str, Any], data: Mapping[str, Any], *, fast: bool) 
 
 
 def _pointers(name: str, panel: str, data: Mapping[str, Any]) -> dict[str, str]:
-    """Where to read on, and where to look."""
+    """Links to the runbook and the dashboard."""
     board = panel.partition(":")[0].lower()
     return {
         "runbook_url": f"{data['runbook']}#{name.lower()}",
@@ -194,14 +194,14 @@ def _share(alert: Mapping[str, Any]) -> str:
 # --- the file -------------------------------------------------------------------------------------------------------
 
 
-class _Dumper(yaml.SafeDumper):
-    """Queries of several lines stay readable, and nothing is an alias of what stands elsewhere."""
+class _Dumper(yaml.CSafeDumper):
+    """Keeps queries of several lines readable and writes no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the library's signature
         return True
 
 
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+def _text(dumper: yaml.CSafeDumper, text: str) -> yaml.Node:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
 
@@ -209,12 +209,12 @@ _Dumper.add_representer(str, _text)
 
 
 def written(value: object, head: str = _HEAD) -> str:
-    """As it is committed."""
+    """The text of the committed file."""
     return head + yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True)
 
 
 def keep(path: Path, text: str, argv: list[str]) -> int:
-    """Writes a generated file, or with --check says whether it is fresh: 0 or 1, the exit status."""
+    """Writes a generated file, or with --check reports whether it is fresh. Returns the exit status, 0 or 1."""
     if "--check" not in argv:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

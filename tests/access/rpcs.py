@@ -1,4 +1,4 @@
-"""Calls any RPC of a server by its descriptor, with bytes, and tells the status: what a stranger with a tool can do."""
+"""Calls any RPC of a server by its descriptor and returns its status, as a stranger with a tool can."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ CONTENT = content_service_pb2.DESCRIPTOR.services_by_name["ContentService"]
 ENHANCER = enhancer_service_pb2.DESCRIPTOR.services_by_name["EnhancerService"]
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 UNSERVED = "/grpc.health.v1.Health/List"
-"""Its library has no implementation: UNIMPLEMENTED for whoever is let in."""
+"""The health library does not implement it: UNIMPLEMENTED for an accepted caller."""
 REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
 
 
 def methods(*services: Any) -> Iterator[tuple[str, Any]]:
-    """Full name and descriptor of every RPC of these descriptors."""
+    """The full name and descriptor of every RPC of these services."""
     for service in services:
         for method in service.methods:
             yield f"/{service.full_name}/{method.name}", method
 
 
-async def asked(channel: grpc.aio.Channel, path: str, method: Any, metadata: Metadata = ()) -> RemoteError | None:
-    """The error of a call with an empty request; None when it was let in: answered, or a stream that goes on."""
+async def call_rpc(channel: grpc.aio.Channel, path: str, method: Any, metadata: Metadata = ()) -> RemoteError | None:
+    """The error of a call with an empty request; None when the server accepts it with a reply or an open stream."""
     kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
     request: Any = _once(b"") if method.client_streaming else b""
     call = getattr(channel, kind)(path)(request, metadata=metadata, timeout=5)

@@ -1,4 +1,4 @@
-"""Which attempt comes next, and the ledger: pure rules, held over random outcomes."""
+"""The retry policy and the ledger: pure rules, tested over random outcomes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.attempts.ledger import MemoryLedger, Row
-from gateway.attempts.policy import MAX_ATTEMPTS, Attempts, Remedy, remedy_for
+from gateway.attempts.policy import (
+    MAX_ATTEMPTS,
+    OUTCOME_RULES,
+    NextAttempt,
+    PastAttempt,
+    Remedy,
+    models_ahead,
+    next_attempt,
+    remedy_for,
+)
 from lesson.models import Attempt, AttemptKind, AttemptOutcome, Stage, Usage
 
 CHAIN = ("a", "b", "c")
 
 
+def history_of(
+    models: tuple[str, ...], outcomes: list[tuple[AttemptOutcome, tuple[str, ...]]], refused: tuple[str, ...] = ()
+) -> list[PastAttempt]:
+    """The attempts that the policy plans while they end so."""
+    history: list[PastAttempt] = []
+    for outcome, faults in outcomes:
+        attempt = next_attempt(history, models, refused)
+        if attempt is None:
+            break
+        history.append(PastAttempt(attempt.model, attempt.kind, outcome, frozenset(faults)))
+    return history
+
+
 def run(
     models: tuple[str, ...], outcomes: list[tuple[AttemptOutcome, tuple[str, ...]]]
 ) -> list[tuple[str, AttemptKind]]:
-    attempts, made = Attempts(models), []
-    for outcome, faults in outcomes:
-        step = attempts.next()
-        if step is None:
-            break
-        made.append((step.model, step.kind))
-        attempts.ended(outcome, faults)
-    return made
+    return [(past.model, past.kind) for past in history_of(models, outcomes)]
 
 
 STEPS = st.lists(
@@ -58,7 +73,7 @@ def test_the_same_fault_twice_on_a_model_is_its_last() -> None:
     ]
 
 
-def test_another_fault_may_be_asked_again_while_one_attempt_is_left_for_each_untried_model() -> None:
+def test_a_new_fault_gets_a_reask_while_each_untried_model_keeps_an_attempt() -> None:
     faults: list[tuple[AttemptOutcome, tuple[str, ...]]] = [
         (AttemptOutcome.INVALID_SCHEMA, (str(number),)) for number in range(5)
     ]
@@ -81,23 +96,52 @@ def test_a_service_that_is_being_started_again_is_waited_for() -> None:
 
 
 def test_a_retry_waits_longer_each_time() -> None:
-    attempts = Attempts(("a",))
-    attempts.next()
-    pauses = []
-    for _ in range(3):
-        attempts.ended(AttemptOutcome.UPSTREAM, ())
-        step = attempts.next()
-        assert step is not None
-        pauses.append(step.pause_seconds)
-    assert pauses == [0.3, 0.6, 1.2]
-    attempts.ended(AttemptOutcome.RATE_LIMITED, ())
-    step = attempts.next()
-    assert step is not None
-    assert step.pause_seconds == 2.4
+    upstream, limited = AttemptOutcome.UPSTREAM, AttemptOutcome.RATE_LIMITED
+    history = history_of(("a",), [(upstream, ()), (upstream, ()), (upstream, ()), (limited, ())])
+    following = [next_attempt(history[:length], ("a",)) for length in range(1, 5)]
+    assert [attempt.pause_seconds for attempt in following if attempt] == [0.3, 0.6, 1.2, 2.4]
 
 
 def test_a_chain_of_none_has_no_attempt() -> None:
-    assert Attempts(()).next() is None
+    assert next_attempt((), ()) is None
+    assert models_ahead((), ()) == ()
+
+
+@given(st.integers(1, 5), STEPS, st.sets(st.sampled_from(CHAIN)))
+def test_equal_histories_give_equal_answers_and_any_prefix_replays(
+    length: int, outcomes: list[tuple[AttemptOutcome, tuple[str, ...]]], refused: set[str]
+) -> None:
+    chain = "abcde"[:length]
+    history = history_of(tuple(chain), outcomes, tuple(refused))
+    for made, past in enumerate(history):
+        # Rebuilt as from a store: equal records, not identical ones.
+        stored = [PastAttempt(row.model, row.kind, row.outcome, frozenset(row.faults)) for row in history[:made]]
+        attempt = next_attempt(stored, tuple(chain), refused)
+        assert attempt == next_attempt(history[:made], tuple(chain), refused)
+        assert attempt is not None
+        assert (attempt.model, attempt.kind) == (past.model, past.kind)
+        assert models_ahead(stored, tuple(chain))[0] == (stored[-1].model if stored else "a")
+
+
+@given(STEPS, st.sets(st.sampled_from(CHAIN)))
+def test_a_refused_model_is_never_planned(
+    outcomes: list[tuple[AttemptOutcome, tuple[str, ...]]], refused: set[str]
+) -> None:
+    assert not {past.model for past in history_of(CHAIN, outcomes, tuple(refused))} & refused
+
+
+@given(st.lists(st.builds(PastAttempt, st.sampled_from("abxy"), st.sampled_from(AttemptKind),
+                          st.sampled_from(AttemptOutcome), st.frozensets(st.sampled_from("xyz")))))  # fmt: skip
+def test_any_history_even_of_another_chain_has_an_answer_of_this_one(history: list[PastAttempt]) -> None:
+    attempt = next_attempt(history, CHAIN)
+    assert attempt is None or attempt.model in CHAIN
+    assert set(models_ahead(history, CHAIN)) <= set(CHAIN)
+
+
+def test_every_outcome_has_a_rule_and_the_first_attempt_is_the_first_models() -> None:
+    assert set(OUTCOME_RULES) == set(AttemptOutcome)
+    assert next_attempt((), CHAIN) == NextAttempt("a", AttemptKind.FIRST)
+    assert next_attempt((), CHAIN, {"a"}) == NextAttempt("b", AttemptKind.FALLBACK)
 
 
 def row(number: int = 1, reserved: float | None = 0.25) -> Row:
@@ -121,7 +165,7 @@ def test_a_row_is_settled_once_and_keeps_why_it_was_opened() -> None:
     counted = ledger.settle("row-1", attempt())
     assert (counted.kind, counted.cost_usd) == (AttemptKind.RETRY, 0.01)
     assert list(ledger.open_rows) == []
-    with pytest.raises(ValueError, match="settled already"):
+    with pytest.raises(ValueError, match="already settled"):
         ledger.settle("row-1", attempt())
     with pytest.raises(ValueError, match="exists"):
         ledger.open(row())

@@ -1,4 +1,4 @@
-"""Whose turn it is: breakers, budgets and the chain together, under a clock of the tests' own."""
+"""The attempt scheduler with its breakers, budgets and end dates, under a virtual clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.attempts.breaker import FAILURES_TO_OPEN, LONGEST_OPEN_SECONDS, OPE
 from gateway.attempts.budget import Budget, DayBudget
 from gateway.attempts.costs import check_limit, most_usd, sections_usd, stage1_usd
 from gateway.attempts.retirement import Ending, Retirement
-from gateway.attempts.scheduler import Turn, Turns, Waits
+from gateway.attempts.scheduler import AttemptPermit, AttemptScheduler, RetryAfter
 from gateway.settings import GatewaySettings
 from lesson.models import Attempt, AttemptKind, AttemptOutcome, Stage, unanswered_attempt
 from lesson.token_budget import TokenBudget
@@ -28,22 +28,22 @@ CHAIN = ("a", "b", "c")
 class Clock:
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.told: list[tuple[str, bool]] = []
+        self.changes: list[tuple[str, bool]] = []
 
     def now(self) -> float:
         return self.seconds
 
-    def tell(self, model: str, is_open: bool) -> None:
-        self.told.append((model, is_open))
+    def on_change(self, model: str, is_open: bool) -> None:
+        self.changes.append((model, is_open))
 
     def breakers(self) -> Breakers:
-        return Breakers(self.now, self.tell)
+        return Breakers(self.now, self.on_change)
 
 
 def fail(breakers: Breakers, model: str, times: int = FAILURES_TO_OPEN, outcome: AttemptOutcome = DOWN) -> None:
     for _ in range(times):
-        breakers.begins(model)
-        breakers.ended(model, outcome)
+        breakers.begin(model)
+        breakers.record_outcome(model, outcome)
 
 
 # --- breaker ------------------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def test_a_model_that_failed_often_enough_in_a_row_is_held_back_until_its_time()
     assert breakers.refused(CHAIN) == frozenset()
     fail(breakers, "a", 1)
     assert breakers.refused(CHAIN) == {"a"}
-    assert clock.told == [("a", True)]
+    assert clock.changes == [("a", True)]
     clock.seconds = OPEN_SECONDS
     assert breakers.refused(CHAIN) == frozenset()
 
@@ -66,12 +66,12 @@ def test_half_open_lets_one_call_through_and_its_end_decides() -> None:
     breakers = clock.breakers()
     fail(breakers, "a")
     clock.seconds = OPEN_SECONDS
-    assert breakers.begins("a")
+    assert breakers.begin("a")
     assert breakers.refused(CHAIN) == {"a"}  # the probe is under way
-    breakers.ended("a", OK)
+    breakers.record_outcome("a", OK)
     assert breakers.refused(CHAIN) == frozenset()
-    assert not breakers.begins("a")
-    assert clock.told == [("a", True), ("a", False)]
+    assert not breakers.begin("a")
+    assert clock.changes == [("a", True), ("a", False)]
 
 
 def test_a_probe_that_fails_holds_twice_as_long_up_to_a_limit() -> None:
@@ -108,7 +108,7 @@ def test_what_says_nothing_of_the_model_neither_opens_nor_closes(outcome: Attemp
     clock.seconds = OPEN_SECONDS
     fail(breakers, "a", 1, outcome)
     assert breakers.refused(CHAIN) == frozenset()  # still half open: the next call probes
-    assert breakers.begins("a")
+    assert breakers.begin("a")
 
 
 @pytest.mark.parametrize("outcome", [AttemptOutcome.INVALID_JSON, AttemptOutcome.LENGTH, AttemptOutcome.REFUSED])
@@ -195,12 +195,16 @@ def test_whatever_is_asked_at_once_the_limit_is_never_passed(calls: list[tuple[f
     assert budget.reserved_usd == pytest.approx(0.0, abs=1e-9)
 
 
-# --- turns --------------------------------------------------------------------------------------------------------
+# --- permits --------------------------------------------------------------------------------------------------------
 
 
-def turns(limit: float | None, prices: Mapping[str, float | None], clock: Clock | None = None) -> Turns:
-    return Turns(
-        CHAIN, (clock or Clock()).breakers(), Waits(lambda: 0.0), Budget("lesson", limit), lambda model: prices[model]
+def scheduler(limit: float | None, prices: Mapping[str, float | None], clock: Clock | None = None) -> AttemptScheduler:
+    return AttemptScheduler(
+        CHAIN,
+        (clock or Clock()).breakers(),
+        RetryAfter(lambda: 0.0),
+        Budget("lesson", limit),
+        lambda model: prices[model],
     )
 
 
@@ -215,19 +219,19 @@ def attempt(
 
 
 def play(
-    these: Turns, *ends: tuple[AttemptOutcome, float], seconds_left: float = 100.0
+    attempts: AttemptScheduler, *ends: tuple[AttemptOutcome, float], seconds_left: float = 100.0
 ) -> list[tuple[str, AttemptKind]]:
-    """The turns that are given while attempts end so, each at so much money."""
+    """The permits granted while attempts end so, each at that cost."""
     made = []
     for outcome, cost in ends:
-        turn = these.next(seconds_left)
-        if turn is None:
+        permit = attempts.next(seconds_left)
+        if permit is None:
             break
-        with turn:
-            made.append((turn.step.model, turn.step.kind))
-            ended = attempt(turn.step.model, outcome, cost)
-            turn.ended(ended)
-        these.ended(ended, (f"fault {len(made)}",))
+        with permit:
+            made.append((permit.attempt.model, permit.attempt.kind))
+            ended = attempt(permit.attempt.model, outcome, cost)
+            permit.settle(ended)
+        attempts.record_outcome(ended, (f"fault {len(made)}",))
     return made
 
 
@@ -235,7 +239,7 @@ CHEAP = dict.fromkeys(CHAIN, 0.1)
 
 
 def test_with_money_and_health_the_chain_is_asked_as_ever() -> None:
-    assert play(turns(None, CHEAP), *[(AttemptOutcome.AUTH, 0.0)] * 5) == [
+    assert play(scheduler(None, CHEAP), *[(AttemptOutcome.AUTH, 0.0)] * 5) == [
         ("a", AttemptKind.FIRST),
         ("b", AttemptKind.FALLBACK),
         ("c", AttemptKind.FALLBACK),
@@ -243,74 +247,80 @@ def test_with_money_and_health_the_chain_is_asked_as_ever() -> None:
 
 
 def test_a_model_that_costs_too_much_is_passed_over_for_a_cheaper_one() -> None:
-    these = turns(0.2, {"a": 0.5, "b": 0.3, "c": 0.1})
-    assert play(these, (OK, 0.05)) == [("c", AttemptKind.FALLBACK)]
+    attempts = scheduler(0.2, {"a": 0.5, "b": 0.3, "c": 0.1})
+    assert play(attempts, (OK, 0.05)) == [("c", AttemptKind.FALLBACK)]
 
 
-def test_when_no_model_fits_there_is_no_turn_and_the_scope_is_told() -> None:
-    these = turns(0.05, CHEAP)
-    assert these.next(100.0) is None
-    assert these.refused_by == "lesson"
+def test_without_money_for_any_model_there_is_no_permit_and_the_scope_is_named() -> None:
+    attempts = scheduler(0.05, CHEAP)
+    assert attempts.next(100.0) is None
+    assert attempts.refused_by == "lesson"
 
 
 def test_the_same_model_is_not_asked_again_with_the_money_of_the_next() -> None:
-    these = turns(0.25, CHEAP)
-    made = play(these, *[(AttemptOutcome.BROKEN_STREAM, 0.1)] * 4)
+    attempts = scheduler(0.25, CHEAP)
+    made = play(attempts, *[(AttemptOutcome.BROKEN_STREAM, 0.1)] * 4)
     assert made == [("a", AttemptKind.FIRST), ("b", AttemptKind.FALLBACK)]
 
 
 def test_an_unpriced_model_is_asked_and_reserves_nothing() -> None:
-    these = turns(0.05, {"a": 0.1, "b": None, "c": 0.1})
-    turn = these.next(100.0)
-    assert turn is not None
-    assert (turn.step.model, turn.reserved_usd) == ("b", None)
+    attempts = scheduler(0.05, {"a": 0.1, "b": None, "c": 0.1})
+    permit = attempts.next(100.0)
+    assert permit is not None
+    assert (permit.attempt.model, permit.reserved_usd) == ("b", None)
 
 
 def test_a_wait_longer_than_the_time_that_is_left_goes_to_the_next_model_at_once() -> None:
-    these = turns(None, CHEAP)
-    turn = these.next(20.0)
-    assert turn is not None
-    these.ended(attempt("a", AttemptOutcome.RATE_LIMITED, retry_after=60.0), ())
-    following = these.next(20.0)
+    attempts = scheduler(None, CHEAP)
+    permit = attempts.next(20.0)
+    assert permit is not None
+    attempts.record_outcome(attempt("a", AttemptOutcome.RATE_LIMITED, retry_after=60.0), ())
+    following = attempts.next(20.0)
     assert following is not None
-    assert (following.step.model, following.step.kind) == ("b", AttemptKind.FALLBACK)
+    assert (following.attempt.model, following.attempt.kind) == ("b", AttemptKind.FALLBACK)
 
 
-async def test_what_one_section_is_told_to_wait_holds_for_the_others_of_its_lesson() -> None:
+async def test_a_retry_after_holds_for_all_sections_of_its_lesson() -> None:
     clock = Clock()
-    waits = Waits(lambda: clock.seconds)
-    one, other, third = (Turns(CHAIN, clock.breakers(), waits, Budget("lesson", None), lambda _: 0.1) for _ in range(3))
+    retry_after = RetryAfter(lambda: clock.seconds)
+    one, other, third = (
+        AttemptScheduler(CHAIN, clock.breakers(), retry_after, Budget("lesson", None), lambda _: 0.1) for _ in range(3)
+    )
     one.next(100.0)
-    one.ended(attempt("a", AttemptOutcome.RATE_LIMITED, retry_after=60.0), ())
+    one.record_outcome(attempt("a", AttemptOutcome.RATE_LIMITED, retry_after=60.0), ())
 
-    with other.next(100.0) or pytest.fail("no turn") as turn:
-        assert (turn.step.model, turn.step.kind, turn.floor_seconds) == ("a", AttemptKind.FIRST, 60.0)
-    with third.next(20.0) or pytest.fail("no turn") as turn:
-        assert (turn.step.model, turn.step.kind, turn.floor_seconds) == ("b", AttemptKind.FALLBACK, 0.0)
+    with other.next(100.0) or pytest.fail("no permit") as permit:
+        assert (permit.attempt.model, permit.attempt.kind, permit.retry_after_seconds) == ("a", AttemptKind.FIRST, 60.0)
+    with third.next(20.0) or pytest.fail("no permit") as permit:
+        assert (permit.attempt.model, permit.attempt.kind, permit.retry_after_seconds) == (
+            "b",
+            AttemptKind.FALLBACK,
+            0.0,
+        )
     clock.seconds += 60.0
-    with third.next(20.0) or pytest.fail("no turn") as turn:
-        assert (turn.step.model, turn.floor_seconds) == ("b", 0.0)
+    with third.next(20.0) or pytest.fail("no permit") as permit:
+        assert (permit.attempt.model, permit.attempt.kind, permit.retry_after_seconds) == ("a", AttemptKind.FIRST, 0.0)
 
 
 async def test_a_pause_is_never_shorter_than_the_provider_asked() -> None:
-    waits = Waits(asyncio.get_running_loop().time)
-    these = Turns(CHAIN, Clock().breakers(), waits, Budget("lesson", None), lambda _: 0.1)
-    these.next(100.0)
-    these.ended(attempt("a", AttemptOutcome.RATE_LIMITED, retry_after=0.05), ())
-    turn = these.next(100.0)
-    assert isinstance(turn, Turn)
+    retry_after = RetryAfter(asyncio.get_running_loop().time)
+    attempts = AttemptScheduler(CHAIN, Clock().breakers(), retry_after, Budget("lesson", None), lambda _: 0.1)
+    attempts.next(100.0)
+    attempts.record_outcome(attempt("a", AttemptOutcome.RATE_LIMITED, retry_after=0.05), ())
+    permit = attempts.next(100.0)
+    assert isinstance(permit, AttemptPermit)
     began = asyncio.get_running_loop().time()
-    await turn.pause()
+    await permit.pause()
     assert asyncio.get_running_loop().time() - began >= 0.05
 
 
-def test_a_turn_that_is_left_without_an_end_gives_everything_back() -> None:
+def test_a_permit_that_ends_unsettled_gives_its_reservation_back() -> None:
     clock = Clock()
     budget = Budget("lesson", 1.0)
-    these = Turns(CHAIN, clock.breakers(), Waits(lambda: 0.0), budget, lambda _: 0.4)
-    turn = these.next(100.0)
-    assert turn is not None
-    with pytest.raises(asyncio.CancelledError), turn:
+    attempts = AttemptScheduler(CHAIN, clock.breakers(), RetryAfter(lambda: 0.0), budget, lambda _: 0.4)
+    permit = attempts.next(100.0)
+    assert permit is not None
+    with pytest.raises(asyncio.CancelledError), permit:
         raise asyncio.CancelledError
     assert (budget.spent_usd, budget.reserved_usd) == (0.0, 0.0)
 
@@ -319,51 +329,53 @@ def test_a_half_open_model_gets_a_probe() -> None:
     clock = Clock()
     breakers = clock.breakers()
     fail(breakers, "a")
-    these = Turns(CHAIN, breakers, Waits(lambda: 0.0), Budget("lesson", None), lambda _: 0.1)
-    assert play(these, (OK, 0.1)) == [("b", AttemptKind.FALLBACK)]
+    attempts = AttemptScheduler(CHAIN, breakers, RetryAfter(lambda: 0.0), Budget("lesson", None), lambda _: 0.1)
+    assert play(attempts, (OK, 0.1)) == [("b", AttemptKind.FALLBACK)]
     clock.seconds = OPEN_SECONDS
-    these = Turns(CHAIN, breakers, Waits(lambda: 0.0), Budget("lesson", None), lambda _: 0.1)
-    assert play(these, (OK, 0.1)) == [("a", AttemptKind.PROBE)]
+    attempts = AttemptScheduler(CHAIN, breakers, RetryAfter(lambda: 0.0), Budget("lesson", None), lambda _: 0.1)
+    assert play(attempts, (OK, 0.1)) == [("a", AttemptKind.PROBE)]
     assert breakers.refused(CHAIN) == frozenset()
 
 
 # --- retirement ---------------------------------------------------------------------------------------------------
 
 GPT_5_ENDS = date(2026, 12, 11)
+SOL = "gpt-6.1-sol"
+"""A model without an announced end."""
 
 
 @pytest.mark.parametrize(
     ("days", "living"),
-    [(-7, ("gpt-5", "gpt-4o")), (-1, ("gpt-5", "gpt-4o")), (0, ("gpt-4o",)), (1, ("gpt-4o",)), (365, ("gpt-4o",))],
+    [(-7, ("gpt-5", SOL)), (-1, ("gpt-5", SOL)), (0, (SOL,)), (1, (SOL,)), (365, (SOL,))],
 )
 def test_a_model_is_skipped_from_its_last_day_on(days: int, living: tuple[str, ...]) -> None:
-    kept, ended = Retirement().parted(Provider.OPENAI, ("gpt-5", "gpt-4o"), GPT_5_ENDS + timedelta(days=days))
+    kept, ended = Retirement().split_retired(Provider.OPENAI, ("gpt-5", SOL), GPT_5_ENDS + timedelta(days=days))
     assert kept == living
     assert [ending.model for ending in ended] == ([] if "gpt-5" in living else ["gpt-5"])
 
 
 def test_dates_belong_to_provider_and_model_and_the_offline_provider_has_none() -> None:
     retirement, far = Retirement(), date(2036, 1, 1)
-    assert retirement.parted(Provider.OFFLINE, (OFFLINE_MODEL,), far) == ((OFFLINE_MODEL,), ())
-    assert retirement.parted(Provider.OLLAMA, ("gpt-5",), far) == (("gpt-5",), ())
-    retirement.take_in(Provider.OLLAMA, {"gpt-5": date(2027, 1, 1)})
-    assert retirement.parted(Provider.OLLAMA, ("gpt-5",), far)[0] == ()
+    assert retirement.split_retired(Provider.OFFLINE, (OFFLINE_MODEL,), far) == ((OFFLINE_MODEL,), ())
+    assert retirement.split_retired(Provider.OLLAMA, ("gpt-5",), far) == (("gpt-5",), ())
+    retirement.add_listed(Provider.OLLAMA, {"gpt-5": date(2027, 1, 1)})
+    assert retirement.split_retired(Provider.OLLAMA, ("gpt-5",), far)[0] == ()
     assert retirement.ending(Provider.OPENAI, "gpt-5") == Ending("gpt-5", GPT_5_ENDS, "gpt-6.1-sol")
 
 
 def test_the_earlier_of_two_dates_counts() -> None:
     retirement = Retirement()
-    retirement.take_in(Provider.OPENAI, {"gpt-5": date(2026, 12, 1), "gpt-4.1": date(2027, 6, 1)})
+    retirement.add_listed(Provider.OPENAI, {"gpt-5": date(2026, 12, 1), "gpt-4.1": date(2027, 6, 1)})
     ends = [retirement.ending(Provider.OPENAI, model) for model in ("gpt-5", "gpt-4.1")]
     assert [ending.on for ending in ends if ending] == [date(2026, 12, 1), date(2027, 1, 14)]
 
 
-def test_each_threshold_is_told_once() -> None:
-    retirement, told = Retirement(), []
+def test_each_threshold_is_returned_once() -> None:
+    retirement, warned = Retirement(), []
     for days in (90, 60, 59, 30, 10, 7, 6, 0, -5):
-        soon = retirement.soon(Provider.OPENAI, ("gpt-5", "gpt-4o"), GPT_5_ENDS - timedelta(days=days))
-        told += [(days, ending.model, limit) for ending, limit in soon]
-    assert told == [(60, "gpt-5", 60), (30, "gpt-5", 30), (7, "gpt-5", 7)]
+        soon = retirement.due_warnings(Provider.OPENAI, ("gpt-5", SOL), GPT_5_ENDS - timedelta(days=days))
+        warned += [(days, ending.model, limit) for ending, limit in soon]
+    assert warned == [(60, "gpt-5", 60), (30, "gpt-5", 30), (7, "gpt-5", 7)]
 
 
 def test_a_chain_whose_models_end_on_one_day_has_that_day() -> None:
@@ -375,14 +387,16 @@ def test_a_chain_whose_models_end_on_one_day_has_that_day() -> None:
 
 def test_an_ending_says_when_and_what_comes_instead() -> None:
     ending = Ending("gpt-5", GPT_5_ENDS, "gpt-6.1-sol")
-    assert ending.told(date(2026, 11, 25)) == ("gpt-5 ends on 2026-12-11, in 16 days; its provider names gpt-6.1-sol")
-    assert Ending("x", GPT_5_ENDS, "").told(GPT_5_ENDS) == "x ended on 2026-12-11"
+    assert ending.describe(date(2026, 11, 25)) == (
+        "gpt-5 ends on 2026-12-11, in 16 days; its provider names gpt-6.1-sol"
+    )
+    assert Ending("x", GPT_5_ENDS, "").describe(GPT_5_ENDS) == "x ended on 2026-12-11"
 
 
 # --- costs --------------------------------------------------------------------------------------------------------
 
 DAY = datetime(2026, 11, 25, tzinfo=UTC)
-STAGE2 = ("gpt-6-luna", "gpt-4.1", "gpt-4o-mini", "gpt-6.1-sol")
+STAGE2 = ("gpt-4.1", "gpt-4o-mini", "gpt-6-luna", "gpt-6.1-sol")
 
 
 def test_the_default_limit_leaves_room_for_a_lesson_at_list_price() -> None:
@@ -399,16 +413,16 @@ def test_what_a_model_that_reasons_may_think_is_reserved_in_stage_2() -> None:
     assert most_usd(Provider.OPENAI, "gpt-4.1", room, DAY) == pytest.approx((3100 * 2 + 1600 * 8) / 1e6)
 
 
-def test_the_default_chain_of_stage_2_does_not_end_on_one_day_and_two_of_it_outlive_the_others() -> None:
+def test_two_models_of_the_default_stage_2_chain_outlive_the_others() -> None:
     chain = GatewaySettings.model_construct().stage2_models
     assert chain == STAGE2
     assert Retirement().common_end(Provider.OPENAI, chain) is None
-    living, _ = Retirement().parted(Provider.OPENAI, chain, date(2027, 1, 15))
+    living, _ = Retirement().split_retired(Provider.OPENAI, chain, date(2027, 1, 15))
     assert living == ("gpt-6-luna", "gpt-6.1-sol")
 
 
 def test_a_limit_below_one_lesson_names_both_figures() -> None:
-    with pytest.raises(SettingsError, match=r"LESSON_COST_LIMIT_USD is 0\.09: .* \$0\.0862 .* \$0\.0127"):
+    with pytest.raises(SettingsError, match=r"LESSON_COST_LIMIT_USD is 0\.09: .* \$0\.0862 .* \$0\.1140"):
         check_limit(0.09, (Provider.OPENAI, "gpt-5", 8000), (Provider.OPENAI, STAGE2), DAY)
 
 

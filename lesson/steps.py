@@ -1,0 +1,54 @@
+"""Long computations in small steps, so that an event loop can serve others between two of them.
+
+A computation is a generator: it yields None where it may pause and returns its result. `run` runs it to its end at
+once; `run_in_slices` gives the event loop a turn after each slice of time. Both run the same steps, so results agree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Generator
+from typing import Final, TypeVar
+from weakref import WeakKeyDictionary
+
+T = TypeVar("T")
+Steps = Generator[None, None, T]
+
+SLICE_SECONDS: Final = 0.001
+"""The loop gets its turn after this, plus the step that was under way: a step should take well below it."""
+
+
+def run(steps: Steps[T]) -> T:
+    """The result, computed without a pause."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+async def run_in_slices(steps: Steps[T]) -> T:
+    """The same result, with a turn for the event loop after each SLICE_SECONDS.
+
+    However many computations run at once, a turn of the loop has one slice: they queue for it, first come first served.
+    """
+    slot = _slot(asyncio.get_running_loop())
+    while True:
+        async with slot:
+            slice_ends = time.perf_counter() + SLICE_SECONDS
+            while time.perf_counter() < slice_ends:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+            await asyncio.sleep(0)
+
+
+_SLOTS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]] = WeakKeyDictionary()
+
+
+def _slot(loop: asyncio.AbstractEventLoop) -> asyncio.Lock:
+    return _SLOTS.setdefault(loop, asyncio.Lock())
