@@ -168,7 +168,7 @@ class EnhancerClient:
         except wire.WireError as error:
             raise AnnotateError(_bad_enhancer_answer(f"the enhancer's answer cannot be read: {error}")) from error
         if [(text.id, text.kanji) for text in texts] != [(item.id, item.text) for item in items]:
-            raise AnnotateError(_bad_enhancer_answer("the enhancer's answer is of other texts than it was asked for"))
+            raise AnnotateError(_bad_enhancer_answer("the enhancer's answer is about other texts than the request"))
         return texts
 
 

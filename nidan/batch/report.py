@@ -1,4 +1,4 @@
-"""report.csv of a batch: a line for each row, kept as rows end."""
+"""report.csv of a batch: a line for each row, written as rows end."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from nidan.terminal.output import Output, OutputError
 _NAME = "report.csv"
 _COLUMNS = ("row", "id", "outcome", "seconds", "cost_usd", "file", "reason", "ended_at")
 _BOM = "\ufeff"
-"""Without it a spreadsheet reads Japanese as something else."""
+"""Spreadsheets need it to read UTF-8."""
 
 
 class Report:
-    """report.csv of a directory: a line for each lesson as it ends; put in order, a line for each row, when it closes.
+    """report.csv of a directory. Appends a line for each lesson as it ends; `close` sorts it, one line a row.
 
-    Lines of earlier runs stay for the rows that this one does not make. Raises OutputError.
+    Keeps the lines of earlier runs for rows that this run does not make. Raises OutputError.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / _NAME
         self._earlier = self._read()
-        with self._told():
+        with self._as_output_error():
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
             self._number = os.open(self._path, flags, 0o666)
             if not os.fstat(self._number).st_size:
                 self._append(_BOM + _line(_COLUMNS))
             elif not self._path.read_bytes().endswith(b"\n"):
-                self._append("\r\n")  # a run that was killed in mid-line
+                self._append("\r\n")  # a killed run left a partial line
 
     def add(self, result: Result) -> None:
-        """On the disk when it returns."""
-        with self._told():
+        """Appends the line, and syncs it to the disk."""
+        with self._as_output_error():
             self._append(_line(result.as_cells()))
             os.fsync(self._number)
 
     def close(self, results: Sequence[Result]) -> None:
-        """Writes the whole again, one line a row."""
+        """Rewrites the report, one line a row."""
         os.close(self._number)
         lines = [_line(_COLUMNS)]
         for result in results:
@@ -53,7 +53,7 @@ class Report:
             output.write(_BOM + "".join(lines))
 
     def _read(self) -> dict[tuple[str, str], list[str]]:
-        """The last line of each row and id."""
+        """The last line for each row number and id."""
         if not self._path.is_file():
             return {}
         try:
@@ -62,7 +62,7 @@ class Report:
             raise OutputError(f"cannot read {self._path}: {error}.") from error
         header, *lines = list(csv.reader(io.StringIO(text, newline=""))) or [list(_COLUMNS)]
         if tuple(header) != _COLUMNS:
-            raise OutputError(f"cannot write {self._path}: it is there and no report of a batch. Name another --out.")
+            raise OutputError(f"cannot write {self._path}: it exists and is no report of a batch. Name another --out.")
         return {(cells[0], cells[1]): cells for cells in lines if len(cells) == len(_COLUMNS)}
 
     def _append(self, text: str) -> None:
@@ -71,7 +71,7 @@ class Report:
             data = data[os.write(self._number, data) :]
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _as_output_error(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

@@ -13,7 +13,7 @@ from nidan.terminal.sanitize import clean
 
 
 class Outcome(enum.StrEnum):
-    """How a row ended, or that it did not."""
+    """How a row ended. NOT_STARTED: it did not begin."""
 
     COMPLETE = "COMPLETE"
     PARTIAL = "PARTIAL"
@@ -24,33 +24,33 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Result:
-    """How one row ended."""
+    """The result of one row."""
 
     row: Row
     outcome: Outcome
     file: Path | None = None
-    """Where its lesson is."""
+    """Holds its lesson."""
     reason: str = ""
-    """One line: why it is not complete."""
+    """One line: why the lesson is not complete."""
     next_step: str = ""
     seconds: float | None = None
-    """None for a lesson that was there already, or was not begun."""
+    """None for a lesson that existed already, or was not started."""
     cost_usd: float | None = None
-    """At list price; None when it is not known to the last cent, or nothing was made."""
+    """At list price. None when some of it is unknown, or nothing was made."""
     known_cost_usd: float = 0.0
     already_there: bool = False
     worth_checking: bool = False
-    """Whether the gateway may be gone."""
+    """True when the gateway may be gone."""
     ended_at: float = field(default_factory=lambda: datetime.now(UTC).timestamp())
 
     @property
     def made(self) -> bool:
-        """Whether this run began it."""
+        """Whether this run started it."""
         return not self.already_there and self.outcome is not Outcome.NOT_STARTED
 
     def as_json(self) -> str:
         """One line."""
-        told = {
+        values = {
             "row": self.row.number,
             "id": self.row.name,
             "outcome": self.outcome.value,
@@ -60,7 +60,7 @@ class Result:
             "file": str(self.file) if self.file else None,
             "reason": self.reason,
         }
-        return json.dumps(told, ensure_ascii=False)
+        return json.dumps(values, ensure_ascii=False)
 
     def as_cells(self) -> list[str]:
         """In the order of the report's columns."""
@@ -72,5 +72,5 @@ class Result:
 
 
 def one_line(text: str) -> str:
-    """What a service said, as a cell."""
+    """A service's message as one cell."""
     return " ".join(clean(text).split())

@@ -1,4 +1,4 @@
-"""What a batch prints at its end: a table of the rows, their count, their cost, the exit status."""
+"""The end of a batch: table, counts, cost and exit status."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from nidan.batch.result import Outcome, Result
+from nidan.errors import EXIT_COMPLETE, EXIT_FAILED, EXIT_PARTIAL
 from nidan.terminal.lines import Lines
 
-EXIT_COMPLETE, EXIT_FAILED, EXIT_PARTIAL = 0, 1, 3
 _SHOWN_CHARACTERS = 120
 _STYLES = {Outcome.COMPLETE: "green", Outcome.PARTIAL: "yellow", Outcome.FAILED: "red"}
 
 
 def exit_code(results: Iterable[Result]) -> int:
-    """0 all complete, 3 some partial and none worse, else 1."""
+    """0 when all are complete, 3 when the worst is partial, else 1."""
     outcomes = {result.outcome for result in results}
     if outcomes <= {Outcome.COMPLETE}:
         return EXIT_COMPLETE
@@ -37,13 +37,13 @@ def table(results: Sequence[Result]) -> RenderableType:
     for result in results:
         outcome = Text(result.outcome.value.lower().replace("_", " "), _STYLES.get(result.outcome, ""))
         where = (result.file.name if result.file else "", shortened(result.reason))
-        told = Lines(" · ".join(part for part in where if part))
-        grid.add_row(str(result.row.number), Lines(result.row.name), outcome, _time(result), _cost(result), told)
+        last = Lines(" · ".join(part for part in where if part))
+        grid.add_row(str(result.row.number), Lines(result.row.name), outcome, _time(result), _cost(result), last)
     return grid
 
 
 def _time(result: Result) -> str:
-    """A lesson that was there already is from a run before."""
+    """`before` for a lesson of an earlier run."""
     if result.already_there:
         return "before"
     return "" if result.seconds is None else f"{result.seconds:.1f} s"
@@ -56,22 +56,22 @@ def _cost(result: Result) -> str:
 
 
 def shortened(reason: str) -> str:
-    """For a line of a screen; the report has the whole."""
+    """Cut for the screen; the report has all of it."""
     return reason if len(reason) <= _SHOWN_CHARACTERS else f"{reason[:_SHOWN_CHARACTERS].rstrip()}…"
 
 
 def summary(results: Sequence[Result], seconds: float) -> str:
-    """As in: 12 lessons: 9 complete, 1 partial, 2 failed (4 were there already) · $0.4183 · 93 s."""
+    """Such as: 12 lessons: 9 complete, 1 partial, 2 failed (4 were there already) · $0.4183 · 93 s."""
     counts = Counter(result.outcome for result in results)
-    told = ", ".join(f"{counts[outcome]} {outcome.lower().replace('_', ' ')}" for outcome in Outcome if counts[outcome])
+    shown = [f"{counts[outcome]} {outcome.lower().replace('_', ' ')}" for outcome in Outcome if counts[outcome]]
     there = sum(result.already_there for result in results)
     were = f" ({there} {'was' if there == 1 else 'were'} there already)" if there else ""
     number = f"{len(results)} lesson{'s' * (len(results) != 1)}"
-    return f"{number}: {told}{were} · {money(results)} · {seconds:.0f} s"
+    return f"{number}: {', '.join(shown)}{were} · {money(results)} · {seconds:.0f} s"
 
 
 def money(results: Iterable[Result]) -> str:
-    """What this run is known to have cost, and of how many lessons that is not known."""
+    """The known cost of this run, and the number of lessons of unknown cost."""
     made = [result for result in results if result.made]
     known = sum(result.known_cost_usd for result in made)
     unknown = sum(result.cost_usd is None for result in made)

@@ -10,7 +10,7 @@ State = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table; `next_step` is empty when there is nothing to do."""
+    """One row of the table. `next_step` is empty when there is nothing to do."""
 
     name: str
     state: State

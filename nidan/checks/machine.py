@@ -1,4 +1,4 @@
-"""This machine: its Python, its ports, the analyser's dictionary, and how it would call a gateway."""
+"""Checks of this machine: Python, ports, the analyser's dictionary, and access to a gateway."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping
 
 from nidan.checks.finding import Finding
-from nidan.checks.python import end_of
+from nidan.checks.python import output_of
 from nidan.credentials import Access, AccessError
 from nidan.errors import StartError
 from nidan.services.plan import configured
@@ -17,14 +17,15 @@ from nidan.services.service import GATEWAY, Service
 
 
 def python_version(version: tuple[int, ...]) -> Finding:
-    told = ".".join(str(part) for part in version)
+    """Whether nidan supports this version, as (major, minor)."""
+    shown = ".".join(str(part) for part in version)
     if (3, 11) <= version < (3, 14):
         return Finding("Python", "ok", platform.python_version())
-    return Finding("Python", "fail", f"{told} is not supported", "Use Python 3.11, 3.12 or 3.13.")
+    return Finding("Python", "fail", f"{shown} is not supported", "Use Python 3.11, 3.12 or 3.13.")
 
 
 def access_finding(environment: Mapping[str, str]) -> Finding:
-    """With which key, and how, `nidan generate` would call a gateway. Calls none, and never tells the key."""
+    """How `nidan generate` would call a gateway. Calls none, and never shows the key."""
     address = environment.get("NIDAN_ADDRESS", "")
     try:
         access = Access.from_environment(environment)
@@ -38,7 +39,7 @@ def access_finding(environment: Mapping[str, str]) -> Finding:
 
 
 def port_finding(service: Service, environment: Mapping[str, str]) -> Finding:
-    """Whether `nidan up` could have the service's ports, or the service has them already."""
+    """Whether the service's ports are free for `nidan up`, or the service already serves there."""
     title = f"ports of {service.name}"
     try:
         service = configured(service, environment)
@@ -55,19 +56,19 @@ def port_finding(service: Service, environment: Mapping[str, str]) -> Finding:
 
 
 def dictionary_finding(imported: subprocess.Popen[str]) -> Finding:
-    """The analyser's dictionary: installed, importable, and the pair of versions that belongs together."""
+    """Whether analyser and dictionary are installed, importable, and of the pinned versions."""
     pair = {name: _version(name) for name in ("sudachipy", "sudachidict_core")}
-    told = ", ".join(f"{name} {version or 'missing'}" for name, version in pair.items())
-    _, problem = end_of(imported)
+    versions = ", ".join(f"{name} {version or 'missing'}" for name, version in pair.items())
+    _, problem = output_of(imported)
     step = "Install the locked requirements anew: make setup."
     if not all(pair.values()):
-        return Finding("dictionary", "fail", told, step)
+        return Finding("dictionary", "fail", versions, step)
     if imported.returncode:
-        return Finding("dictionary", "fail", f"{told}: {(problem.strip() or 'no reason').splitlines()[-1]}", step)
+        return Finding("dictionary", "fail", f"{versions}: {(problem.strip() or 'no reason').splitlines()[-1]}", step)
     odd = [f"{name}=={wanted}" for name, wanted in _pins(pair).items() if wanted != pair[name]]
     if odd:
-        return Finding("dictionary", "warn", f"{told}; nidan is made for {', '.join(odd)}", step)
-    return Finding("dictionary", "ok", told)
+        return Finding("dictionary", "warn", f"{versions}; nidan is made for {', '.join(odd)}", step)
+    return Finding("dictionary", "ok", versions)
 
 
 def _version(package: str) -> str:
@@ -78,7 +79,7 @@ def _version(package: str) -> str:
 
 
 def _pins(names: Mapping[str, str]) -> dict[str, str]:
-    """What nidan's own metadata pins; empty when nidan is not installed."""
+    """The versions that nidan's metadata pins; empty when nidan is not installed."""
     try:
         requirements = importlib.metadata.requires("nidan") or []
     except importlib.metadata.PackageNotFoundError:

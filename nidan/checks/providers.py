@@ -1,4 +1,4 @@
-"""Providers' keys and addresses, and the end dates of their models."""
+"""Checks of providers: keys, addresses, and the end dates of their models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WARN_DAYS, _FAIL_DAYS = 60, 7
 def model_findings(
     settings: Mapping[str, dict[str, Any] | str], today: date, environment: Mapping[str, str]
 ) -> Iterator[Finding]:
-    """Nothing where the gateway's own settings are wrong: its chains are not known then."""
+    """Checks keys and chains. Yields nothing where the gateway's settings are wrong: its chains are unknown then."""
     gateway = settings[GATEWAY.name]
     if isinstance(gateway, str):
         return
@@ -28,11 +28,11 @@ def model_findings(
 
 
 def key_findings(providers: Sequence[Provider], environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Key and address of each model server that is asked over the network. No key is ever told."""
-    asked = [provider for provider in dict.fromkeys(providers) if provider not in (Provider.OFFLINE, Provider.NONE)]
-    if not asked:
+    """Key and address of each provider on the network. Never shows a key."""
+    remote = [provider for provider in dict.fromkeys(providers) if provider not in (Provider.OFFLINE, Provider.NONE)]
+    if not remote:
         yield Finding("keys", "ok", "none needed: no stage asks a provider")
-    for provider in asked:
+    for provider in remote:
         yield _key(provider, environment)
         yield _base_url(base_url_variable(provider), environment.get(base_url_variable(provider), ""), provider)
 
@@ -68,7 +68,7 @@ def _base_url(name: str, given: str, provider: Provider) -> Finding:
 
 
 def chain_findings(stage: int, provider: Provider, models: Sequence[str], today: date) -> Iterator[Finding]:
-    """The end dates of a stage's models: what ends soon, and whether anything is left when they end."""
+    """The end dates of a stage's models: which end soon, and whether all end on one day."""
     title = f"Stage {stage} models"
     if not models:
         yield Finding(title, "ok", "none: the analyser alone")

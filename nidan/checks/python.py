@@ -1,4 +1,4 @@
-"""Processes that try one thing in Python; they run side by side."""
+"""Python processes of the checks; they run side by side."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def start_python(code: str, environment: Mapping[str, str], *arguments: str) -> 
     )
 
 
-def end_of(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Its output and errors; one that hangs is killed and then has failed."""
+def output_of(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """stdout and stderr, once the process exits. Kills one that hangs."""
     try:
         return process.communicate(timeout=_PROBE_SECONDS)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""All checks of `nidan doctor` in the order of its table, and the table. Needs no network."""
+"""Runs all checks of `nidan doctor` and prints their table. Needs no network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STYLES: Mapping[State, str] = {"ok": "green", "warn": "yellow", "fail": "bold r
 
 
 def report_findings(today: date, environment: Mapping[str, str], as_json: bool) -> int:
-    """Prints the findings; 1 when one of them is a fail, else 0."""
+    """Prints the findings. Returns 1 when one of them is a fail, else 0."""
     findings = list(examine(today, environment))
     healthy = all(finding.state != "fail" for finding in findings)
     if as_json:
@@ -54,8 +54,8 @@ def _print(findings: Sequence[Finding]) -> None:
     table.add_column("Check", no_wrap=True)
     table.add_column("Finding")
     for finding in findings:
-        told = Text(clean(finding.message))
+        text = Text(clean(finding.message))
         if finding.next_step:
-            told.append(f"\n→ {clean(finding.next_step)}", style="italic")
-        table.add_row(Text(finding.state, style=_STYLES[finding.state]), finding.name, told)
+            text.append(f"\n→ {clean(finding.next_step)}", style="italic")
+        table.add_row(Text(finding.state, style=_STYLES[finding.state]), finding.name, text)
     Console(highlight=False).print(table)

@@ -83,10 +83,10 @@ nidan catalogue import jf-cando-2023-05.csv
 [dim]row 349 of kind JF becomes JF:349; the edition, 2023-05, comes from the file's name[/]
 
 nidan catalogue import list.tsv --source "Our school" --edition 2026
-[dim]a list of your own; source and edition tell its rows from those of other lists[/]
+[dim]a list of your own; source and edition distinguish its rows from those of other lists[/]
 
 nidan catalogue import list.csv --dry-run
-[dim]only checks, and says what would change[/]
+[dim]only checks, and reports what would change[/]
 
 [bold]The file[/]  CSV or TSV, in UTF-8 or Shift_JIS (cp932). Its first line names the columns, in any order:
 No, 種別, 種類, レベル, 言語活動, カテゴリー, 第1トピック, JF Can-do (日本語), JF Can-do (English);

@@ -1,4 +1,4 @@
-"""The gateway to ask: the one that was named, else the one that runs, else one of the command's own."""
+"""The gateway for a command: the one at the address, else the one that runs, else its own."""
 
 from __future__ import annotations
 
@@ -15,30 +15,28 @@ from nidan.services.service import GATEWAY
 from nidan.terminal.progress import Progress
 
 ANSWER_SECONDS = 3.0
-"""How long a service that was named may take to say that it serves."""
+"""How long a service at a given address may take to report SERVING."""
 _PROBE_SECONDS = 0.5
-"""How long a gateway that may or may not run at the default address may take to say that it serves."""
+"""The same for a gateway that may not run, at the default address."""
 
 
 @dataclass(frozen=True)
 class Gateway:
-    """Whom to ask for lessons."""
+    """A gateway that serves."""
 
     address: str
     access: Access
     check: Callable[[], None]
-    """Raises GivenUpError or StartError when it is gone; for when it did not answer."""
+    """Raises GivenUpError or StartError when the gateway is gone. Call it after a failed call."""
 
 
 @contextlib.contextmanager
 def find_gateway(
     address: str, offline: bool, environment: Mapping[str, str], progress: Progress, access: Access
 ) -> Iterator[Gateway]:
-    """The gateway to ask. --offline never asks one that it did not start: that one might be paid.
+    """Finds a gateway, or starts one for the block. Raises GivenUpError.
 
-    One that was started for this command is not told the key.
-
-    Raises GivenUpError.
+    --offline always starts its own: another gateway might use paid models. A gateway of its own gets no key.
     """
     named = address or ("" if offline else environment.get("NIDAN_ADDRESS", ""))
     if named:
@@ -54,7 +52,7 @@ def find_gateway(
 
 @contextlib.contextmanager
 def _own_gateway(offline: bool, environment: Mapping[str, str], progress: Progress) -> Iterator[Gateway]:
-    """A trio of this command's own, gone when the block is left."""
+    """Starts a trio for the block."""
 
     def plan() -> Plan:
         return private_plan(environment, Providers.chosen(environment, offline))

@@ -1,4 +1,4 @@
-"""Services of a command's own."""
+"""Services that a command starts for itself alone."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from nidan.terminal.progress import Progress
 
 @contextlib.contextmanager
 def own_services(plan: Callable[[], Plan], progress: Progress) -> Iterator[Trio]:
-    """Services of this command's own, gone when the block is left. Their logs stay when they were to blame.
+    """Starts the plan's services for the block, and stops them after it. Keeps their logs when they failed.
 
-    Raises GivenUpError for a StartError, of the plan, of the start, or of the block.
+    Raises GivenUpError for a StartError of the plan, of the start, or of the block.
     """
     logs = Path(tempfile.mkdtemp(prefix="nidan-logs-"))
     keep = False

@@ -1,4 +1,4 @@
-"""Ports of this machine's loopback: which are free, and which the environment names."""
+"""Ports of this machine's loopback."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import socket
 from nidan.errors import StartError
 
 LOOPBACK = "127.0.0.1"
-# Below the ranges from which systems take the ports of outgoing connections, so that none of those comes between.
+# Below the ranges of outgoing connections, so that none of those takes a port first.
 _PRIVATE_PORTS = range(15_000, 32_000)
 
 
-def port_of(variable: str, text: str, default: int) -> int:
-    """0 would be a port that the others cannot be told of, so it is chosen here."""
+def read_port(variable: str, text: str, default: int) -> int:
+    """The port that the variable names. 0 becomes a free port, which the other services can then know."""
     if not text.strip():
         return default
     if not (text.strip().isdecimal() and int(text) <= 65_535):
@@ -22,7 +22,7 @@ def port_of(variable: str, text: str, default: int) -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """So many different ports that nothing listens on now."""
+    """`count` different ports on which nothing listens now."""
     found: list[int] = []
     for port in random.SystemRandom().sample(_PRIVATE_PORTS, len(_PRIVATE_PORTS)):
         if len(found) == count:
@@ -33,9 +33,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def is_free(port: int) -> bool:
-    """Whether this machine's loopback would give the port now."""
+    """Whether the port can be bound on loopback now."""
     with socket.socket() as probe:
-        # A connection that ended a minute ago holds no port, to us as to the services.
+        # As the services do: a recently closed connection must not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))

@@ -1,4 +1,4 @@
-"""One service as a process of this machine, and what its end says."""
+"""A service as a process of this machine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from nidan.services.service import Service
 
 _TAIL_LINES = 10
 
-# Becomes the command under a promise of the kernel's: when the parent dies, however it dies, so does the child.
-# A program of its own and no preexec_fn, because our process has gRPC's threads and must not run code after a fork.
+# Replaces itself by the command, after asking the kernel to kill it when the parent dies.
+# A program, not a preexec_fn: this process has gRPC's threads and must not run code after a fork.
 _LEASHED = """
 import ctypes, os, signal, sys
 try:
@@ -39,7 +39,7 @@ class ServiceProcess:
 
     def last_lines(self) -> str:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
-        return "\n".join(f"  {line}" for line in lines) or "  (it said nothing)"
+        return "\n".join(f"  {line}" for line in lines) or "  (it printed nothing)"
 
     def obituary(self, when: str) -> str:
         code = self.process.returncode
@@ -48,7 +48,7 @@ class ServiceProcess:
 
 
 def leashed(*command: str) -> list[str]:
-    """The command, so that on Linux it ends when this process does; it must be started from the main thread."""
+    """The command, wrapped so that on Linux it ends with this process. Start it from the main thread."""
     if platform.system() == "Linux":
         return [sys.executable, "-I", "-S", "-c", _LEASHED, str(os.getpid()), *command]
     return [*command]
@@ -59,12 +59,12 @@ def start_process(service: Service, environment: Mapping[str, str], log_dir: Pat
     log = log_dir / f"{service.name}.log"
     with log.open("ab") as sink:
         process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-            # -P: a folder named `gateway` in the user's own directory is not ours to run.
+            # -P: not a folder named `gateway` in the user's directory
             leashed(sys.executable, "-P", "-m", service.name),
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
-            process_group=0,  # Ctrl-C is for us alone; we end them in order
+            process_group=0,  # Ctrl-C reaches this process alone, which ends them in order
         )
     return ServiceProcess(service, process, log)

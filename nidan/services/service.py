@@ -1,4 +1,4 @@
-"""The services of the trio, each a process with the ports that it takes."""
+"""The services of the trio, and their ports."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from nidan.services.ports import LOOPBACK
 
 @dataclass(frozen=True)
 class Service:
-    """One process, and the ports it is told to use. 0 for a port that nobody needs to know beforehand."""
+    """One process and its ports. 0 lets the service choose a port that no other process needs to know."""
 
     name: str
-    """The module that `python -m` runs."""
+    """The module for `python -m`."""
     grpc_name: str
-    """What its health is asked for; empty: it speaks HTTP and answers /healthz."""
+    """The service name of health checks; empty for a service that speaks HTTP and answers /healthz."""
     prefix: str
-    """Of its port variables."""
+    """Begins the names of its port variables."""
     port: int
     health_port: int = 0
     metrics_port: int = 0
@@ -28,7 +28,7 @@ class Service:
 
     @property
     def ports(self) -> dict[str, int]:
-        """Variable and port, for those it has."""
+        """Port by variable."""
         if not self.grpc_name:
             return {f"{self.prefix}_PORT": self.port}
         return {
@@ -38,7 +38,7 @@ class Service:
         }
 
     def is_serving(self) -> bool:
-        """Whether it answers and says it serves; on its health port, always plaintext, where its own is not."""
+        """Whether it reports SERVING, on its own port or its health port. The latter is plaintext even under TLS."""
         if not self.grpc_name:
             return _answers_http(self.port, "/healthz")
         from nidan.client import is_serving  # noqa: PLC0415 - gRPC loads while the services start
@@ -51,7 +51,7 @@ OFFLINE_MODEL = Service("offline_model", "", "OFFLINE_MODEL", 50080)
 CONTENT = Service("content_service", "lesson.v1.ContentService", "CONTENT", 50051, 50061, 9101)
 ENHANCER = Service("enhancer_service", "lesson.v1.EnhancerService", "ENHANCER", 50052, 50062, 9102)
 GATEWAY = Service("gateway", "lesson.v1.LessonService", "GATEWAY", 50050, 50060, 9100)
-"""Each with the ports that it takes when nothing is set."""
+"""Each with its default ports."""
 
 
 def _answers_http(port: int, path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Signals as exceptions: what a command started ends with it, whoever asks for the end."""
+"""Signals as exceptions, so that `finally` blocks end the processes that a command started."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Iterator
 
 
 class Terminated(SystemExit):
-    """SIGTERM or SIGHUP came; leaving through the `finally` blocks ends what was started."""
+    """SIGTERM or SIGHUP came."""
 
 
 def raise_on_signals() -> None:
-    """SIGTERM and SIGHUP raise Terminated where the main thread stands, unless they are ignored (nohup)."""
+    """Makes SIGTERM and SIGHUP raise Terminated in the main thread, unless they are ignored (nohup)."""
 
-    def ended(number: int, _frame: object) -> None:
+    def terminate(number: int, _frame: object) -> None:
         raise Terminated(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, ended)
+            signal.signal(number, terminate)
 
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP that raise where they come take effect behind the block. For the main thread.
+    """Delays SIGINT, SIGTERM and SIGHUP to the end of the block. For the main thread.
 
-    By handlers and no signal mask: a mask would be inherited, and the child would never hear of its end.
+    It swaps handlers in place of a signal mask: a child would inherit the mask and never receive SIGTERM.
     """
     came: list[signal.Signals] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

@@ -1,7 +1,7 @@
-"""The trio as processes of this machine: which ports, which environment, started side by side, stopped in order.
+"""Starts the processes of a plan side by side, watches them, and stops them in order.
 
-Nothing here runs service code: each service is `python -m NAME`, told by environment variables what to do. gRPC is
-imported only once the processes are under way, so that they start while we still load.
+Each service is `python -m NAME` with settings from environment variables. gRPC loads only after the processes have
+started, so that they start meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nidan.services.processes import ServiceProcess, start_process
 from nidan.services.signals import signals_held
 
 START_SECONDS = 60.0
-"""A cold disk may take many seconds to give the dictionary; a service that hangs must still be told apart."""
+"""Long enough for a cold disk to load the dictionary; short enough to notice a service that hangs."""
 GRACE_SECONDS = 10.0
 """From SIGTERM to SIGKILL."""
 _POLL_SECONDS = 0.03
@@ -29,7 +29,7 @@ _POLL_SECONDS = 0.03
 
 @dataclass
 class Trio:
-    """The processes of a plan. Their output goes to NAME.log in `log_dir`; `say` is told what a person should know."""
+    """The processes of a plan. Their output goes to NAME.log in `log_dir`; `say` takes messages for a person."""
 
     plan: Plan
     log_dir: Path
@@ -38,9 +38,9 @@ class Trio:
     _running: list[ServiceProcess] = field(default_factory=list)
 
     def start(self) -> None:
-        """Starts all at once; they are not serving yet. Raises StartError when a port is taken.
+        """Starts all processes without waiting until they serve. Raises StartError when a port is taken.
 
-        For the main thread: on Linux the services end with the thread that started them.
+        Call it in the main thread: on Linux the services end with the thread that started them.
         """
         for service in self.plan.services:
             for variable, port in service.ports.items():
@@ -51,12 +51,12 @@ class Trio:
                     )
         atexit.register(self.stop)
         for service in self.plan.services:
-            # Else a signal between the fork and the list would leave a process that nobody ends.
+            # A signal between the fork and the append would leave a process behind.
             with signals_held():
                 self._running.append(start_process(service, self.plan.environment, self.log_dir))
 
     def wait_until_serving(self, timeout_seconds: float = START_SECONDS) -> None:
-        """Returns once every service says SERVING. Raises StartError as soon as one ends, or when time is up."""
+        """Returns once every service reports SERVING. Raises StartError when one exits, or after the timeout."""
         deadline = time.monotonic() + timeout_seconds
         for running in self._running:
             while not running.service.is_serving():
@@ -70,28 +70,28 @@ class Trio:
         self.check("before it served")
 
     def check(self, when: str = "while it served") -> None:
-        """Raises StartError with its last log lines when a process has ended."""
+        """Raises StartError, with the last log lines, when a process has exited."""
         for running in self._running:
             if running.process.poll() is not None:
                 raise StartError(running.obituary(when))
 
     def stop(self) -> None:
-        """Ends all, last started first: SIGTERM, a grace, SIGKILL. Harmless when nothing runs."""
+        """Ends all, the last started first: SIGTERM, a grace period, SIGKILL. Does nothing when nothing runs."""
         try:
             self._end(self._running[-1:])
-            self._end(self._running[-2::-1])  # with the gateway gone nobody calls them: they may end side by side
-        finally:  # a second Ctrl-C is impatience: nothing may stay behind
+            self._end(self._running[-2::-1])  # without the gateway nothing calls them, so they end side by side
+        finally:  # a second Ctrl-C must leave no process behind
             for running in self._running:
                 running.process.kill()
                 running.process.wait()
             self._running.clear()
-        atexit.unregister(self.stop)  # not before: what a third Ctrl-C leaves is ended there
+        atexit.unregister(self.stop)  # last, so that it still ends what a third Ctrl-C leaves
 
-    def _end(self, those: Sequence[ServiceProcess]) -> None:
-        for running in those:
+    def _end(self, processes: Sequence[ServiceProcess]) -> None:
+        for running in processes:
             running.process.terminate()
         deadline = time.monotonic() + self.grace_seconds
-        for running in those:
+        for running in processes:
             try:
                 running.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -101,7 +101,7 @@ class Trio:
 
 @contextlib.contextmanager
 def running(trio: Trio) -> Iterator[Trio]:
-    """The trio, serving inside the block and gone behind it, however it is left. Raises StartError."""
+    """The trio serves inside the block, and is gone after it. Raises StartError."""
     try:
         trio.start()
         trio.wait_until_serving()

@@ -44,7 +44,7 @@ def _footer(entries: Sequence[Mapping[str, Any]], every: int) -> Iterator[str]:
 
 
 def entry_card(entry: Mapping[str, Any]) -> RenderableType:
-    """All that is known of one entry; what is empty is left out."""
+    """All facts of one entry that are not empty."""
     first, *others = entry["ids"]
     number = f", number {entry['number']}" if entry["number"] is not None else ""
     ours = " (a lesson by our own wording)" if entry["list_kind"] else ""
@@ -70,7 +70,7 @@ def entry_card(entry: Mapping[str, Any]) -> RenderableType:
 
 
 def import_summary(line: Mapping[str, Any], file: Path) -> Iterator[str]:
-    """What an import changed, and what its reader should know of it."""
+    """What an import changed, in sentences."""
     counts = ", ".join(f"{line[word]:,} {word}" for word in ("new", "updated", "unchanged") if line[word])
     nothing = "Nothing to change" if line["unchanged"] == line["rows"] else "Imported"
     yield f"{'Checked only, nothing written' if line['dry_run'] else nothing}: {file.name}: {counts}."
@@ -83,12 +83,12 @@ def import_summary(line: Mapping[str, Any], file: Path) -> Iterator[str]:
     for cell, rows in line["unknown_activities"].items():
         yield f"言語活動 {cell!r} is none of 受容, 産出, やりとり; left empty in {rows:,} row{'s' * (rows != 1)}."
     if not line["dry_run"]:
-        yield f"Kept in {line['file']}, which a gateway that runs takes up now. The terms of the source apply."
+        yield f"Kept in {line['file']}, which a running gateway reads from now on. The terms of the source apply."
 
 
 def _edition_note(line: Mapping[str, Any]) -> str:
     if line["edition_given"]:
         return "."
     if line["edition"] == "unknown":
-        return ": the file's name tells no date. Say it with --edition 2023-05: editions number their rows differently."
-    return " (from the file's name; --edition says otherwise)."
+        return ": the file's name has no date. Give one with --edition 2023-05: editions number rows differently."
+    return " (from the file's name; --edition overrides it)."

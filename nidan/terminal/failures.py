@@ -1,4 +1,4 @@
-"""A failure, for a program on stdout or for a person on stderr."""
+"""Reports the failure of a command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nidan.terminal.progress import Progress
 def report_failure(
     error: GivenUpError | OutputError, as_json: bool, progress: Progress, headline: str = "No lesson"
 ) -> None:
-    """For a program on stdout, for a person on stderr."""
+    """Prints JSON to stdout for a program, or text to stderr for a person."""
     failure = _failure_of(error)
     if not as_json:
         progress.say(failure.as_text(headline), "red")

@@ -80,16 +80,16 @@ def test_columns_may_come_in_any_order_with_a_bom_tabs_or_semicolons_and_rows_co
             "id,topic,level\nJF:349,,Z9\n,旅行,\nJF:349,,\n",
             ["row 2: level 'Z9': one of A1", "row 3: give an id (JF:349), or topic and level"],
         ),
-        ("id,lvl\nJF:349,A1\n", ["no column is called 'lvl'; there are id, topic, level"]),
-        ("id,ID\nJF:349,JF:349\n", ["can_do_id is there twice"]),
+        ("id,lvl\nJF:349,A1\n", ["unknown column 'lvl'; known are id, topic, level"]),
+        ("id,ID\nJF:349,JF:349\n", ["can_do_id appears twice"]),
         ("topic\n旅行\n", ["a lesson needs the column id, or topic and level"]),
-        ("id\nJF:349,A1\n", ["row 2: 'A1' stands under no name"]),
+        ("id\nJF:349,A1\n", ["row 2: 'A1' has no column name"]),
         ("id,language\nJF:349,??\n", ["row 2: language '??': a BCP-47 tag"]),
         (f"id\n{'x' * 101}\n", ["row 2: id has 101 characters; at most 100"]),
         ("id\nJF:\x07349\n", ["row 2: id holds control characters"]),
         ("id\n", ["then comes a row for each lesson"]),
         ("", ["then comes a row for each lesson"]),
-        ('id\n"JF:349\n', ["is a quote opened that nothing closes?"]),
+        ('id\n"JF:349\n', ["is a quote never closed?"]),
     ],
 )
 def test_a_file_that_is_not_as_it_should_be_is_told_row_by_row_before_anything_starts(
@@ -374,7 +374,7 @@ async def test_ctrl_c_keeps_what_is_finished_and_the_same_command_makes_only_the
             process.send_signal(signal.SIGINT)
             _, messages = await process.communicate()
         assert process.returncode == 130
-        assert b"Interrupted: what is under way is cancelled." in messages
+        assert b"Interrupted: lessons under way are cancelled." in messages
         assert f"To make the others: nidan batch {tmp_path / 'list.csv'}".encode() in messages
         await until(lambda: not model.in_flight)
         assert _names(out) == {"002-JF_349.json", "report.csv"}
