@@ -16,7 +16,7 @@ OPS_IMAGE := .venv-ops-image
 OPS_ALERTS := .venv-ops-alerts
 CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools benchmarks
 
-.PHONY: help setup demo up check test test-judges test-real-model bench bench-smoke bench-reader bench-traces faults soak accuracy bank-check cost traces contract-baseline stubs golden compose ops ops-alerts ops-rules ops-kube ops-image lock clean
+.PHONY: help setup demo up check test test-slow test-judges test-real-model bench bench-smoke bench-reader bench-traces faults soak accuracy bank-check cost traces contract-baseline stubs golden compose ops ops-alerts ops-rules ops-kube ops-image lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -49,9 +49,11 @@ check: setup ## ruff, mypy strict, import contracts, buf lint and breaking, stub
 	@$(BIN)/mypy $(CODE)
 	@echo "check passed"
 
-test: setup ## the whole suite, through the wire
-	@$(BIN)/pytest --cov -n 2 --dist worksteal tests/flow tests/gateway tests/services
-	@$(BIN)/pytest -n 2 --dist worksteal --ignore tests/flow --ignore tests/gateway --ignore tests/services
+test: setup ## everything that a change can break, through the wire; names the twenty slowest (four minutes)
+	@$(BIN)/pytest --cov --durations=20 -n 2 --dist worksteal tests
+
+test-slow: setup ## the same with many more examples, and what waits for real
+	@TESTS_DEEP=1 $(BIN)/pytest --durations=20 -n 2 --dist worksteal -m 'slow or deep' tests
 
 # The judges that nobody here wrote run as processes of environments of their own, and the tests ask them over loopback.
 test-judges: setup $(JUDGES)/.ready ## the trio before a model server that breaks on purpose and judges its client (half a minute)

@@ -1,4 +1,4 @@
-"""6,000 calls at once at the gateway, with TLS and keys: each gets an answer with its reason."""
+"""Thousands of calls at once, with TLS and keys: each gets an answer that says what became of it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from lesson.v1 import lesson_service_pb2_grpc
 from servicekit.errors import read_error
 from tests.access.callers import Ring, bearer
 from tests.access.certificates import Authority, Identity
+from tests.budget import examples
 from tests.model_server import ModelServer
 from tests.trio import trio
 
-CALLS = 6000
+CALLS = examples(1600, 6000)
+"""More than gRPC queues by default."""
 LESSONS = 3
 
 
-async def test_of_6000_calls_at_once_each_gets_an_answer_with_its_reason(
+@pytest.mark.deep
+async def test_of_thousands_of_calls_at_once_each_gets_an_answer_with_its_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: ModelServer
 ) -> None:
     authority = Authority()

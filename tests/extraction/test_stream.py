@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from servicekit.llm.extraction import MAX_CHARS, ExtractError, Section, SectionStream
+from tests.budget import examples
 from tests.extraction.faults import FAULTS
 from tests.extraction.lessons import KEYS, random_lesson, seeded, surrounded, written
 
@@ -166,7 +167,14 @@ PIECES = [
 pieces = st.lists(st.sampled_from(PIECES), max_size=25).map("".join)
 
 
-@settings(max_examples=400, deadline=None, database=None, derandomize=True, suppress_health_check=[*HealthCheck])
+@pytest.mark.deep
+@settings(
+    max_examples=examples(120, 2000),
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[*HealthCheck],
+)
 @given(pieces, st.integers(1, 9))
 def test_no_text_makes_a_stream_raise_depend_on_its_cut_or_disagree_with_its_end(text: str, size: int) -> None:
     stream = SectionStream(WANTED)

@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from servicekit.llm.extraction import SectionStream, extract, strict_loads
+from tests.budget import examples
 from tests.extraction.lessons import KEYS, random_lesson, seeded, surrounded, written
 
-quick = settings(max_examples=150, deadline=None, database=None, derandomize=True, suppress_health_check=[*HealthCheck])
+pytestmark = pytest.mark.deep
+quick = settings(
+    max_examples=examples(50, 1000),
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[*HealthCheck],
+)
 
 # Any text that can be written as UTF-8, with what trips a careless reader mixed in.
 tricky = ['"', "\\", "}]", "...", "// x", "```", "<think>", "</think>", '"reading": {', "，", "“はい”", "🍣", "\n"]

@@ -15,13 +15,17 @@ from enhancer_service.japanese.furigana import merge_plain, parse_brackets, to_b
 from enhancer_service.japanese.reading import Analyser
 from enhancer_service.japanese.script import is_ruby
 from lesson.models import FuriganaSegment
+from tests.budget import examples
 
 _JAPANESE = (
     "日本語今日三百二十月分円食べ物を買いましたアメリカ人ーっょん々〆ヶ、。「」[]［］0123,.:３年Tシャツ 　\n゛゙😀é龘"
 )
 _TEXT = st.text() | st.text(alphabet=_JAPANESE) | st.text(alphabet=st.characters(), max_size=20)
 _KANA = st.text(alphabet="あいうえおかがきゃっんーアイッュン", min_size=1)
-_QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_QUICK = settings(
+    max_examples=examples(50, 1000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+pytestmark = pytest.mark.deep
 _ROMAJI = re.compile(r"[A-Za-zāīūēō0-9 !-/:-@\[-`{-~]*")
 
 

@@ -25,6 +25,7 @@ from enhancer_service.japanese.script import hiragana
 from enhancer_service.japanese.token import Token
 from enhancer_service.japanese.validation import Verdict, validate
 from lesson.models import FuriganaSegment
+from tests.budget import examples
 
 
 @pytest.fixture(scope="module")
@@ -413,7 +414,8 @@ _RUBY = st.none() | st.text(alphabet="あかがきっょうーにほんたべも
 _PIECES = st.lists(st.tuples(st.text(alphabet=_JAPANESE, max_size=5) | st.text(max_size=3), _RUBY), max_size=12)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.deep
+@settings(max_examples=examples(80, 1000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=_PIECES)
 def test_any_furigana_of_any_text_is_validated_once_and_for_all(
     analyser: Analyser, readings: Readings, pieces: list[tuple[str, str | None]]

@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 from lesson.items import extract_items, put_together, sentences, transform
 from lesson.models import Dialogue, Item, ItemKind, SectionName, SectionValue, validate_section
 from lesson.script import has_japanese
+from tests.budget import examples
 from tests.lesson import strategies
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("name", SectionName)
 def test_cutting_and_putting_together_gives_the_same_section(name: SectionName) -> None:
-    @settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
+    @settings(max_examples=examples(15, 300), deadline=None, suppress_health_check=SLOW)
     @given(strategies.section(name))
     def round_trip(section: SectionValue) -> None:
         items = extract_items(name, section)

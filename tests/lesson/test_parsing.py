@@ -24,6 +24,7 @@ from lesson.models import (
     SectionName,
 )
 from lesson.parsing import MAX_FAULTS, MAX_ITEMS, MAX_JAPANESE, MAX_WRITTEN, derive_frame, read_section
+from tests.budget import examples
 from tests.lesson import strategies
 
 BRIEF = Brief(
@@ -43,9 +44,14 @@ def read(name: SectionName, raw: object) -> Any:
     return result.value
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("name", SectionName)
 def test_a_section_written_by_the_book_is_read_without_a_note(name: SectionName) -> None:
-    @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+    @settings(
+        max_examples=examples(12, 200),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
     @given(strategies.section(name))
     def exact(section: Any) -> None:
         members = section if isinstance(section, tuple) else None
@@ -73,8 +79,9 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.deep
 @given(st.sampled_from(list(SectionName)), JSON)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(120, 2000), deadline=None)
 def test_nothing_a_model_can_write_makes_reading_it_raise(name: SectionName, raw: object) -> None:
     result = read_section(name, raw, BRIEF)
     assert (result.value is None) == bool(result.faults)

@@ -12,6 +12,7 @@ from lesson import models, wire
 from lesson.fields import fields
 from lesson.models import Brief, Character, Content, Lesson, Level, SectionName
 from lesson.v1 import content_service_pb2, enhancer_service_pb2, lesson_pb2, lesson_service_pb2
+from tests.budget import examples
 from tests.lesson import strategies
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
@@ -41,9 +42,12 @@ def test_every_value_of_an_enum_travels_and_zero_is_unset(name: str) -> None:
     assert wire.enum_to_number(None) == 0
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("kind", wire.MODELS, ids=lambda kind: kind.__name__)
 def test_a_model_comes_back_from_the_wire_as_it_went(kind: type[BaseModel]) -> None:
-    @settings(max_examples=15 if kind is Lesson else 40, deadline=None, suppress_health_check=SLOW)
+    count = examples(6, 60) if kind is Lesson else examples(12, 200)
+
+    @settings(max_examples=count, deadline=None, suppress_health_check=SLOW)
     @given(strategies.model(kind))
     def round_trip(value: BaseModel) -> None:
         sent = wire.to_message(value).SerializeToString()
@@ -53,8 +57,9 @@ def test_a_model_comes_back_from_the_wire_as_it_went(kind: type[BaseModel]) -> N
     round_trip()
 
 
+@pytest.mark.deep
 @given(st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=examples(8, 100), deadline=None, suppress_health_check=SLOW)
 def test_a_message_comes_back_from_the_model_as_it_was(data: st.DataObject) -> None:
     message = wire.to_message(data.draw(strategies.model(Lesson)))
     again = wire.to_message(wire.from_message(Lesson, message))

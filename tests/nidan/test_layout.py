@@ -39,6 +39,7 @@ from nidan.terminal.layout import SAMPLE_LABEL, cost, page, provenance
 from nidan.terminal.lines import broken, letter
 from nidan.terminal.ruby import Row, Ruby, bracketed, phrases, plain_units
 from nidan.terminal.sanitize import clean
+from tests.budget import examples
 from tests.nidan.texts import japanese
 
 
@@ -308,7 +309,8 @@ def test_brackets_follow_what_they_read() -> None:
     assert bracketed(phrases(japanese(("食", "た"), ("べ", None), ("物", "もの"), ("\n", None)))) == "食[た]べ物[もの]"
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.deep
+@settings(max_examples=examples(60, 600), deadline=None)
 @given(st.text(alphabet="食べ物[たもの]。、「」＿abc é-!\n ー", max_size=60), st.integers(4, 30))
 def test_breaking_lines_loses_nothing_but_white_space_and_keeps_the_width(text: str, width: int) -> None:
     assert bracketed(plain_units(text)) == text

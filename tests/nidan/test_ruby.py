@@ -14,6 +14,7 @@ from nidan.terminal.annotated import View
 from nidan.terminal.layout import page
 from nidan.terminal.lines import Lines, broken, side_by_side, unbroken
 from nidan.terminal.ruby import Piece, Row, Ruby, Unit, blanked, bracketed, led, phrases, plain_units
+from tests.budget import examples
 from tests.nidan.texts import japanese
 
 SENTENCE = japanese(("食", "た"), ("べ", None), ("物", "もの"), ("は、", None), ("魚", "さかな"), ("が", None))
@@ -69,7 +70,8 @@ _PIECES = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.deep
+@settings(max_examples=examples(80, 1000), deadline=None)
 @given(_PIECES)
 def test_every_reading_stands_over_its_own_kanji_and_reaches_one_cell_over_kana_at_most(pieces: list[Piece]) -> None:
     row = Row()
@@ -170,7 +172,8 @@ def _ends(rows: list[Row], ruby: Ruby) -> set[int]:
     return found
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.deep
+@settings(max_examples=examples(60, 600), deadline=None)
 @given(_PIECES, st.integers(6, 30), st.sampled_from(Ruby), st.integers(0, 3))
 def test_breaking_loses_nothing_but_white_space_and_keeps_the_width(
     pieces: list[Piece], width: int, ruby: Ruby, hang: int

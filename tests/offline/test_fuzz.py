@@ -6,14 +6,20 @@ import http.client
 import json
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.budget import examples
 from tests.offline.asking import CHAT, chat, item, stage1, stage2
 from tests.offline.conftest import Started
 
+pytestmark = pytest.mark.deep
 bounded = settings(
-    max_examples=120, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(40, 600),
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 JSON = st.recursive(
