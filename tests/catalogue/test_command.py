@@ -147,7 +147,7 @@ def test_a_search_finds_by_text_topic_and_id_in_either_language(words: list[str]
     assert search(Catalogue.shipped().entries, words)[0].ids[0] == first
 
 
-def test_entries_that_hold_all_the_words_are_found_alone_and_else_those_that_hold_some() -> None:
+def test_a_search_prefers_entries_that_hold_all_words() -> None:
     entries = Catalogue.shipped().entries
     station, train = search(entries, ["station"]), search(entries, ["train"])
     both = search(entries, ["station", "train"])

@@ -521,7 +521,7 @@ def test_no_model_is_named_and_no_translation_wanted(other: _Misbehaving) -> Non
     assert not any(item.needs_translation for item in request.items)
 
 
-def test_the_answer_to_the_longest_line_fits_into_a_message_even_where_every_word_has_a_long_gloss(
+def test_the_largest_answer_to_the_longest_line_fits_into_a_message(
     enhancer: _Serving,
 ) -> None:
     line = "響" * (MOST_BYTES // 3)

@@ -60,7 +60,7 @@ def _names(out: Path) -> set[str]:
 # --- the file ---------------------------------------------------------------------------------------------------
 
 
-def test_columns_may_come_in_any_order_with_a_bom_tabs_or_semicolons_and_rows_count_as_in_a_spreadsheet(
+def test_columns_come_in_any_order_and_rows_count_as_in_a_spreadsheet(
     tmp_path: Path,
 ) -> None:
     expected = [
@@ -92,9 +92,7 @@ def test_columns_may_come_in_any_order_with_a_bom_tabs_or_semicolons_and_rows_co
         ('id\n"JF:349\n', ["is a quote never closed?"]),
     ],
 )
-def test_a_file_that_is_not_as_it_should_be_is_told_row_by_row_before_anything_starts(
-    tmp_path: Path, text: str, problems: list[str]
-) -> None:
+def test_every_wrong_row_is_named_before_anything_starts(tmp_path: Path, text: str, problems: list[str]) -> None:
     file = _file(tmp_path, text)
     done = nidan("batch", str(file), "--offline", "--out", str(tmp_path / "out"))
     assert (done.returncode, done.stdout) == (2, "")

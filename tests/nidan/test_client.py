@@ -148,7 +148,7 @@ def test_an_error_status_is_raised_with_reason_and_fields(gateway: _Gateway) -> 
     assert error.violations == (FieldViolation("spec.topic", "is empty"),)
 
 
-def test_a_status_without_details_of_ours_is_told_as_it_stands(gateway: _Gateway, lesson: Lesson) -> None:
+def test_a_status_without_our_details_is_raised_unchanged(gateway: _Gateway, lesson: Lesson) -> None:
     events, _, call = gateway.asked(lesson_spec(can_do_id="JF:349"))
     call.send_response(_accepted(lesson))
     call.terminate((), grpc.StatusCode.UNAVAILABLE, "connection reset")

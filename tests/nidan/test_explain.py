@@ -1,4 +1,4 @@
-"""What a person is told when there is no lesson: always the next step."""
+"""The explanation of a failure always names the next step."""
 
 from __future__ import annotations
 
@@ -44,6 +44,12 @@ def test_a_wait_that_the_gateway_names_comes_first() -> None:
     assert failure.next_step == "Run the command again in 12 s."
 
 
-def test_a_status_without_a_reason_is_told_by_its_name() -> None:
-    told = json.loads(gateway_failure(RemoteError(grpc.StatusCode.UNAVAILABLE, "reset", retryable=True)).as_json())
-    assert (told["reason"], told["retryable"]) == ("UNAVAILABLE", True)
+def test_offline_a_topic_without_a_built_in_lesson_says_where_they_are_listed() -> None:
+    error = _error("STAGE1_BAD_REQUEST")
+    assert "nidan catalogue list --offline" in gateway_failure(error, offline=True).next_step
+    assert "nidan catalogue list" not in gateway_failure(error).next_step
+
+
+def test_a_status_without_a_reason_is_reported_by_its_name() -> None:
+    values = json.loads(gateway_failure(RemoteError(grpc.StatusCode.UNAVAILABLE, "reset", retryable=True)).as_json())
+    assert (values["reason"], values["retryable"]) == ("UNAVAILABLE", True)
