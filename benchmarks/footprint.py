@@ -25,7 +25,8 @@ from benchmarks import where
 from gateway.settings import GatewaySettings
 from lesson.v1 import lesson_pb2, lesson_service_pb2_grpc
 from lesson.v1 import lesson_service_pb2 as pb
-from nidan.services.supervisor import Providers, Trio, private_plan, running
+from nidan.services.plan import Providers, private_plan
+from nidan.services.supervisor import Trio, running
 
 MODULES: Final = ("gateway", "content_service", "enhancer_service", "offline_model")
 _CAN_DO: Final = "JF:349"

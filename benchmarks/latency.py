@@ -38,12 +38,13 @@ from nidan.client import (
     Event,
     LessonClient,
     LessonError,
-    LessonRequest,
     SectionEnhanced,
     SectionReady,
     SectionReplaced,
+    lesson_spec,
 )
-from nidan.services.supervisor import StartError, raise_on_signals
+from nidan.errors import StartError
+from nidan.services.signals import raise_on_signals
 
 CAN_DO = "JF:349"
 RATIO_BOUND = 1.05
@@ -111,7 +112,7 @@ def lesson_run(served: Rig, client: LessonClient) -> LessonRun:
     moments: list[Moment] = []
     lesson: Lesson | None = None
     begun = completed = time.monotonic()
-    with closing(client.stream(LessonRequest(can_do_id=CAN_DO))) as events:
+    with closing(client.stream(lesson_spec(can_do_id=CAN_DO))) as events:
         for event in events:
             completed = time.monotonic()
             moments += moments_of(event, completed)

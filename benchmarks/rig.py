@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.paced_model import HOST, STAGE1, Call
-from nidan.services.supervisor import Plan, Providers, Service, Trio, free_ports, private_plan, running
+from nidan.services.plan import Plan, Providers, private_plan
+from nidan.services.ports import free_ports
+from nidan.services.service import Service
+from nidan.services.supervisor import Trio, running
 
 ROOT = Path(__file__).resolve().parent.parent
 # The trio runs on its defaults: no setting of this machine may reach it.

@@ -27,7 +27,8 @@ from benchmarks import where
 from benchmarks.rig import ROOT, without_own_settings
 from lesson.v1 import lesson_service_pb2 as pb
 from lesson.v1 import lesson_service_pb2_grpc
-from nidan.services.supervisor import Plan, Providers, Trio, private_plan, running
+from nidan.services.plan import Plan, Providers, private_plan
+from nidan.services.supervisor import Trio, running
 
 LONGEST: Final = "nidan:travel-b1-1"
 """The built-in lesson with the most items (148) and the largest message."""

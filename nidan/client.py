@@ -1,6 +1,6 @@
-"""Gateway and enhancer as their callers see them: requests in, models out. The only module here that knows gRPC.
+"""Calls the gateway and the enhancer: requests in, models out. The only module of the command line that knows gRPC.
 
-Everything is synchronous: a command line has one thing to do at a time, and Ctrl-C must end a call where it waits.
+Everything is synchronous: a command does one thing at a time, and Ctrl-C must end a call where it waits.
 """
 
 from __future__ import annotations
@@ -21,36 +21,24 @@ from lesson.v1 import lesson_service_pb2 as pb
 from nidan.credentials import Access, is_local
 from servicekit.errors import RemoteError, read_error
 
-ANYBODY = Access()
+LessonSpec = pb.LessonSpec
+ANONYMOUS = Access()
 """No key, and plaintext."""
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _ANSWER_SLACK_SECONDS = 2.0
-"""A run ends by its own deadline and says why; ours comes later and is for a gateway that says nothing."""
+"""A run ends by its own deadline and says why. The call's deadline is later: it is for a gateway that hangs."""
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.enable_retries", 0),  # a lesson is money: whoever wants it twice says so twice
-    ("grpc.keepalive_time_ms", 40_000),  # the only way to notice a gateway that froze in mid-lesson
+    ("grpc.enable_retries", 0),  # a lesson costs money: only the caller decides to ask again
+    ("grpc.keepalive_time_ms", 40_000),  # detects a gateway that freezes during a lesson
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.max_pings_without_data", 0),
 ]
 
 
 @dataclass(frozen=True)
-class LessonRequest:
-    """Which lesson is wanted: an id, or topic and level, or both. What is empty or None is left to the gateway."""
-
-    can_do_id: str = ""
-    topic: str = ""
-    level: Level | None = None
-    can_do_text: str = ""
-    learner_language: str = ""
-    model: str = ""
-    timeout_seconds: float | None = None
-
-
-@dataclass(frozen=True)
 class Accepted:
-    """The run has begun; models in the order in which they are tried."""
+    """The run has started. Models are in the order in which they are tried."""
 
     brief: Brief
     stage1_models: tuple[str, ...]
@@ -67,14 +55,14 @@ class SectionReady:
 
 @dataclass(frozen=True)
 class SectionEnhanced:
-    """Stage 2 has done with a section, well or badly: its state says which."""
+    """Stage 2 has finished with a section; its state says how well."""
 
     section: EnhancedSection
 
 
 @dataclass(frozen=True)
 class SectionReplaced:
-    """What was said of a section no longer holds."""
+    """Earlier events of the section no longer hold."""
 
     name: SectionName
     revision: int
@@ -83,7 +71,7 @@ class SectionReplaced:
 
 @dataclass(frozen=True)
 class Completed:
-    """The lesson, typed and as the web client's JSON, letter for letter."""
+    """The lesson, as a model and as the web client's JSON, unchanged."""
 
     lesson: Lesson
     master_json: str
@@ -93,7 +81,7 @@ Event = Accepted | SectionReady | SectionEnhanced | SectionReplaced | Completed
 
 
 class CallError(Exception):
-    """A call that gave nothing; `error` says why, as the service told it."""
+    """A call failed; `error` is the service's answer."""
 
     def __init__(self, error: RemoteError) -> None:
         super().__init__(error.message)
@@ -101,24 +89,24 @@ class CallError(Exception):
 
 
 class LessonError(CallError):
-    """There is no lesson."""
+    """The gateway returned no lesson."""
 
 
 class AnnotateError(CallError):
-    """There are no annotations."""
+    """The enhancer returned no annotations."""
 
 
 class LessonClient:
-    """Calls LessonService over a channel that the caller owns, or over one of its own to HOST:PORT."""
+    """Calls LessonService at HOST:PORT over its own channel, or over a channel that the caller owns."""
 
-    def __init__(self, gateway: grpc.Channel | str, access: Access = ANYBODY) -> None:
+    def __init__(self, gateway: grpc.Channel | str, access: Access = ANONYMOUS) -> None:
         self._own = _open(gateway, access) if isinstance(gateway, str) else None
         self._metadata = (("authorization", f"Bearer {access.key}"),) if access.key else ()
         channel = gateway if self._own is None else self._own
         self._stub = lesson_service_pb2_grpc.LessonServiceStub(channel)  # type: ignore[arg-type] # never a str here
 
     def close(self) -> None:
-        """Closes its own channel; one that was given stays open."""
+        """Closes its own channel. A channel of the caller stays open."""
         if self._own is not None:
             self._own.close()
 
@@ -130,15 +118,13 @@ class LessonClient:
     ) -> None:
         self.close()
 
-    def stream(self, request: LessonRequest) -> Generator[Event, None, None]:
-        """The events of one lesson; the last is Completed. Closing the iterator early cancels the call.
+    def stream(self, spec: LessonSpec) -> Generator[Event, None, None]:
+        """Yields the events of one lesson; the last is Completed. Closing the iterator early cancels the call.
 
-        Raises LessonError when there is no lesson, also when the gateway's answer cannot be understood.
+        Raises LessonError when there is no lesson, or when the gateway's answer makes no sense.
         """
-        timeout = None if request.timeout_seconds is None else request.timeout_seconds + _ANSWER_SLACK_SECONDS
-        call = self._stub.StreamLesson(
-            pb.StreamLessonRequest(spec=_spec(request)), timeout=timeout, metadata=self._metadata
-        )
+        timeout = spec.timeout_seconds + _ANSWER_SLACK_SECONDS if spec.HasField("timeout_seconds") else None
+        call = self._stub.StreamLesson(pb.StreamLessonRequest(spec=spec), timeout=timeout, metadata=self._metadata)
         completed = False
         try:
             for message in call:
@@ -150,15 +136,15 @@ class LessonClient:
             if not completed:
                 raise LessonError(read_error(error)) from error
         except wire.WireError as error:
-            raise LessonError(_not_understood(f"the gateway's answer cannot be read: {error}")) from error
+            raise LessonError(_bad_gateway_answer(f"the gateway's answer cannot be read: {error}")) from error
         finally:
             call.cancel()
         if not completed:
-            raise LessonError(_not_understood("the gateway ended the call without a lesson"))
+            raise LessonError(_bad_gateway_answer("the gateway ended the call without a lesson"))
 
 
 class EnhancerClient:
-    """Asks the analyser of the EnhancerService at HOST:PORT, and never a model: it costs nothing, however often."""
+    """Asks the analyser of the EnhancerService at HOST:PORT. It never asks a model, so calls cost nothing."""
 
     def __init__(self, address: str) -> None:
         self._channel = _open(address)
@@ -173,27 +159,27 @@ class EnhancerClient:
         self._channel.close()
 
     def annotate(self, items: Sequence[Item], timeout_seconds: float) -> tuple[JapaneseText, ...]:
-        """The annotation of each item, in order. Raises AnnotateError, also when the answer is of something else."""
+        """The annotation of each item, in order. Raises AnnotateError, also for an answer about other texts."""
         try:
             reply = self._stub.EnhanceSection(_analysis(items), timeout=timeout_seconds)
             texts = tuple(wire.from_message(JapaneseText, item.text) for item in reply.items)
         except grpc.RpcError as error:
             raise AnnotateError(read_error(error)) from error
         except wire.WireError as error:
-            raise AnnotateError(_answer_unread(f"the enhancer's answer cannot be read: {error}")) from error
+            raise AnnotateError(_bad_enhancer_answer(f"the enhancer's answer cannot be read: {error}")) from error
         if [(text.id, text.kanji) for text in texts] != [(item.id, item.text) for item in items]:
-            raise AnnotateError(_answer_unread("the enhancer's answer is of other texts than it was asked for"))
+            raise AnnotateError(_bad_enhancer_answer("the enhancer's answer is about other texts than the request"))
         return texts
 
 
-def is_serving(address: str, service: str = "", timeout_seconds: float = 0.5, access: Access = ANYBODY) -> bool:
-    """Whether a gRPC server at HOST:PORT says that this service of its is SERVING. Never raises. Sends no key."""
+def is_serving(address: str, service: str = "", timeout_seconds: float = 0.5, access: Access = ANONYMOUS) -> bool:
+    """Whether the gRPC server at HOST:PORT reports this service as SERVING. Never raises. Sends no key."""
     if not accepts_connections(address, timeout_seconds):
-        return False  # at once, where gRPC would go on trying
+        return False  # gRPC would keep trying until the timeout
     with _open(address, access) as channel:
         try:
             request = health_pb2.HealthCheckRequest(service=service)
-            stub: Any = health_pb2_grpc.HealthStub(channel)  # its published types know no methods
+            stub: Any = health_pb2_grpc.HealthStub(channel)  # its published types lack the methods
             reply = stub.Check(request, timeout=timeout_seconds)
         except grpc.RpcError:
             return False
@@ -210,36 +196,46 @@ def accepts_connections(address: str, timeout_seconds: float = 0.5) -> bool:
         return False
 
 
-def _open(address: str, access: Access = ANYBODY) -> grpc.Channel:
-    """A proxy that the environment names is for the world, not for this machine."""
+def _open(address: str, access: Access = ANONYMOUS) -> grpc.Channel:
+    """Uses the proxy that the environment names, except for this machine."""
     options = [*_OPTIONS, ("grpc.enable_http_proxy", int(not is_local(address)))]
     if access.tls:
         return grpc.secure_channel(address, grpc.ssl_channel_credentials(access.ca), options)
     return grpc.insecure_channel(address, options)
 
 
-def _spec(request: LessonRequest) -> pb.LessonSpec:
-    return pb.LessonSpec(
-        can_do_id=request.can_do_id,
-        topic=request.topic,
-        level=wire.enum_to_number(request.level),  # type: ignore[arg-type] # enums travel as their numbers
-        can_do_text=request.can_do_text,
-        learner_language=request.learner_language,
-        model=request.model,
-        timeout_seconds=request.timeout_seconds,
+def lesson_spec(
+    *,
+    can_do_id: str = "",
+    topic: str = "",
+    level: str = "",
+    can_do_text: str = "",
+    learner_language: str = "",
+    model: str = "",
+    timeout_seconds: float | None = None,
+) -> LessonSpec:
+    """The lesson to make: an id, or topic and level (A1 to C2), or both. The gateway chooses what is empty or None."""
+    return LessonSpec(
+        can_do_id=can_do_id,
+        topic=topic,
+        level=wire.enum_to_number(Level(level) if level else None),  # type: ignore[arg-type] # enums travel as numbers
+        can_do_text=can_do_text,
+        learner_language=learner_language,
+        model=model,
+        timeout_seconds=timeout_seconds,
     )
 
 
 def _analysis(items: Sequence[Item]) -> enhancer_service_pb2.EnhanceSectionRequest:
-    """For the analyser alone. There is no lesson; section, level and language are only there to be well-formed.
+    """A request for the analyser alone. There is no lesson: section, level and language only make it well-formed.
 
-    A reading is the section that is all sentences. No model is named, so nobody reads the level or translates.
+    The reading is the section that holds nothing but sentences. Without a model, nothing reads the level.
     """
     return enhancer_service_pb2.EnhanceSectionRequest(
         section=wire.enum_to_number(SectionName.READING),  # type: ignore[arg-type] # enums travel as their numbers
         brief=lesson_pb2.Brief(
             level=wire.enum_to_number(Level.A1),  # type: ignore[arg-type]
-            learner_language="und",  # BCP-47 for a language that is not known
+            learner_language="und",  # BCP-47: undetermined
         ),
         items=[wire.to_message(item) for item in items],
         mode=wire.enum_to_number(EnhancementMode.ANALYSER),  # type: ignore[arg-type]
@@ -247,7 +243,7 @@ def _analysis(items: Sequence[Item]) -> enhancer_service_pb2.EnhanceSectionReque
 
 
 def _event(message: pb.StreamLessonResponse) -> Event | None:
-    """None for an event that this build does not know: a newer gateway may tell more than we can show."""
+    """None for an event that this build does not know, from a newer gateway."""
     match message.WhichOneof("event"):
         case "accepted":
             accepted = message.accepted
@@ -269,9 +265,9 @@ def _event(message: pb.StreamLessonResponse) -> Event | None:
             return None
 
 
-def _not_understood(message: str) -> RemoteError:
+def _bad_gateway_answer(message: str) -> RemoteError:
     return RemoteError(grpc.StatusCode.INTERNAL, message, reason="GATEWAY_NOT_UNDERSTOOD", fault="service")
 
 
-def _answer_unread(message: str) -> RemoteError:
+def _bad_enhancer_answer(message: str) -> RemoteError:
     return RemoteError(grpc.StatusCode.INTERNAL, message, reason="ENHANCER_NOT_UNDERSTOOD", fault="service")

@@ -1,4 +1,4 @@
-"""How a gateway is called: with which key, and over TLS or not. What the environment and the options say of it."""
+"""Access to a gateway: the key, and TLS or plaintext, from options and environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEY = re.compile(r"[!-~]{1,500}", re.ASCII)
 
 
 class AccessError(Exception):
-    """What was said of it cannot be. `name` is the option or variable to blame."""
+    """Access is set up wrongly. `name` is the option or variable to fix."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
@@ -24,26 +24,26 @@ class AccessError(Exception):
 
 @dataclass(frozen=True)
 class Access:
-    """Of one gateway; as it is, for one that asks for nothing and speaks plaintext."""
+    """How to call one gateway. The default suits a gateway without keys, in plaintext."""
 
     key: str = ""
     tls: bool = False
     ca: bytes | None = None
-    """PEM of the authorities to trust; None: those of the system."""
+    """PEM of the authorities to trust; None means the system's."""
 
     def __repr__(self) -> str:
-        """Without the key: it must not get into a traceback."""
+        """Hides the key: it must not appear in a traceback."""
         return f"Access(key={'set' if self.key else 'none'}, tls={self.tls})"
 
     @classmethod
-    def told(
+    def from_environment(
         cls,
         environment: Mapping[str, str],
         key_file: Path | None = None,
         tls: bool = False,
         ca_file: Path | None = None,
     ) -> Access:
-        """Options go before variables. Raises AccessError."""
+        """Options override variables. Raises AccessError."""
         named = ca_file or (Path(environment[CA_VARIABLE]) if environment.get(CA_VARIABLE) else None)
         wanted = environment.get(TLS_VARIABLE, "").lower()
         if wanted not in ("", "true", "false", "1", "0"):
@@ -52,7 +52,7 @@ class Access:
         return cls(_key(environment, key_file), tls or named is not None or wanted in ("true", "1"), ca)
 
     def check(self, address: str) -> None:
-        """Raises AccessError where the key would be read by everybody on the way."""
+        """Raises AccessError where anyone on the way could read the key."""
         if self.key and not self.tls and not is_local(address):
             raise AccessError(
                 KEY_VARIABLE,
@@ -73,19 +73,19 @@ def is_local(address: str) -> bool:
 def _key(environment: Mapping[str, str], key_file: Path | None) -> str:
     name = "--key-file" if key_file else KEY_VARIABLE
     try:
-        told = key_file.read_text(encoding="ascii") if key_file else environment.get(KEY_VARIABLE, "")
+        text = key_file.read_text(encoding="ascii") if key_file else environment.get(KEY_VARIABLE, "")
     except OSError as error:
         raise AccessError(name, f"cannot read {key_file}: {error.strerror or error}") from error
     except UnicodeDecodeError:
-        told = "\0"
-    key = told.strip()
+        text = "\0"
+    key = text.strip()
     if (key_file and not key) or (key and not _KEY.fullmatch(key)):
-        raise AccessError(name, "holds no key: one is a word that begins with nidan_")
+        raise AccessError(name, "holds no key: a key is one word that begins with nidan_")
     return key
 
 
 def _authorities(name: str, file: Path) -> bytes:
-    import ssl  # noqa: PLC0415 - `nidan --help` shall not wait for it
+    import ssl  # noqa: PLC0415 - `nidan --help` does not need it
 
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)

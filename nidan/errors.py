@@ -1,20 +1,35 @@
-"""Why there is no lesson, or no annotation, for a program and for a person: with the next step, whatever the reason."""
+"""What a command ends with: exit statuses, and the errors that carry a reason and the next step."""
 
 from __future__ import annotations
 
-import codecs
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nidan.services.supervisor import MissingKeyError, StartError
-from servicekit.errors import RemoteError
+EXIT_COMPLETE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_PARTIAL = 3
+EXIT_INTERRUPTED = 130
+
+
+class StartError(Exception):
+    """A service did not start. The message says which, why, and what to do."""
+
+
+class MissingKeyError(StartError):
+    """A provider lacks the key that it needs. The message names both remedies."""
+
+    def __init__(self, provider: str, variable: str) -> None:
+        super().__init__(
+            f"{variable} is not set. Set it for real lessons by the models of {provider}, "
+            "or add --offline for the built-in lessons, which need no key and cost nothing."
+        )
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong. `fields` are the request's own, each with what would be right."""
+    """What went wrong. `fields` names each wrong field of the request, with what would be right."""
 
     reason: str
     message: str
@@ -26,185 +41,28 @@ class Failure:
     caller_fault: bool = False
 
     def as_json(self) -> str:
-        """One line. `fields` and `lessonId` are there only when there is something to say."""
-        told: dict[str, object] = {
+        """One line of JSON. `fields` and `lessonId` appear only when they are set."""
+        values: dict[str, object] = {
             "outcome": "FAILED",
             "reason": self.reason,
             "stage": self.stage,
             "retryable": self.retryable,
             "message": self.message,
         }
-        told |= {"fields": dict(self.fields)} if self.fields else {}
-        told |= {"lessonId": self.lesson_id} if self.lesson_id else {}
-        return json.dumps(told, ensure_ascii=False)
+        values |= {"fields": dict(self.fields)} if self.fields else {}
+        values |= {"lessonId": self.lesson_id} if self.lesson_id else {}
+        return json.dumps(values, ensure_ascii=False)
 
     def as_text(self, headline: str = "No lesson") -> str:
-        """What, then each field, then the next step."""
+        """The message, then each field, then the next step."""
         lines = [f"{headline} ({self.reason}): {self.message}"]
         lines += [f"  {name}: {problem}" for name, problem in self.fields.items()]
         return "\n".join([*lines, self.next_step] if self.next_step else lines)
 
 
-def of_gateway(error: RemoteError, offline: bool = False) -> Failure:
-    """What the gateway answered, or why it did not. `offline`: it was one of ours, with the built-in lessons."""
-    reason = error.reason or error.status.name
-    no_sample = offline and reason == "STAGE1_BAD_REQUEST"
-    fields = {_OPTIONS.get(entry.field, entry.field): entry.description for entry in error.violations}
-    return Failure(
-        reason=reason,
-        message="The request cannot be served." if fields else error.message,
-        next_step=_NO_SAMPLE if no_sample else _next_step(reason, error),
-        stage=error.stage,
-        retryable=error.retryable,
-        fields=fields,
-        lesson_id=error.lesson_id,
-        caller_fault=no_sample or error.fault == "caller",
-    )
+class GivenUpError(Exception):
+    """The command has no result; `failure` says why."""
 
-
-def of_start(error: StartError, default_address: str) -> Failure:
-    """Why no gateway could be started here."""
-    if isinstance(error, MissingKeyError):
-        message = f"no gateway answers at {default_address}, and {error}"
-        return Failure("NO_GATEWAY", message, caller_fault=True)
-    step = "`nidan doctor` checks settings, ports and the dictionary."
-    return Failure("START_FAILED", str(error), step)
-
-
-def unreachable(address: str, tls: bool = False) -> Failure:
-    """The gateway that was named does not answer, or not in the way that it was asked."""
-    how = (
-        "It was asked over TLS: it may speak plaintext, or its certificate be of another name or authority (--ca-file)"
-        if tls
-        else "If it speaks TLS, add --tls, or --ca-file FILE for an authority of your own"
-    )
-    return Failure(
-        "UNAVAILABLE",
-        f"no gateway is serving at {address}.",
-        f"Check the address (--address or NIDAN_ADDRESS), or start one with `nidan up`. {how}.",
-        retryable=True,
-        caller_fault=True,
-    )
-
-
-def of_enhancer(error: RemoteError, line: int) -> Failure:
-    """What the enhancer answered to the lines from this one on, or why it did not."""
-    reason = error.reason or error.status.name
-    return Failure(
-        reason=reason,
-        message=f"from line {line} on: {error.message}",
-        next_step=_ENHANCER_NEXT.get(reason, _ANOTHER_ENHANCER if error.retryable else _VERSIONS),
-        stage=error.stage,
-        retryable=error.retryable,
-    )
-
-
-def no_enhancer(address: str) -> Failure:
-    """The enhancer that was named does not answer."""
-    return Failure(
-        "UNAVAILABLE",
-        f"no enhancer is serving at {address}.",
-        "Check the address (--address or NIDAN_ENHANCER_ADDRESS), or name none: one is started here then.",
-        retryable=True,
-        caller_fault=True,
-    )
-
-
-def not_read(name: str, error: OSError) -> Failure:
-    """The input could not be opened, or not be read to its end."""
-    message = f"cannot read {name}: {error.strerror or error}."
-    return Failure("INPUT_NOT_READ", message, "Name a file of Japanese text, or - for stdin.", caller_fault=True)
-
-
-def not_utf8(line: int, error: UnicodeDecodeError) -> Failure:
-    """A line that is in another encoding, or broken."""
-    wide = line == 1 and error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return Failure(
-        "INPUT_NOT_UTF8",
-        f"line {line} is not UTF-8: byte 0x{error.object[error.start]:02X} at its position {error.start + 1}.",
-        f"Convert it first, as with: iconv -f {'UTF-16' if wide else 'SHIFT_JIS'} -t UTF-8 FILE | nidan annotate",
-        caller_fault=True,
-    )
-
-
-def too_long(line: int, most_bytes: int) -> Failure:
-    """A line that is no sentence."""
-    return Failure(
-        "LINE_TOO_LONG",
-        f"line {line} has more than {most_bytes:,} bytes.",
-        "A line is one sentence; cut it, as with: sed 's/。/。\\n/g' FILE | nidan annotate",
-        caller_fault=True,
-    )
-
-
-_OPTIONS = {
-    "spec.can_do_id": "ID",
-    "spec.topic": "--topic",
-    "spec.level": "--level",
-    "spec.can_do_text": "--text",
-    "spec.learner_language": "--language",
-    "spec.model": "--model",
-    "spec.timeout_seconds": "--timeout",
-}
-
-_NO_SAMPLE = (
-    "Offline there are built-in lessons only: `nidan catalogue list --offline` names them, "
-    "nidan generate JF:349 --offline prints one."
-)
-_AGAIN = "Run the command again"
-_MODELS = "CANDO_AI_STAGE1_MODEL and CANDO_AI_STAGE1_FALLBACK_MODELS name the models; `nidan doctor` checks them."
-_SLOW = f"{_AGAIN}; if it stays so, raise AI_STAGE1_TIMEOUT_SECONDS or choose another --model."
-_TOO_LONG = "Raise AI_STAGE1_MAX_OUTPUT_TOKENS for the content service, or choose another --model."
-_WORDING = "Say it in other words (--topic, --text), or choose another --model."
-_STARTING = "Look whether all services run: `nidan up` starts them, `nidan doctor` says what is wrong."
-_ANOTHER_KEY = "Whoever runs the gateway gives you another: `nidan keys add NAME --scope generate`."
-_NEXT = {
-    "KEY_MISSING": "Set NIDAN_API_KEY to your key, or name its file with --key-file.",
-    "KEY_UNKNOWN": f"Look whether NIDAN_API_KEY is whole, and of this gateway. {_ANOTHER_KEY}",
-    "KEY_EXPIRED": _ANOTHER_KEY,
-    "KEY_REVOKED": _ANOTHER_KEY,
-    "SCOPE_MISSING": f"The key is for something else. {_ANOTHER_KEY}",
-    "TWOSTAGE_DISABLED": "Set USE_TWOSTAGE_GENERATION=true for the gateway and start it again.",
-    "UNKNOWN_CAN_DO": "`nidan catalogue search WORDS` finds ids; or say what to teach: --topic 食生活 --level A1.",
-    "INVALID_REQUEST": "Mend what is named above; `nidan generate --help` explains each.",
-    "STAGES_UNAVAILABLE": _STARTING,
-    "UNAVAILABLE": _STARTING,
-    "DEADLINE_EXCEEDED": "Give it more time with --timeout, or leave --timeout out for the gateway's own limit.",
-    "GATEWAY_NOT_UNDERSTOOD": "Gateway and command line are of different versions: update the older one.",
-    "STAGE1_AUTH": "The provider refuses the key: check OPENAI_API_KEY (or your provider's) at the content service.",
-    "STAGE1_QUOTA": "The provider's account is used up: see its billing page. --offline costs nothing.",
-    "STAGE1_BUDGET_TOO_SMALL": "Raise LESSON_COST_LIMIT_USD for the gateway, or choose a cheaper --model.",
-    "STAGE1_UNKNOWN_MODEL": _MODELS,
-    "STAGE1_RETIRED": _MODELS,
-    "STAGE1_BAD_REQUEST": f"The provider does not take the request. {_MODELS}",
-    "STAGE1_CONNECTION": "The model server cannot be reached: check the network and the provider's base URL.",
-    "STAGE1_REFUSED": _WORDING,
-    "STAGE1_CONTENT_FILTER": _WORDING,
-    "STAGE1_LENGTH": _TOO_LONG,
-    "STAGE1_REASONING_EXHAUSTED": _TOO_LONG,
-    "STAGE1_TIMEOUT": _SLOW,
-    "STAGE1_FIRST_TOKEN_TIMEOUT": _SLOW,
-    "STAGE1_STALLED": _SLOW,
-}
-
-_VERSIONS = "Enhancer and command line may be of different versions: update the older one."
-_ANOTHER_ENHANCER = f"{_AGAIN}; when no address is named, it starts an enhancer of its own."
-_ENHANCER_NEXT = {
-    "DEADLINE_EXCEEDED": "Either the enhancer has too much to do, or the line is too long: a line is one sentence.",
-}
-
-
-def _waiting(seconds: float) -> str:
-    if seconds < 300:
-        return f"{math.ceil(seconds)} s"
-    return f"{math.ceil(seconds / 60)} min" if seconds < 7200 else f"{math.ceil(seconds / 3600)} h"
-
-
-def _next_step(reason: str, error: RemoteError) -> str:
-    if error.retry_after_seconds:
-        return f"{_AGAIN} in {_waiting(error.retry_after_seconds)}."
-    if reason in _NEXT:
-        return _NEXT[reason]
-    if error.retryable:
-        return f"{_AGAIN}; the same request may well succeed."
-    return "The gateway's log says more under this lesson's id."
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure

@@ -1,177 +1,67 @@
-"""The lessons of a batch, several at a time: each by one call, each into a file of its own.
-
-Threads: the client is synchronous, and a lesson is mostly waiting. What they have to say goes to one queue, which the
-main thread reads; nothing else here is shared but what the lock guards.
-"""
+"""One lesson of a batch: asks for it, waits where the gateway says so, and writes it to its file."""
 
 from __future__ import annotations
 
 import random
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
-from lesson.models import Lesson, Level
+from lesson.models import Lesson
 from lesson.models import Outcome as LessonOutcome
-from nidan import errors as failure
-from nidan.batch.report import Outcome, Result, one_line
+from nidan.batch.events import Waiting
+from nidan.batch.result import Outcome, Result, one_line
 from nidan.batch.rows import Row
-from nidan.client import Completed, LessonClient, LessonError, LessonRequest
-from nidan.commands.generate import Gateway
-from nidan.services.own import GivenUpError
-from nidan.services.supervisor import StartError
-from nidan.terminal.output import Output, OutputError
+from nidan.client import Completed, LessonClient, LessonError, lesson_spec
+from nidan.explain import gateway_failure
+from nidan.terminal.output import Output
 from servicekit.errors import RemoteError
 
 _RESERVED_BYTES = 2 * 1024 * 1024
-"""For a lesson's JSON, which has from 0.2 to 0.6 MB; what is not needed is given back."""
-_LEAVING_SECONDS = 10.0
-"""How long a worker whose call was cancelled may need to say so."""
+"""For the JSON of a lesson, which takes from 0.2 to 0.6 MB; `Output` gives back the rest."""
 MOST_WAITS = 5
 LONGEST_WAIT_SECONDS = 120.0
-_MEND = "A row that was refused has to be mended in the file."
+_FIX_ROW = "Fix the rejected rows in the file."
 _EXHAUSTED = "RESOURCE_EXHAUSTED"
-# No run was begun, so nothing can have been spent.
+# No run was started, so no money was spent.
 _COST_NOTHING = frozenset({"INVALID_REQUEST", "UNKNOWN_CAN_DO", "TWOSTAGE_DISABLED", "OVERLOADED"})
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """A gateway that is full, or a provider that takes no more now, said when to come back."""
-
-    row: Row
-    seconds: float
-    why: str
-
-
-@dataclass(frozen=True)
-class Broken:
-    """What makes every further lesson useless."""
-
-    error: OutputError | GivenUpError | StartError
-
-
-@dataclass(frozen=True)
-class Left:
-    """One worker has nothing more to do."""
-
-
-@dataclass(frozen=True)
-class Signalled:
-    """Somebody wants all of it to end."""
-
-    number: int
-
-
-Event = Result | Waiting | Broken | Left | Signalled
-
-
 class _CancelledError(Exception):
-    """The lesson is not wanted any more."""
+    """The batch was cancelled during this lesson."""
 
 
-class Workshop:
-    """Makes the lessons of some rows at a gateway, `concurrency` at a time, and tells `events` of each.
+class LessonMaker:
+    """Makes lessons into files of `folder`, one for each call of `make`. Threads may share it.
 
-    With a limit no lesson is begun once those that ended are known to have cost so much.
+    Once `cancelled` is set, calls end as soon as the client closes. `on_wait` hears of each wait.
     """
 
     def __init__(
         self,
-        rows: Iterable[Row],
-        gateway: Gateway,
+        client: LessonClient,
         folder: Path,
         *,
-        concurrency: int,
         offline: bool,
-        limit_usd: float | None,
+        cancelled: threading.Event,
+        on_wait: Callable[[Waiting], None],
     ) -> None:
-        self.events: SimpleQueue[Event] = SimpleQueue()
-        self.limit_reached = False
-        self._waiting = deque(rows)
+        self._client = client
         self._folder = folder
         self._offline = offline
-        self._limit_usd = limit_usd
-        self._spent_usd = 0.0
-        self._lock = threading.Lock()
-        self._cancelled = threading.Event()
-        self._check = gateway.check
-        self._client = LessonClient(gateway.address, gateway.access)
-        self.workers = min(concurrency, len(self._waiting))
-        """Each says Left at its end."""
+        self._cancelled = cancelled
+        self._on_wait = on_wait
 
-    def start(self) -> None:
-        """The threads end with the process, whatever they are at: only they could be stuck."""
-        for _ in range(self.workers):
-            threading.Thread(target=self._work, daemon=True).start()
-
-    def told(self) -> Iterator[Event]:
-        """All that is said, until the last worker has left; after a cancelling until those had time to."""
-        workers = self.workers
-        while workers:
-            try:
-                event = self.events.get(timeout=_LEAVING_SECONDS if self._cancelled.is_set() else None)
-            except Empty:
-                return
-            if isinstance(event, Left):
-                workers -= 1
-            else:
-                yield event
-
-    def finish(self) -> None:
-        """No lesson is begun any more; those under way go on."""
-        with self._lock:
-            self._waiting.clear()
-
-    def cancel(self) -> None:
-        """Nothing is begun, and what is under way is given up at once."""
-        self.finish()
-        if not self._cancelled.is_set():
-            self._cancelled.set()
-            self._client.close()
-
-    def _work(self) -> None:
-        try:
-            while (row := self._next()) is not None:
-                result = self._made(row)
-                with self._lock:
-                    self._spent_usd += result.known_cost_usd
-                self.events.put(result)
-                if result.worth_checking:
-                    self._check_gateway()
-        finally:
-            self.events.put(Left())
-
-    def _check_gateway(self) -> None:
-        """Before the next row is begun: it need not fail, too."""
-        try:
-            self._check()
-        except (GivenUpError, StartError) as error:
-            self.finish()
-            self.events.put(Broken(error))
-
-    def _next(self) -> Row | None:
-        with self._lock:
-            if self._limit_usd is not None and self._spent_usd >= self._limit_usd:
-                self.limit_reached = self.limit_reached or bool(self._waiting)
-                return None
-            return self._waiting.popleft() if self._waiting else None
-
-    def _made(self, row: Row) -> Result:
+    def make(self, row: Row) -> Result:
+        """The result, whatever the gateway answered. Raises OutputError."""
         began = time.monotonic()
+        file = self._folder / row.file_name
         try:
-            with Output(self._folder / row.file_name, _RESERVED_BYTES) as output:
-                completed = self._completed(row)
+            with Output(file, _RESERVED_BYTES) as output:
+                completed = self._request_until_accepted(row)
                 output.write(f"{completed.master_json}\n")
-        except OutputError as error:
-            self.finish()
-            self.events.put(Broken(error))
-            return Result(row, Outcome.FAILED, reason=str(error), seconds=time.monotonic() - began)
         except LessonError as error:
             return _failed(row, error.error, self._offline, time.monotonic() - began)
         except _CancelledError:
@@ -182,14 +72,14 @@ class Workshop:
                 seconds=time.monotonic() - began,
                 cost_usd=0.0 if self._offline else None,
             )
-        return _written(row, completed.lesson, self._folder / row.file_name, time.monotonic() - began)
+        return _written(row, completed.lesson, file, time.monotonic() - began)
 
-    def _completed(self, row: Row) -> Completed:
-        """The lesson, also where the gateway must be asked again. Raises LessonError or _CancelledError."""
+    def _request_until_accepted(self, row: Row) -> Completed:
+        """Asks again after each wait that the gateway names. Raises LessonError or _CancelledError."""
         for left in reversed(range(MOST_WAITS + 1)):
             try:
-                return self._asked(row)
-            except (LessonError, ValueError) as error:  # a ValueError is gRPC's, for a channel that is closed
+                return self._request(row)
+            except (LessonError, ValueError) as error:  # gRPC raises ValueError on a closed channel
                 if self._cancelled.is_set():
                     raise _CancelledError from error
                 if isinstance(error, ValueError) or not left:
@@ -197,28 +87,28 @@ class Workshop:
                 pause = _pause(error.error)
                 if pause is None:
                     raise
-                self.events.put(Waiting(row, pause, one_line(error.error.message)))
+                self._on_wait(Waiting(row, pause, one_line(error.error.message)))
             if self._cancelled.wait(pause * random.uniform(1.0, 1.2)):  # noqa: S311 - jitter
                 raise _CancelledError
         raise AssertionError("the last try returns or raises")
 
-    def _asked(self, row: Row) -> Completed:
-        request = LessonRequest(
+    def _request(self, row: Row) -> Completed:
+        spec = lesson_spec(
             can_do_id=row.can_do_id,
             topic=row.topic,
-            level=Level(row.level) if row.level else None,
+            level=row.level,
             can_do_text=row.text,
             learner_language=row.language,
             model=row.model,
         )
-        with closing(self._client.stream(request)) as events:
+        with closing(self._client.stream(spec)) as events:
             *_, last = events
-        assert isinstance(last, Completed)  # noqa: S101 - the client's own promise
+        assert isinstance(last, Completed)  # noqa: S101 - the client promises it
         return last
 
 
 def _pause(error: RemoteError) -> float | None:
-    """How long to wait before the same is asked again; None: asking again is no use, or would take too long."""
+    """Seconds to wait before the same request; None where asking again is useless or would take too long."""
     seconds = error.retry_after_seconds
     if error.status.name != _EXHAUSTED or not error.retryable or seconds is None or seconds > LONGEST_WAIT_SECONDS:
         return None
@@ -226,37 +116,37 @@ def _pause(error: RemoteError) -> float | None:
 
 
 def _written(row: Row, lesson: Lesson, file: Path, seconds: float) -> Result:
-    whole = all(attempt.cost_usd is not None for attempt in lesson.attempts)
+    priced = all(attempt.cost_usd is not None for attempt in lesson.attempts)
     complete = lesson.outcome is LessonOutcome.COMPLETE
     return Result(
         row,
         Outcome.COMPLETE if complete else Outcome.PARTIAL,
         file=file,
-        reason="" if complete else _lacking(lesson),
+        reason="" if complete else _missing_sections(lesson),
         seconds=seconds,
-        cost_usd=lesson.cost_usd if whole else None,
+        cost_usd=lesson.cost_usd if priced else None,
         known_cost_usd=lesson.cost_usd,
     )
 
 
-def _lacking(lesson: Lesson) -> str:
-    told = [
+def _missing_sections(lesson: Lesson) -> str:
+    states = [
         f"{section.name.value.replace('_', ' ')} is {section.state.value}"
         for section in lesson.sections
         if section.state.value != "enhanced"
     ]
-    return ", ".join(told)
+    return ", ".join(states)
 
 
 def _failed(row: Row, error: RemoteError, offline: bool, seconds: float) -> Result:
-    told = failure.of_gateway(error, offline)
-    fields = "; ".join(f"{name.removeprefix('--').lower()}: {problem}" for name, problem in told.fields.items())
+    failure = gateway_failure(error, offline)
+    fields = "; ".join(f"{name.removeprefix('--').lower()}: {problem}" for name, problem in failure.fields.items())
     return Result(
         row,
         Outcome.FAILED,
-        reason=one_line(f"{told.reason}: {fields or told.message}"),
-        next_step=_MEND if told.fields else told.next_step,
+        reason=one_line(f"{failure.reason}: {fields or failure.message}"),
+        next_step=_FIX_ROW if failure.fields else failure.next_step,
         seconds=seconds,
-        cost_usd=0.0 if offline or told.reason in _COST_NOTHING else None,
-        worth_checking=not told.caller_fault,
+        cost_usd=0.0 if offline or failure.reason in _COST_NOTHING else None,
+        worth_checking=not failure.caller_fault,
     )

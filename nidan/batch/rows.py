@@ -1,4 +1,4 @@
-"""The file of a batch: a row for each lesson, read and checked whole before anything is made of it."""
+"""Reads the file of a batch, a row for each lesson, and checks all of it before any lesson starts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lesson.limits import SPEC_CHARACTERS
 LEVELS = ("A1", "A2", "B1", "B2", "C1", "C2")
 _SHORT_NAMES = {"can_do_text": "text", "learner_language": "language"}
 MOST_CHARACTERS = {_SHORT_NAMES.get(name, name): most for name, most in SPEC_CHARACTERS.items()}
-"""The gateway's own limits: it would refuse the row, but only when its turn comes."""
+"""The gateway's limits, checked here so that a wrong row shows at the start."""
 _COLUMNS = {"id": "can_do_id", "can_do_id": "can_do_id"} | {
     name: name for name in ("topic", "level", "text", "language", "model")
 }
@@ -28,10 +28,10 @@ _NAME_CHARACTERS = 40
 
 @dataclass(frozen=True)
 class Row:
-    """One lesson that is wanted; what is empty is not said."""
+    """One wanted lesson. Empty means unset."""
 
     number: int
-    """As a spreadsheet counts: the header is row 1."""
+    """Counted as in a spreadsheet: the header is row 1."""
     can_do_id: str = ""
     topic: str = ""
     level: str = ""
@@ -41,18 +41,18 @@ class Row:
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
+        """A short name for people."""
         return self.can_do_id or f"{self.topic} {self.level}"
 
     @property
     def file_name(self) -> str:
-        """As 002-JF_349.json: the same for the same row every time, and fit for any file system."""
+        """Such as 002-JF_349.json: stable for the same row, and valid on any file system."""
         kept = "".join(char if char.isalnum() or char in "-." else "_" for char in self.name)
         return f"{self.number:03}-{unicodedata.normalize('NFC', kept)[:_NAME_CHARACTERS]}.json"
 
 
 class RowsError(Exception):
-    """The file cannot be used; `problems` names each place that is wrong, with what would be right."""
+    """The file cannot be used. `problems` names each wrong place, with what would be right."""
 
     def __init__(self, message: str, *problems: str) -> None:
         super().__init__(message)
@@ -60,7 +60,7 @@ class RowsError(Exception):
 
 
 def read_rows(file: Path) -> list[Row]:
-    """All rows, in order; one without anything in it is passed over. Raises RowsError."""
+    """All rows in order, without empty ones. Raises RowsError."""
     records = _records(file)
     columns = _columns(records[0][1], file) if records else []
     rows: list[Row] = []
@@ -68,27 +68,27 @@ def read_rows(file: Path) -> list[Row]:
     for number, cells in records[1:]:
         row = Row(number, **_named(columns, cells))
         stray = [cell for cell, name in zip_longest(cells, columns, fillvalue="") if cell and not name]
-        problems += [f"row {number}: {cell!r} stands under no name; quote a cell that holds commas" for cell in stray]
+        problems += [f"row {number}: {cell!r} has no column name; quote a cell that holds commas" for cell in stray]
         problems += [] if stray else [f"row {number}: {problem}" for problem in _problems(row)]
         rows.append(row)
     if problems:
-        raise RowsError(f"{file} is not as it should be; nothing was started.", *problems)
+        raise RowsError(f"{file} has errors; nothing was started.", *problems)
     if not rows:
         raise RowsError(f"{file} holds no row.", "the first row names the columns, then comes a row for each lesson")
     return rows
 
 
 def _records(file: Path) -> list[tuple[int, list[str]]]:
-    """The records that hold anything, each with its number."""
+    """The records that are not empty, each with its number."""
     text = _text(file)
     header = next((line for line in text.splitlines() if line.strip()), "")
-    # Whichever is most often between the names of the columns; spreadsheets write ; where the comma is decimal.
+    # The most frequent one of the header. Spreadsheets write ; where the comma is the decimal mark.
     delimiter = max(_DELIMITERS, key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         records = [[" ".join(cell.split()) for cell in record] for record in reader]
     except csv.Error as error:
-        step = "is a quote opened that nothing closes?"
+        step = "is a quote never closed?"
         raise RowsError(f"{file}, line {reader.line_num}: {error}.", step) from error
     return [(number, record) for number, record in enumerate(records, start=1) if any(record)]
 
@@ -108,17 +108,17 @@ def _text(file: Path) -> str:
 
 
 def _columns(header: Sequence[str], file: Path) -> list[str]:
-    """The field of each column; empty for one without a name. Raises RowsError."""
+    """The field of each column; empty for a column without a name. Raises RowsError."""
     names = [re.sub(r"[\s-]", "_", name.casefold()) for name in header]
-    unknown = [told for told, name in zip(header, names, strict=True) if name and name not in _COLUMNS]
+    unknown = [title for title, name in zip(header, names, strict=True) if name and name not in _COLUMNS]
     columns = [_COLUMNS.get(name, "") for name in names]
     twice = sorted({name for name in columns if name and columns.count(name) > 1})
-    problems = [f"no column is called {told!r}; there are id, topic, level, text, language, model" for told in unknown]
-    problems += [f"{name} is there twice" for name in twice]
+    problems = [f"unknown column {title!r}; known are id, topic, level, text, language, model" for title in unknown]
+    problems += [f"{name} appears twice" for name in twice]
     if not unknown and "can_do_id" not in columns and not {"topic", "level"} <= set(columns):
         problems.append("a lesson needs the column id, or topic and level")
     if problems:
-        raise RowsError(f"The header of {file} is not as it should be; nothing was started.", *problems)
+        raise RowsError(f"The header of {file} has errors; nothing was started.", *problems)
     return columns
 
 

@@ -1,5 +1,5 @@
-"""`nidan keys`: who may call a gateway. The keys are the gateway's; its admin keeps them, and only their hashes."""
-# What a command needs is imported in it: `nidan --help` shall not wait for it.
+"""`nidan keys`: who may call a gateway. The gateway's admin keeps the keys, and of each only a hash."""
+# Functions import what their command needs: `nidan --help` needs none of it.
 # ruff: noqa: PLC0415
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nidan.services.admin import ask
+from nidan.options import JsonLines
 
 if TYPE_CHECKING:
     from nidan.terminal.output import Output
@@ -31,7 +31,7 @@ _ADD_EPILOG = f"""\
 [bold]Examples[/]
 
 nidan keys add web --scope generate --file keys.toml
-[dim]the key goes to stdout and is told this once; the file keeps its SHA-256 alone[/]
+[dim]prints the key, this once; the file keeps only its SHA-256[/]
 
 nidan keys add school --scope generate --expires-days 90 --lessons-per-minute 6 --daily-usd 2
 [dim]into GATEWAY_KEYS_FILE; limits of its own, in place of the gateway's GATEWAY_CALLER_…[/]
@@ -40,9 +40,9 @@ NIDAN_API_KEY=nidan_… nidan generate JF:349 --address lessons.example:443 --tl
 [dim]how the key is used[/]
 
 [bold]Scopes[/]  generate: make lessons · review: approve and correct them · admin: look into the gateway.
-None holds another; give --scope more than once for several.
+No scope includes another; give --scope once for each.
 
-A gateway that runs takes the file up with its next call.
+A running gateway reads the file again at its next call.
 
 {_STATUS}
 """
@@ -55,24 +55,23 @@ nidan keys revoke 3f9a12bc
 {_STATUS}
 """
 
-_NEXT = {
+_NEXT_STEPS = {
     "UNKNOWN_KEY": "`nidan keys list` names the ids.",
-    "KEYS_NOT_USABLE": "Mend the file, or name another one with --file or GATEWAY_KEYS_FILE.",
-    "SETTINGS": "Set or unset the variable that is named; --file names the keys' file without any setting.",
+    "KEYS_NOT_USABLE": "Fix the file, or name another one with --file or GATEWAY_KEYS_FILE.",
+    "SETTINGS": "Set or unset the variable that is named; --file names the file of keys without any setting.",
 }
 
-_File = Annotated[Path | None, typer.Option("--file", metavar="FILE", help="The keys' file; else GATEWAY_KEYS_FILE.")]
-_AsJson = Annotated[
-    bool, typer.Option("--json", help="JSON objects, each in its line; a failure is one more, the last.")
-]
+_File = Annotated[Path | None, typer.Option("--file", metavar="FILE", help="The file of keys; else GATEWAY_KEYS_FILE.")]
 
 
 @app.command(epilog=_ADD_EPILOG)
 def add(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose it is, for people.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the caller, for people.")],
     *,
     scope: Annotated[list[str], typer.Option(metavar="|".join(_SCOPES), help="What it may be used for.")],
-    expires_days: Annotated[float | None, typer.Option(metavar="DAYS", help="Counts no more after so long.")] = None,
+    expires_days: Annotated[
+        float | None, typer.Option(metavar="DAYS", help="The key expires after so many days.")
+    ] = None,
     lessons_per_minute: Annotated[
         float | None, typer.Option(metavar="N", help="Else the gateway's limit; 0: none.")
     ] = None,
@@ -81,9 +80,9 @@ def add(
         float | None, typer.Option(metavar="AMOUNT", help="Else the gateway's limit; 0: none.")
     ] = None,
     file: _File = None,
-    as_json: _AsJson = False,
+    as_json: JsonLines = False,
 ) -> None:
-    """Makes a key and prints it: the only time that anybody sees it."""
+    """Makes a key and prints it, this once."""
     for one in scope:
         if one not in _SCOPES:
             raise typer.BadParameter(f"one of {', '.join(_SCOPES)}", param_hint="--scope")
@@ -96,28 +95,28 @@ def add(
     }
     for option, number in options.items():
         _check_number(option, number)
-    told = [f"{option}={number}" for option, number in options.items() if number is not None]
-    arguments = ["add", *(f"--scope={one}" for one in scope), *told, "--", name]
-    _run(arguments, file, as_json, "No key", _tell_new)
+    limits = [f"{option}={number}" for option, number in options.items() if number is not None]
+    arguments = ["add", *(f"--scope={one}" for one in scope), *limits, "--", name]
+    _run(arguments, file, as_json, "No key", _print_new)
 
 
 @app.command("list")
-def list_keys(*, file: _File = None, as_json: _AsJson = False) -> None:
+def list_keys(*, file: _File = None, as_json: JsonLines = False) -> None:
     """Lists the keys: id, name, scopes, limits and state, and no secret."""
-    _run(["list"], file, as_json, "Nothing to list", _tell_all)
+    _run(["list"], file, as_json, "Nothing to list", _print_all)
 
 
 @app.command(epilog=_REVOKE_EPILOG)
 def revoke(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `nidan keys list` has it, or the whole key.")],
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="From `nidan keys list`; or the whole key.")],
     *,
     file: _File = None,
-    as_json: _AsJson = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Revokes a key for good."""
     parts = key_id.split("_", 2)
-    told = parts[1] if len(parts) > 1 and parts[0] == "nidan" else key_id
-    _run(["revoke", "--", told], file, as_json, "Not revoked", _tell_revoked)
+    public_id = parts[1] if len(parts) > 1 and parts[0] == "nidan" else key_id
+    _run(["revoke", "--", public_id], file, as_json, "Not revoked", _print_revoked)
 
 
 def _check_number(name: str, number: float | None, above: float = -1.0) -> None:
@@ -133,34 +132,36 @@ def _run(
     file: Path | None,
     as_json: bool,
     headline: str,
-    tell: Callable[[_Lines, Output], None],
+    print_lines: Callable[[_Lines, Output], None],
 ) -> None:
     """Ends the command with its exit status."""
-    from nidan.services.own import EXIT_FAILED, GivenUpError, report
+    from nidan.errors import EXIT_FAILED, GivenUpError
+    from nidan.services.admin import ask_admin
+    from nidan.terminal.failures import report_failure
     from nidan.terminal.output import Output, OutputError
     from nidan.terminal.progress import Progress, message_console
 
-    named = ["--file", str(file)] if file else []
+    file_option = ["--file", str(file)] if file else []
     output = Output(None)
     try:
-        lines = list(ask(["keys", *named, *arguments], _NEXT))
+        lines = list(ask_admin(["keys", *file_option, *arguments], _NEXT_STEPS))
         if as_json:
-            output.write("".join(f"{json.dumps(_neutral(line), ensure_ascii=False)}\n" for line in lines))
+            output.write("".join(f"{json.dumps(_public(line), ensure_ascii=False)}\n" for line in lines))
         else:
-            tell(lines, output)
+            print_lines(lines, output)
     except BrokenPipeError:
         return
     except (GivenUpError, OutputError) as error:
-        report(error, as_json, Progress(message_console(), live_only=True), headline)
+        report_failure(error, as_json, Progress(message_console(), live_only=True), headline)
         raise typer.Exit(EXIT_FAILED) from error
 
 
-def _neutral(line: Mapping[str, Any]) -> dict[str, Any]:
+def _public(line: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in line.items() if name != "kind"}
 
 
-def _tell_new(lines: _Lines, output: Output) -> None:
-    """The key alone on stdout, so that it can be kept by `> file`; the rest is for a person."""
+def _print_new(lines: _Lines, output: Output) -> None:
+    """Prints only the key to stdout, so that `> file` keeps it; the rest goes to stderr."""
     (key,) = lines
     from nidan.terminal.progress import message_console
     from nidan.terminal.sanitize import clean
@@ -168,21 +169,21 @@ def _tell_new(lines: _Lines, output: Output) -> None:
     until = f", until {key['expires']}" if key["expires"] else ""
     console = message_console()
     console.print(
-        clean(f"Key {key['id']} of {key['name']} for {', '.join(key['scopes'])}{until}. It is told this once:"),
+        clean(f"Key {key['id']} of {key['name']} for {', '.join(key['scopes'])}{until}. It is shown this once:"),
         markup=False,
     )
     output.write(f"{key['key']}\n")
     console.print("Use it as NIDAN_API_KEY, or as `authorization: Bearer …`.", markup=False)
 
 
-def _tell_revoked(lines: _Lines, output: Output) -> None:
+def _print_revoked(lines: _Lines, output: Output) -> None:
     from nidan.terminal.sanitize import clean
 
     (key,) = lines
     output.write(clean(f"Key {key['id']} of {key['name']} is revoked.") + "\n")
 
 
-def _tell_all(lines: _Lines, output: Output) -> None:
+def _print_all(lines: _Lines, output: Output) -> None:
     from rich.table import Table
 
     from nidan.terminal.layout import printed
@@ -202,9 +203,9 @@ def _tell_all(lines: _Lines, output: Output) -> None:
 
 
 def _limits(key: Mapping[str, Any]) -> str:
-    told = {
+    formats = {
         "lessons_per_minute": "{:g} a minute",
         "lessons_at_once": "{} at once",
         "daily_cost_usd": "${:g} a day",
     }
-    return ", ".join(text.format(key[name]) for name, text in told.items() if key[name] is not None)
+    return ", ".join(text.format(key[name]) for name, text in formats.items() if key[name] is not None)

@@ -1,93 +1,35 @@
-"""`nidan up`: the trio in the foreground, until somebody stops it or one of its processes dies."""
+"""`nidan up`: the trio in the foreground."""
 
 from __future__ import annotations
 
-import tempfile
-import time
-from collections.abc import Mapping
+import os
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated
 
-from rich.console import Console
-from rich.table import Table
+import typer
 
-from nidan.services.supervisor import (
-    GATEWAY,
-    Plan,
-    Providers,
-    Service,
-    StartError,
-    Terminated,
-    Trio,
-    public_plan,
-    running,
-)
-from nidan.terminal.progress import message_console
-from nidan.terminal.sanitize import clean
+_EPILOG = """\
+[bold]Examples[/]
 
-_WATCH_SECONDS = 0.2
+nidan up --offline
+[dim]with the embedded offline model: no key, no network, no cost[/]
 
+OPENAI_API_KEY=… nidan up --log-dir logs
+[dim]with OpenAI's models; a log file for each service in ./logs[/]
 
-def up(offline: bool, log_dir: Path | None, environment: Mapping[str, str]) -> int:
-    """Serves until SIGINT, SIGTERM or SIGHUP (status 0), or until a process dies (status 1, and which)."""
-    console = message_console()
+Ports: GATEWAY_PORT, CONTENT_PORT, ENHANCER_PORT (and …_HEALTH_PORT, …_METRICS_PORT of each), OFFLINE_MODEL_PORT.
+"""
 
-    def say(text: str) -> None:
-        console.print(clean(text), markup=False)
-
-    try:
-        plan = public_plan(environment, Providers.chosen(environment, offline))
-        logs = _log_dir(log_dir)
-        say(f"Starting {', '.join(service.name for service in plan.services)}; logs in {logs}")
-        with running(Trio(plan, logs, say)) as trio:
-            _announce(plan)
-            _watch(trio)
-    except (KeyboardInterrupt, Terminated):
-        say("Stopped.")
-        return 0
-    except StartError as error:
-        say(f"nidan up: {error}")
-    return 1
+Offline = Annotated[bool, typer.Option("--offline", help="On the embedded offline model: no key, no network, no cost.")]
+LogDir = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Directory of the services' logs; else a new temporary one.")
+]
+app = typer.Typer()
 
 
-def _watch(trio: Trio) -> NoReturn:
-    """Never returns; raises StartError when a process has ended."""
-    while True:
-        trio.check()
-        time.sleep(_WATCH_SECONDS)
+@app.command(epilog=_EPILOG)
+def up(offline: Offline = False, log_dir: LogDir = None) -> None:
+    """Starts gateway, content and enhancer service in the foreground; Ctrl-C stops them."""
+    from nidan.services.foreground import serve  # noqa: PLC0415 - `nidan --help` needs no services
 
-
-def _log_dir(wanted: Path | None) -> Path:
-    if wanted is None:
-        return Path(tempfile.mkdtemp(prefix="nidan-logs-"))
-    try:
-        wanted.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StartError(f"cannot write logs to {wanted}: {error.strerror}; name another --log-dir.") from error
-    return wanted.resolve()
-
-
-def _announce(plan: Plan) -> None:
-    """What serves where, and what to do with it."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("Service", "Address", "Health", "Metrics"):
-        table.add_column(title, no_wrap=True)
-    for service in reversed(plan.services):
-        table.add_row(*_row(service))
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
-    default = plan.gateway.port == GATEWAY.port
-    where = "" if default else f" --address {plan.gateway.address}"
-    console.print(f"\nAll are serving. In another terminal:  nidan generate JF:349{where}\nCtrl-C stops them.")
-
-
-def _row(service: Service) -> tuple[str, str, str, str]:
-    if not service.grpc_name:
-        return service.name, f"{service.address}/v1", "/healthz", "–"
-    host = service.address.rpartition(":")[0]
-    return (
-        service.name,
-        service.address,
-        f"{host}:{service.health_port}",
-        f"{host}:{service.metrics_port}/metrics",
-    )
+    raise typer.Exit(serve(offline, log_dir, os.environ))

@@ -1,4 +1,4 @@
-"""Practice as a learner meets it, and the key to it. Both are here because their numbers and letters must agree."""
+"""Practice for the learner, and its answer key. One module, because their numbers and letters must agree."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from nidan.terminal.lines import Lines, letter, side_by_side
 from nidan.terminal.ruby import Unit, blanked, led, plain_units
 
 KeyLine = tuple[int, Lines]
-"""How far it is indented, and what it says."""
+"""Indent and text."""
 KeyEntry = tuple[str, list[KeyLine]]
-"""Which question, and its answer; there is at least one line, and the first is not indented."""
+"""The question's name and the lines of its answer: at least one, the first not indented."""
 _NOT_COMPARED = re.compile(r"[\W_]")
 
 
 def practice(given: Annotated, path: str, one: Practice) -> Iterator[RenderableType]:
-    """What the learner is shown; `path` is the practice's own in the content."""
+    """The practice as the learner sees it. `path` is its place in the content."""
     match one:
         case ChoicePractice():
             yield from _prompt(given, path, one)
@@ -66,7 +66,7 @@ def _choice(given: Annotated, path: str, at: int, choice: str) -> list[Unit]:
 
 
 def _prompt(given: Annotated, path: str, one: ChoicePractice) -> Iterator[RenderableType]:
-    """Where a reading is what is asked for, the kanji stand alone."""
+    """Hides the furigana where the answer is a reading."""
     text = given.text(f"{path}.prompt")
     if text is not None and _asks_for_reading(text, one.choices):
         yield indented(given.set(given.units(f"{path}.prompt", one.prompt, with_ruby=False)), 4)
@@ -80,7 +80,7 @@ def _asks_for_reading(text: JapaneseText, answers: Sequence[str]) -> bool:
 
 
 def _gapped(given: Annotated, path: str, lead: str, sentence: GappedSentence) -> Iterator[RenderableType]:
-    """Nothing is shown below the sentence: it would tell what is missing."""
+    """Shows nothing below the sentence: it would give the answer away."""
     text = given.text(f"{path}.text")
     spans = [(gap.start, gap.length) for gap in sentence.gaps]
     units = blanked(sentence.text if text is None else text, spans)
@@ -93,7 +93,7 @@ def _gapped(given: Annotated, path: str, lead: str, sentence: GappedSentence) ->
 
 
 def _in_reading_order(gaps: Sequence[Gap]) -> list[tuple[int, Gap]]:
-    """Each gap with its place in the content: blanks are numbered as they are met."""
+    """Each gap with its index in the content. Blanks are numbered in reading order."""
     return sorted(enumerate(gaps), key=lambda entry: entry[1].start)
 
 
@@ -113,7 +113,7 @@ def _pairs(given: Annotated, path: str, pairs: Sequence[Pair]) -> Table:
 
 
 def shuffled(pairs: Sequence[Pair]) -> list[int]:
-    """The order in which the right sides are shown, by index: the same for the same pairs, never their own."""
+    """The order of the right sides, by index: the same for the same pairs, and never their own."""
     order = _by_hash([pair.right for pair in pairs])
     return order if order != list(range(len(pairs))) else order[1:] + order[:1]
 
@@ -126,9 +126,9 @@ def _pieces(given: Annotated, path: str, one: OrderingPractice) -> list[Unit]:
 
 
 def mixed(pieces: Sequence[str], answers: Sequence[str]) -> list[int]:
-    """The order in which the pieces are shown, by index: their own unless that is an answer, and then none that is.
+    """The order of the pieces, by index: their own unless it is an answer, else another that is no answer.
 
-    Two pieces that are right either way stay as they are.
+    Pieces that are right in every order keep their own.
     """
     own, hashed = list(range(len(pieces))), _by_hash(pieces)
     turned = [hashed[at:] + hashed[:at] for at in own]
@@ -148,12 +148,12 @@ def _compared(text: str) -> str:
 
 
 def key_entries(given: Annotated) -> Iterator[KeyEntry]:
-    """Name and lines of every answer that there is, in the order of the questions."""
+    """Name and lines of every answer, in the order of the questions."""
     content = given.content
     for title, section in (("Reading", content.reading), ("Dialogue", content.dialogue)):
-        for index, asked in enumerate(section.comprehension if section else ()):
+        for index, question in enumerate(section.comprehension if section else ()):
             path = f"{title.lower()}.comprehension.{index}"
-            lines = list(_answer(given, path, asked))
+            lines = list(_answer(given, path, question))
             if lines:
                 yield f"{title} {index + 1}", lines
     for index, one in enumerate(content.practice):
@@ -162,13 +162,13 @@ def key_entries(given: Annotated) -> Iterator[KeyEntry]:
             yield f"Practice {index + 1}", lines
 
 
-def _answer(given: Annotated, path: str, asked: Comprehension) -> Iterator[KeyLine]:
-    if asked.answer is None:
+def _answer(given: Annotated, path: str, question: Comprehension) -> Iterator[KeyLine]:
+    if question.answer is None:
         return
-    if asked.answer in asked.choices:
-        yield _right(given, path, asked.choices, asked.answer)
+    if question.answer in question.choices:
+        yield _right(given, path, question.choices, question.answer)
     else:
-        yield from _line(given, f"{path}.answer", asked.answer)
+        yield from _line(given, f"{path}.answer", question.answer)
 
 
 def _right(given: Annotated, path: str, texts: Sequence[str], right: str) -> KeyLine:
@@ -176,7 +176,7 @@ def _right(given: Annotated, path: str, texts: Sequence[str], right: str) -> Key
 
 
 def _line(given: Annotated, item_id: str, plain: str, indent: int = 0) -> Iterator[KeyLine]:
-    """The Japanese and, if the view has them, translations; kana and romaji are left to the lesson itself."""
+    """The Japanese, with its translation if the view shows them. The lesson itself shows kana and romaji."""
     yield indent, given.head(item_id, plain)
     text = given.text(item_id)
     if text is not None and text.translation and given.view.translation:

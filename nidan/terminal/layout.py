@@ -1,7 +1,6 @@
-"""A lesson laid out to be read on a terminal. Pure: a Lesson in, rich renderables out, in the order of a lesson.
+"""Lays a lesson out for reading on a terminal. Pure: a Lesson in, rich renderables out, in the order of a lesson.
 
-A learner sees no answer: the key, like the lesson plan, is for teachers. Everything that came over the wire is plain
-text here, never markup.
+Learners see no answers: answer key and lesson plan are for teachers. Text from the wire is never markup.
 """
 
 from __future__ import annotations
@@ -42,20 +41,20 @@ from nidan.terminal.ruby import Unit
 from servicekit.llm.capabilities import Provider
 
 SAMPLE_LABEL = "built-in lesson, not reviewed by a teacher"
-"""Of a lesson of the embedded offline model that does not say itself where it is from."""
+"""Labels a lesson of the embedded offline model that names no origin."""
 _TEACHER_HINT = "--teacher shows answers and lesson plan"
 _TRANSLATION_HINT = "--translation translates sentences"
 NARROWEST, WIDEST = 40, 100
-"""Columns. Longer lines are hard to read, and a table needs some room."""
+"""Columns: longer lines are hard to read, and a table needs room."""
 
 
 def page(lesson: Lesson, width: int, colour: bool, view: View) -> str:
-    """The lesson as text, `width` columns wide; with escape codes for colours only if `colour`."""
+    """The lesson as text, `width` columns wide, with escape codes only if `colour`."""
     return printed(layout(lesson, view), width, colour)
 
 
 def printed(what: RenderableType, width: int, colour: bool) -> str:
-    """Anything as text, in lines of `width` columns that end in no space."""
+    """Any renderable as text, in lines of `width` columns without trailing spaces."""
     out = StringIO()
     console = Console(
         file=out,
@@ -70,7 +69,7 @@ def printed(what: RenderableType, width: int, colour: bool) -> str:
 
 
 def layout(lesson: Lesson, view: View) -> Group:
-    """All parts of the lesson; a section that was not written is left out, and the header says so."""
+    """All parts of the lesson. A section that does not exist is left out, and the header says so."""
     given, content, frame = Annotated(lesson, view), lesson.content, lesson.content.frame
     parts: list[RenderableType] = [header(lesson)]
     if frame:
@@ -100,7 +99,7 @@ def _section(title: str, body: Iterable[RenderableType]) -> list[RenderableType]
 
 
 def header(lesson: Lesson) -> Panel:
-    """Topic, objective, chips; where a built-in lesson is from; the outcome, and what a partial lesson lacks."""
+    """Topic, objective, facts, the origin of a built-in lesson, the outcome, and what a partial lesson lacks."""
     brief, frame = lesson.brief, lesson.content.frame
     lines: list[RenderableType] = [Lines(brief.topic, "bold")]
     objective = frame.objective if frame else brief.can_do_text
@@ -111,7 +110,7 @@ def header(lesson: Lesson) -> Panel:
 
 
 def chips(lesson: Lesson) -> list[str]:
-    """Level, Can-do id, register, minutes, the language of what is not Japanese; those that are known."""
+    """Level, Can-do id, register, minutes and the learner's language; those that are known."""
     content = lesson.content
     spoken = (content.dialogue.register_ if content.dialogue else None) or (
         content.frame.register_ if content.frame else None
@@ -138,7 +137,7 @@ def _outcome(lesson: Lesson) -> Iterator[RenderableType]:
 
 
 def characters(given: Annotated, frame: Frame) -> Iterator[RenderableType]:
-    """The scenario, then who is who."""
+    """The scenario, then the characters."""
     if frame.scenario:
         yield learner_text(frame.scenario)
         yield Text()
@@ -154,7 +153,7 @@ def _who(person: Character) -> str:
 
 
 def vocabulary(given: Annotated, frame: Frame) -> Table:
-    """Word, reading, meaning; romaji where they are wanted."""
+    """Word, reading, meaning, and romaji if the view shows them."""
     table = Table(box=None, padding=(0, 2), header_style="dim", pad_edge=True)
     for title in ("Word", "Reading", *(["Romaji"] if given.view.romaji else []), "Meaning"):
         table.add_column(title)
@@ -176,7 +175,7 @@ def reading(given: Annotated, section: Reading) -> Iterator[RenderableType]:
 
 
 def _sentences(given: Annotated, text: str) -> Iterator[RenderableType]:
-    """Each by itself, with what is to be shown under it."""
+    """Each sentence alone, with the lines below it."""
     pieces = sentences(text)
     for index, sentence in enumerate(pieces):
         yield from given.block(f"reading.text.{index}", sentence)
@@ -185,7 +184,7 @@ def _sentences(given: Annotated, text: str) -> Iterator[RenderableType]:
 
 
 def _paragraphs(given: Annotated, text: str) -> Iterator[RenderableType]:
-    """As they were written, a blank line between them."""
+    """Paragraphs as Stage 1 wrote them, a blank line between them."""
     paragraphs: list[list[Unit]] = [[]]
     for index, sentence in enumerate(sentences(text)):
         paragraphs[-1] += given.units(f"reading.text.{index}", sentence)
@@ -209,11 +208,11 @@ def dialogue(given: Annotated, section: Dialogue, frame: Frame | None) -> Iterat
     table.add_column(ratio=1)
     for index, turn in enumerate(section.turns):
         path, (at, name) = f"dialogue.turns.{index}.text", people.get(turn.speaker_id, (-1, turn.speaker_id))
-        speaker, said = side_by_side(
+        speaker, speech = side_by_side(
             given.head(f"frame.characters.{at}.name", name, "bold"), given.head(path, turn.text)
         )
         note = [marked("*", turn.note, "yellow", indent=0)] if turn.note else []
-        table.add_row("", speaker, Group(said, *given.below(path, 2), *note))
+        table.add_row("", speaker, Group(speech, *given.below(path, 2), *note))
     yield table
     yield from _questions(given, "dialogue", section.comprehension)
 
@@ -221,11 +220,11 @@ def dialogue(given: Annotated, section: Dialogue, frame: Frame | None) -> Iterat
 def _questions(given: Annotated, section: str, questions: Sequence[Comprehension]) -> Iterator[RenderableType]:
     if questions:
         yield indented(Text("Questions", style="bold"), above=1)
-    for index, asked in enumerate(questions):
+    for index, question in enumerate(questions):
         path, lead = f"{section}.comprehension.{index}", f"{index + 1}. "
-        yield from given.block(f"{path}.question", asked.question, lead=lead)
-        if asked.choices:
-            yield indented(given.set(choices(given, path, asked.choices)), 2 + len(lead))
+        yield from given.block(f"{path}.question", question.question, lead=lead)
+        if question.choices:
+            yield indented(given.set(choices(given, path, question.choices)), 2 + len(lead))
 
 
 def grammar(given: Annotated, points: Sequence[GrammarPoint]) -> Iterator[RenderableType]:
@@ -265,7 +264,7 @@ def _practices(given: Annotated) -> Iterator[RenderableType]:
 
 
 def self_check(given: Annotated, frame: Frame) -> Iterator[RenderableType]:
-    """What the learner should now be able to do, with the key phrases of it."""
+    """The Can-do to check, with its key phrases."""
     yield marked("☐", frame.can_do_text)
     yield from given.blocks("frame.key_phrases", frame.key_phrases, indent=4)
 
@@ -274,7 +273,7 @@ def self_check(given: Annotated, frame: Frame) -> Iterator[RenderableType]:
 
 
 def lesson_plan(steps: Sequence[PlanStep]) -> Iterator[RenderableType]:
-    """Minutes, phase, grouping and sections of each step; what learners do; what the teacher should know."""
+    """Phase, minutes, grouping and sections of each step, the task, and notes for the teacher."""
     for index, step in enumerate(steps):
         phase = step.phase.value.replace("_", " ").capitalize() if step.phase else f"Step {index + 1}"
         where = ", ".join(reference.replace("_", " ") for reference in step.section_refs)
@@ -286,7 +285,7 @@ def lesson_plan(steps: Sequence[PlanStep]) -> Iterator[RenderableType]:
 
 
 def answer_key(given: Annotated) -> Iterator[RenderableType]:
-    """Every answer, under the number of its question."""
+    """Every answer, with the number of its question."""
     table = Table.grid(padding=(0, 2))
     for name, ((_, first), *others) in key_entries(given):
         left, right = side_by_side(Lines(name, "bold"), first)
@@ -295,17 +294,17 @@ def answer_key(given: Annotated) -> Iterator[RenderableType]:
         yield table
 
 
-# --- what a reader should know of the making --------------------------------------------------------------------
+# --- how the lesson was made --------------------------------------------------------------------
 
 
 def closing_lines(lesson: Lesson, view: View) -> Iterator[Lines]:
-    """Who stands behind the readings and translations; models, cost, time; what else can be shown."""
+    """The origin of readings and translations; models, cost and time; options that show more."""
     texts = [text for section in lesson.sections for text in section.texts]
     stages = [f"Stage {number}: {_models(lesson, stage)}" for number, stage in enumerate(Stage, start=1)]
     parts = f"Stage 1 {lesson.stage1_seconds:.1f} s, Stage 2 {lesson.stage2_seconds:.1f} s"
-    told = [provenance(texts), *(f"note: {note}" for note in lesson.notes if view.teacher or not _tells_answer(note))]
-    told += [" · ".join(stages), f"{cost(lesson.attempts)} · {lesson.duration_seconds:.1f} s ({parts})"]
-    yield from (Lines(line, "dim") for line in told)
+    lines = [provenance(texts), *(f"note: {note}" for note in lesson.notes if view.teacher or not _tells_answer(note))]
+    lines += [" · ".join(stages), f"{cost(lesson.attempts)} · {lesson.duration_seconds:.1f} s ({parts})"]
+    yield from (Lines(line, "dim") for line in lines)
     hints = [*([] if view.teacher else [_TEACHER_HINT]), *([] if view.translation else [_TRANSLATION_HINT])]
     if hints:
         yield Lines(" · ".join(hints))
@@ -317,7 +316,7 @@ def _tells_answer(note: Issue) -> bool:
 
 
 def provenance(texts: Sequence[JapaneseText]) -> str:
-    """Counts, as in: 62 readings: 40 model, 20 analyser, 2 frame · 41 translations: model."""
+    """Counts, such as: 62 readings: 40 model, 20 analyser, 2 frame · 41 translations: model."""
     readings = Counter(text.reading_provenance.value for text in texts)
     needed = [text for text in texts if text.needs_translation]
     translations = Counter(text.translation_provenance.value for text in needed)
@@ -326,8 +325,8 @@ def provenance(texts: Sequence[JapaneseText]) -> str:
 
 def _counted(what: str, counts: Counter[str]) -> str:
     named = [(("missing" if name == "none" else name), count) for name, count in counts.most_common()]
-    told = named[0][0] if len(named) == 1 else ", ".join(f"{count} {name}" for name, count in named)
-    return f"{counts.total()} {what}: {told}" if told else f"0 {what}"
+    shown = named[0][0] if len(named) == 1 else ", ".join(f"{count} {name}" for name, count in named)
+    return f"{counts.total()} {what}: {shown}" if shown else f"0 {what}"
 
 
 def _models(lesson: Lesson, stage: Stage) -> str:
@@ -336,7 +335,7 @@ def _models(lesson: Lesson, stage: Stage) -> str:
 
 
 def cost(attempts: Sequence[Attempt]) -> str:
-    """What the calls cost, and how far that is known."""
+    """The cost of the calls, as far as it is known."""
     known = sum(attempt.cost_usd or 0.0 for attempt in attempts)
     if any(attempt.cost_usd is None for attempt in attempts):
         return f"cost unknown (${known:.4f} of it known, at list price)"

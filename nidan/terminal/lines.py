@@ -1,4 +1,4 @@
-"""Lines that break where Japanese may break, with furigana or without; letters for choices."""
+"""Lines that break where Japanese may break, with or without furigana; letters for choices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NEVER_LAST = frozenset("「『（(【〈《[")
 
 
 def unbroken(units: Sequence[Unit]) -> list[Unit]:
-    """The units between which a line may end: none begins with a full stop or ends with an opening quote."""
+    """Joins units where no line may end: before a full stop, after an opening quote."""
     joined: list[Unit] = []
     for unit in units:
         if joined and _belongs(joined[-1][-1].text, unit[0].text):
@@ -33,25 +33,25 @@ def _belongs(before: str, after: str) -> bool:
 
 
 def broken(units: Sequence[Unit], width: int, ruby: Ruby = Ruby.BRACKETS, hang: int = 0) -> list[Row]:
-    """The text in rows of at most so many cells; from the second on they begin with `hang` spaces."""
+    """The text in rows of at most `width` cells. Rows after the first begin with `hang` spaces."""
     margin = Row(" " * hang)
     rows: list[Row] = []
     row = Row()
     for unit in _short_enough(unbroken(units), max(1, width - hang), ruby):
         longer = row.plus(unit, ruby)
         if unit[0].text == "\n":
-            rows.append(row.ended)
+            rows.append(row.stripped)
             row = margin
         elif longer.width > width:
-            rows += [row.ended] if row.width else []
+            rows += [row.stripped] if row.width else []
             row = (margin if rows else Row()).plus(_without_space_before(unit), ruby)
         else:
             row = longer
-    return [*rows, row.ended]
+    return [*rows, row.stripped]
 
 
 def _short_enough(units: Sequence[Unit], width: int, ruby: Ruby) -> Iterator[Unit]:
-    """What is too long for any line comes in shorter pieces."""
+    """Cuts units that are too long for a line."""
     for unit in units:
         if unit[0].text == "\n" or Row().plus(unit, ruby).width <= width:
             yield unit
@@ -60,8 +60,8 @@ def _short_enough(units: Sequence[Unit], width: int, ruby: Ruby) -> Iterator[Uni
             if Row().plus((piece,), ruby).width <= width:
                 yield (piece,)
             else:
-                told = piece.text if ruby is Ruby.NONE else bracketed([(piece,)])
-                yield from ((Piece(part),) for part in chop_cells(told, width))
+                text = piece.text if ruby is Ruby.NONE else bracketed([(piece,)])
+                yield from ((Piece(part),) for part in chop_cells(text, width))
 
 
 def _without_space_before(unit: Unit) -> Unit:
@@ -69,7 +69,7 @@ def _without_space_before(unit: Unit) -> Unit:
 
 
 class Lines:
-    """A renderable of text in any language. With furigana above, a line that has any takes two rows."""
+    """Renders text in any language. With furigana above, a line that has some takes two rows."""
 
     def __init__(self, text: str | Sequence[Unit], style: str = "", hang: int = 0, ruby: Ruby = Ruby.BRACKETS) -> None:
         self._units = plain_units(clean(text)) if isinstance(text, str) else text
@@ -80,11 +80,11 @@ class Lines:
 
     @property
     def has_ruby_above(self) -> bool:
-        """Whether there is a line that takes two rows."""
+        """Whether a line takes two rows."""
         return self._ruby is Ruby.ABOVE and any(piece.ruby for unit in self._units for piece in unit)
 
     def with_headroom(self) -> Lines:
-        """The same, its first line in two rows whatever it holds."""
+        """The same, with two rows for its first line."""
         lines = Lines(self._units, self._style, self._hang, self._ruby)
         lines._headroom = True
         return lines
@@ -105,7 +105,7 @@ class Lines:
 
 
 def side_by_side(*cells: Lines) -> tuple[Lines, ...]:
-    """The cells of a table's row with their first lines on one base."""
+    """Aligns the first lines of a table row's cells."""
     if not any(cell.has_ruby_above for cell in cells):
         return cells
     return tuple(cell.with_headroom() for cell in cells)

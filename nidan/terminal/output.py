@@ -1,4 +1,4 @@
-"""What a command hands over: to stdout, or whole to a file or not at all."""
+"""A command's output: to stdout, or to a file, whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from typing import Self
 _PLAIN_COLUMNS = 80
 _PREFIX_CHARACTERS = 40
 _UMASK = threading.Lock()
-"""It is the process's own, and can only be read by changing it."""
+"""Guards the umask: it belongs to the process, and reading it means changing it."""
 
 
 class OutputError(Exception):
-    """What was made could not be written; says where and why."""
+    """Output could not be written. The message says where and why."""
 
 
 class Output:
-    """Where a command's one result goes. A path is tried at once, so that no lesson is paid for and then lost.
+    """Takes a command's one result. It tries the path at once, so that no paid lesson is lost. Raises OutputError.
 
-    A file appears, or changes, only when all of it is on the disk: it is written beside its place and renamed. Devices
-    and pipes (/dev/stdout) are written as they are. `reserve_bytes` of the disk are taken at once, so that a disk that
-    is too full is known before there is anything to lose. Raises OutputError.
+    A file changes only when all of it is on the disk: Output writes a draft beside it and renames it. It writes
+    devices and pipes (/dev/stdout) directly. It reserves `reserve_bytes` of the disk at once, so that a full disk shows
+    before the lesson starts.
     """
 
     def __init__(self, path: Path | None, reserve_bytes: int = 0) -> None:
-        self._path = None if path is None else path.resolve()  # a link stays a link; what it means is replaced
+        self._path = None if path is None else path.resolve()  # replaces the target of a link, not the link
         self._draft: Path | None = None
         if self._path is None and sys.stdout is None:
             raise OutputError("cannot write standard output: it is closed.")
         if self._path is not None and _is_place_for_a_file(self._path):
-            with _told(self._path):
+            with _as_output_error(self._path):
                 prefix = f".{self._path.name[:_PREFIX_CHARACTERS]}."
                 number, name = tempfile.mkstemp(prefix=prefix, dir=self._path.parent)
                 self._draft = Path(name)
@@ -53,18 +53,18 @@ class Output:
                     os.close(number)
 
     def write(self, text: str) -> None:
-        """Hands the text over as UTF-8: to a file once, to stdout as often as there is more of it."""
+        """Writes UTF-8. Call it once for a file, as often as needed for stdout."""
         data = text.encode("utf-8", "replace")
         if self._path is None:
-            with _told("standard output"):
+            with _as_output_error("standard output"):
                 sys.stdout.flush()
                 sys.stdout.buffer.write(data)
                 sys.stdout.buffer.flush()
         elif self._draft is None:
-            with _told(self._path):
+            with _as_output_error(self._path):
                 self._path.write_bytes(data)
         else:
-            with _told(self._path):
+            with _as_output_error(self._path):
                 self._replace(self._draft, data)
 
     def __enter__(self) -> Self:
@@ -73,13 +73,13 @@ class Output:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """A draft that was not finished goes; the file itself is left as it was."""
+        """Removes an unfinished draft. The file stays as it was."""
         if self._draft is not None:
             self._draft.unlink(missing_ok=True)
 
     def _replace(self, draft: Path, data: bytes) -> None:
-        assert self._path is not None  # noqa: S101 - a draft is always for a path
-        with draft.open("r+b") as file:  # what was reserved is written over, and only the rest of it given back
+        assert self._path is not None  # noqa: S101 - only a path has a draft
+        with draft.open("r+b") as file:  # overwrites the reserved bytes and gives back the rest
             file.write(data)
             file.truncate()
             file.flush()
@@ -91,7 +91,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Screen:
-    """What text is laid out for."""
+    """The screen to lay text out for."""
 
     columns: int = _PLAIN_COLUMNS
     terminal: bool = False
@@ -99,14 +99,14 @@ class Screen:
 
     @classmethod
     def of_stdout(cls) -> Screen:
-        """A terminal as wide as it is now, or plain text where stdout is none."""
+        """The terminal at its present width, or plain text where stdout is no terminal."""
         columns = shutil.get_terminal_size((_PLAIN_COLUMNS, 24)).columns
         terminal = sys.stdout is not None and sys.stdout.isatty()
         return cls(columns, terminal, terminal and os.environ.get("TERM") != "dumb")
 
 
 def _is_place_for_a_file(path: Path) -> bool:
-    with _told(path):
+    with _as_output_error(path):
         if path.is_dir():
             raise OutputError(f"cannot write {path}: it is a directory; name a file in it.")
         if path.exists() and not os.access(path, os.W_OK):
@@ -115,7 +115,7 @@ def _is_place_for_a_file(path: Path) -> bool:
 
 
 def _mode(path: Path) -> int:
-    """Of the file that is replaced, else what the umask gives a new one."""
+    """The mode of the existing file, else that of a new file under the umask."""
     if path.exists():
         return stat.S_IMODE(path.stat().st_mode)
     with _UMASK:
@@ -125,7 +125,7 @@ def _mode(path: Path) -> int:
 
 
 def _reserve(number: int, size: int) -> None:
-    """Takes room on the disk for an open file; where a file system cannot, nothing is taken."""
+    """Reserves disk space for an open file, where the file system can."""
     if not size or not hasattr(os, "posix_fallocate"):
         return
     try:
@@ -136,10 +136,10 @@ def _reserve(number: int, size: int) -> None:
 
 
 @contextlib.contextmanager
-def _told(place: Path | str) -> Iterator[None]:
+def _as_output_error(place: Path | str) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise  # nobody reads any more: no error of ours
+        raise  # the reader is gone; no error
     except OSError as error:
         raise OutputError(f"cannot write {place}: {error.strerror or error}.") from error

@@ -1,6 +1,6 @@
-"""How far the lesson is, on stderr: a live line on a terminal, plain lines anywhere else.
+"""Progress of a lesson on stderr: a live line on a terminal, else plain lines.
 
-Light to import: it speaks while the services start, and gRPC and the models come only with the first event.
+It imports little, because it reports while the services start; the first event loads gRPC and the models.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _MARK_OF_THE_REST = ("!", "yellow")
 
 
 def message_console() -> Console:
-    """stderr for a person's eyes."""
+    """stderr, for messages to a person."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class Progress:
-    """Shows events as they come. `live_only`: nothing is told of what is being done but by the live line."""
+    """Shows events as they come. With `live_only`, only the live line shows the current activity."""
 
     def __init__(self, console: Console, live_only: bool = False) -> None:
         self._console = console
@@ -39,7 +39,7 @@ class Progress:
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
-        """The live line lives inside the block; when it is all there is, from the first thing to say on."""
+        """Shows the live line inside the block; with `live_only`, from the first activity on."""
         if not self._console.is_terminal:
             yield
             return
@@ -53,16 +53,16 @@ class Progress:
             self._status = None
 
     def finish(self) -> None:
-        """Takes the live line away, before something else is written to the terminal."""
+        """Removes the live line, before other output to the terminal."""
         if self._status is not None:
             self._status.stop()
 
     def say(self, text: str, style: str = "") -> None:
-        """A line that stays."""
+        """Prints a permanent line."""
         self._console.print(Text(clean(text), style=style))
 
     def doing(self, text: str) -> None:
-        """What is being done now: a line that is replaced where lines can be."""
+        """Shows the current activity, which replaces the one before on a terminal."""
         if self._status is not None:
             self._status.update(Text(clean(text)))
             self._status.start()
@@ -70,7 +70,7 @@ class Progress:
             self.say(text)
 
     def show(self, event: Event) -> None:
-        """Completed shows nothing: the lesson itself follows."""
+        """Shows one event. Completed shows nothing: the lesson follows."""
         from nidan.client import Accepted, SectionEnhanced, SectionReady, SectionReplaced  # noqa: PLC0415
 
         match event:
@@ -84,20 +84,20 @@ class Progress:
             case SectionEnhanced():
                 self._enhanced(event.section)
             case SectionReplaced():
-                self.say(f"Stage 1 takes back {_called(event.name)}: {event.reason}", "yellow")
+                self.say(f"Stage 1 takes back {_display_name(event.name)}: {event.reason}", "yellow")
 
     def _ready(self, name: SectionName) -> None:
-        self._written.append(_called(name))
+        self._written.append(_display_name(name))
         if self._status is None:
-            self.say(f"Stage 1 wrote {_called(name)}")
+            self.say(f"Stage 1 wrote {_display_name(name)}")
         else:
             self.doing(f"Stage 1 writing … {', '.join(self._written)}")
 
     def _enhanced(self, section: EnhancedSection) -> None:
         mark, style = _MARKS.get(section.state.value, _MARK_OF_THE_REST)
         why = f": {section.reason}" if section.reason else ""
-        self.say(f"Stage 2 {mark} {_called(section.name)} {section.state.value}{why}", style)
+        self.say(f"Stage 2 {mark} {_display_name(section.name)} {section.state.value}{why}", style)
 
 
-def _called(name: SectionName) -> str:
+def _display_name(name: SectionName) -> str:
     return name.value.replace("_", " ")

@@ -1,6 +1,7 @@
-"""Furigana for a terminal: over the kanji, in brackets behind them, or not at all. Pure: no console here.
+"""Furigana for a terminal: over the kanji, in brackets after them, or none. Pure: it has no console.
 
-A text is units, a unit is pieces. No line ends within a unit, so a word stays whole and a reading with what it reads.
+A text is a list of units, a unit a tuple of pieces. No line breaks within a unit: a word stays whole, and a reading
+stays with its kanji.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from nidan.terminal.sanitize import clean
 BLANK = "＿＿＿"
 _KANA = f"{HIRAGANA}{KATAKANA}"
 _WIDE = "\u2e80-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
-# A word of Latin letters, a blank, and kanji with their reading stay whole; other Japanese may break anywhere.
+# Latin words, blanks, and kanji with their reading stay whole; other Japanese may break anywhere.
 _UNITS = rf"{BLANK}|[{KANJI}]+(?=\[[{_KANA}])|\[[^\[\]\s]*\]|[^\s\[\]{_WIDE}]+"
 _JAPANESE_UNITS = re.compile(rf"{_UNITS}|.", re.DOTALL)
-# Japanese that is quoted in another language is a word or a phrase: it stays whole, too.
+# Japanese quoted in another language is a word or a phrase, and stays whole, too.
 _OTHER_UNITS = re.compile(rf"{_UNITS}|[{_KANA}{KANJI}]+|.", re.DOTALL)
 _OVERHUNG = re.compile(rf"[{_KANA}、。]")
 READING = re.compile(rf"\[[{_KANA}]+\]")
 """A reading in brackets."""
-# What a reader takes in together with the word before it: 食べ-ます, 魚-が, 小林-さん.
+# Words that stay with the word before them: 食べ-ます, 魚-が, 小林-さん.
 _LEANING = frozenset({"auxiliary", "particle", "suffix"})
 _PREFIX = "prefix"
 
@@ -42,7 +43,7 @@ class Ruby(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Piece:
-    """Text, and the kana to be set over it; empty where there are none."""
+    """Text and its kana; `ruby` is empty where it has none."""
 
     text: str
     ruby: str = ""
@@ -55,21 +56,21 @@ Unit = tuple[Piece, ...]
 
 
 def plain_units(text: str) -> list[Unit]:
-    """A text of any language, cut where a line may end; joined the pieces are the text."""
+    """Cuts a text of any language where a line may end. The joined pieces are the text."""
     pattern = _JAPANESE_UNITS if mostly_japanese(text) else _OTHER_UNITS
     return [(Piece(part),) for part in pattern.findall(text)]
 
 
 def phrases(text: JapaneseText, with_ruby: bool = True) -> list[Unit]:
-    """A text with its furigana, cut before each word that opens a phrase. White space at the ends is left out."""
+    """A text with its furigana, cut before each word that opens a phrase, without white space at the ends."""
     units = _units(text.furigana, text.words, frozenset(), {})
     return units if with_ruby else [tuple(Piece(piece.text) for piece in unit) for unit in units]
 
 
 def blanked(text: JapaneseText | str, gaps: Iterable[tuple[int, int]]) -> list[Unit]:
-    """As `phrases`, each gap (start and length in code points) a blank, numbered when there are several.
+    """Like `phrases`, with a blank for each gap (start and length in code points), numbered when there are several.
 
-    A reading that reaches into a gap is left out; a str has no readings.
+    Drops a reading that reaches into a gap. A str has no readings.
     """
     spans = sorted(gaps)
     hidden = frozenset(index for start, length in spans for index in range(start, start + length))
@@ -80,12 +81,12 @@ def blanked(text: JapaneseText | str, gaps: Iterable[tuple[int, int]]) -> list[U
 
 
 def bracketed(units: Iterable[Unit]) -> str:
-    """One line, with each reading in brackets behind what it reads: 食[た]べ物[もの]."""
+    """One line, with each reading in brackets after its kanji: 食[た]べ物[もの]."""
     return "".join(_in_brackets(piece) for unit in units for piece in unit)
 
 
 def led(lead: str, units: Sequence[Unit]) -> list[Unit]:
-    """With a mark before it that stays with the first unit: a), 1., -."""
+    """The units with a mark before them (a), 1., -), which stays with the first unit."""
     first = units[0] if units else ()
     return [(Piece(lead), *first), *units[1:]]
 
@@ -113,7 +114,7 @@ def _cleaned(piece: Piece) -> Piece:
 
 
 def _closed(words: Sequence[Word]) -> Iterator[int]:
-    """The offsets at which no line may end: in a word, before one that leans on it, behind a prefix."""
+    """The offsets at which no line may end: within a word, before a word of _LEANING, after a prefix."""
     end = -1
     for word in words:
         yield from range(word.start + 1, word.start + word.length)
@@ -125,7 +126,7 @@ def _closed(words: Sequence[Word]) -> Iterator[int]:
 
 
 def _parts(segment: FuriganaSegment, at: int, hidden: frozenset[int]) -> list[Piece]:
-    """One piece when it has a reading that may be shown; else characters, and words of Latin letters."""
+    """One piece when its reading may be shown; else its characters and Latin words."""
     if not hidden.isdisjoint(range(at, at + len(segment.text))):
         return [Piece(char) for char in segment.text]
     if segment.ruby:
@@ -149,17 +150,17 @@ def _stripped(units: list[Unit]) -> list[Unit]:
 
 @dataclass(frozen=True)
 class Row:
-    """A line as it is set: `over` has the kana of `base` at the same cells, and is empty where there are none.
+    """A line of the screen: `over` has the kana of `base` at the same cells, and is empty without kana.
 
-    A reading that is wider than its kanji may reach one cell over kana on either side, as in print; for more than that,
-    and beside anything else, the kanji get room.
+    As in print, a reading wider than its kanji may reach one cell over kana on either side. Beyond that, and beside
+    anything else, it moves the kanji apart.
     """
 
     base: str = ""
     over: str = ""
 
     def plus(self, unit: Unit, ruby: Ruby) -> Row:
-        """The unit behind it, in as many cells as it needs."""
+        """The row with the unit appended, in as many cells as it needs."""
         row = self
         for piece in unit:
             if ruby is Ruby.ABOVE and piece.ruby:
@@ -169,7 +170,7 @@ class Row:
         return row
 
     @property
-    def ended(self) -> Row:
+    def stripped(self) -> Row:
         """Without white space at its end."""
         return Row(self.base.rstrip(), self.over.rstrip())
 
@@ -190,7 +191,7 @@ def _with_plain(row: Row, text: str) -> Row:
 
 
 def _with_above(row: Row, piece: Piece) -> Row:
-    """The narrower of the two in the middle; no reading touches the one before it."""
+    """Centres the narrower of the two. No reading touches the one before it."""
     below, above = cell_len(piece.text), cell_len(piece.ruby)
     beyond, inset = max(0, above - below), max(0, below - above) // 2
     left, right = beyond // 2, (beyond + 1) // 2

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from gateway.access.keys import Scope
-from nidan.commands.doctor import access_finding
+from nidan.checks.machine import access_finding
 from nidan.credentials import Access, AccessError
-from nidan.services.supervisor import Providers, enhancer_plan, private_plan
+from nidan.services.plan import Providers, enhancer_plan, private_plan
 from tests.access.callers import Ring
 from tests.access.certificates import Authority, Identity
 from tests.model_server import ModelServer
@@ -85,12 +85,12 @@ async def test_a_batch_goes_with_key_and_authority_of_the_environment(guarded: G
 
 
 def test_a_key_is_never_sent_in_plaintext_but_to_this_machine() -> None:
-    access = Access.told({"NIDAN_API_KEY": "nidan_x"})
+    access = Access.from_environment({"NIDAN_API_KEY": "nidan_x"})
     for address in ("127.0.0.1:1", "localhost:1", "[::1]:1"):
         access.check(address)
     with pytest.raises(AccessError, match="in plaintext: add --tls"):
         access.check(REMOTE)
-    Access.told({"NIDAN_API_KEY": "nidan_x", "NIDAN_TLS": "true"}).check(REMOTE)
+    Access.from_environment({"NIDAN_API_KEY": "nidan_x", "NIDAN_TLS": "true"}).check(REMOTE)
     assert "nidan_x" not in repr(access)
     run = nidan("generate", "JF:349", "--address", REMOTE, NIDAN_API_KEY="nidan_x")
     assert run.returncode == 2
@@ -109,14 +109,14 @@ def test_a_key_is_never_sent_in_plaintext_but_to_this_machine() -> None:
 )
 def test_a_contradiction_names_its_variable(environment: dict[str, str], name: str) -> None:
     with pytest.raises(AccessError) as raised:
-        Access.told(environment)
+        Access.from_environment(environment)
     assert raised.value.name == name
 
 
 def test_an_empty_key_file_is_no_key(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("\n")
     with pytest.raises(AccessError, match="holds no key"):
-        Access.told({}, key_file=tmp_path / "key")
+        Access.from_environment({}, key_file=tmp_path / "key")
 
 
 def test_the_doctor_says_how_a_gateway_would_be_called_and_never_the_key() -> None:

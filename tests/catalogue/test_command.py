@@ -147,7 +147,7 @@ def test_a_search_finds_by_text_topic_and_id_in_either_language(words: list[str]
     assert search(Catalogue.shipped().entries, words)[0].ids[0] == first
 
 
-def test_entries_that_hold_all_the_words_are_found_alone_and_else_those_that_hold_some() -> None:
+def test_a_search_prefers_entries_that_hold_all_words() -> None:
     entries = Catalogue.shipped().entries
     station, train = search(entries, ["station"]), search(entries, ["train"])
     both = search(entries, ["station", "train"])
@@ -194,7 +194,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(kept: Kept) -> None:
 
 
 def test_an_edition_that_nothing_tells_is_asked_for(kept: Kept) -> None:
-    assert "Edition: unknown: the file's name tells no date. Say it with --edition" in kept.imported(
+    assert "Edition: unknown: the file's name has no date. Give one with --edition" in kept.imported(
         rows(1), name="list.csv"
     )
     assert "Edition: 2016.\n" in kept.imported(rows(1), "--edition", "2016", name="list.csv")
@@ -231,7 +231,7 @@ def test_one_bad_row_keeps_all_out_and_every_fault_is_told(kept: Kept, tmp_path:
         "line 3, レベル: 'Z9' is no level. Write one of A1, A2, B1, B2, C1, C2.",
         "line 4, No: JF:1 stands in line 2 already. Number each row of a kind once; leave one of the two out.",
         "Not imported (ROWS_REJECTED): 2 of 3 rows cannot be taken, so nothing was imported.",
-        "Mend the rows that are named and import the file again.",
+        "Fix the rows that are named and import the file again.",
     ]
     assert kept.file.read_bytes() == before
     status, out, err = kept.nidan("import", str(file), "--json")
@@ -246,8 +246,8 @@ def test_of_very_many_faults_the_first_are_told(kept: Kept, tmp_path: Path) -> N
     status, _, err = kept.nidan("import", str(file))
     assert status == 1
     assert err.count("is no number") == 20
-    assert "… and more; --json tells them all." not in err
-    assert "… and more; --json tells 200." in err
+    assert "… and more; --json lists them all." not in err
+    assert "… and more; --json lists up to 200." in err
     assert "500 of 500 rows" in err
 
 

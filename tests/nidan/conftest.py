@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from lesson.models import Lesson
-from nidan.client import Completed, LessonClient, LessonRequest
-from nidan.services.supervisor import Providers, Trio, private_plan, running
+from nidan.client import Completed, LessonClient, lesson_spec
+from nidan.services.plan import Providers, private_plan
+from nidan.services.supervisor import Trio, running
 
 _OURS = ("CANDO_AI_", "OPENAI_", "NIDAN_", "GATEWAY_", "CONTENT_", "ENHANCER_", "OFFLINE_MODEL_", "TLS_")
 
@@ -56,7 +57,7 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
 def completed(trio: Trio) -> Completed:
     """The sample lesson, made once."""
     with LessonClient(trio.plan.gateway.address) as client:
-        *_, last = client.stream(LessonRequest(can_do_id="JF:349"))
+        *_, last = client.stream(lesson_spec(can_do_id="JF:349"))
     assert isinstance(last, Completed)
     return last
 

@@ -38,10 +38,13 @@ from lesson.models import (
 )
 from lesson.v1 import enhancer_service_pb2 as pb
 from lesson.v1 import enhancer_service_pb2_grpc
+from nidan.annotation.lines import BATCH_LINES, MOST_BYTES, batches
 from nidan.client import AnnotateError, EnhancerClient
-from nidan.commands.annotate import BATCH_LINES, MOST_BYTES, batches
-from nidan.services.own import GivenUpError
-from nidan.services.supervisor import ENHANCER, Plan, Service, Trio, enhancer_plan, free_ports, running
+from nidan.errors import GivenUpError
+from nidan.services.plan import Plan, enhancer_plan
+from nidan.services.ports import free_ports
+from nidan.services.service import ENHANCER, Service
+from nidan.services.supervisor import Trio, running
 from servicekit.errors import OverloadedError, to_rpc_status
 from tests.nidan.conftest import environment, nidan, services_of
 
@@ -518,7 +521,7 @@ def test_no_model_is_named_and_no_translation_wanted(other: _Misbehaving) -> Non
     assert not any(item.needs_translation for item in request.items)
 
 
-def test_the_answer_to_the_longest_line_fits_into_a_message_even_where_every_word_has_a_long_gloss(
+def test_the_largest_answer_to_the_longest_line_fits_into_a_message(
     enhancer: _Serving,
 ) -> None:
     line = "響" * (MOST_BYTES // 3)

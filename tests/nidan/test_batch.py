@@ -19,8 +19,10 @@ from typing import Any, TypeVar
 import pytest
 
 from lesson.limits import SPEC_CHARACTERS
-from nidan.batch.report import Outcome, Report, Result, exit_code, money
+from nidan.batch.report import Report
+from nidan.batch.result import Outcome, Result
 from nidan.batch.rows import MOST_CHARACTERS, Row, RowsError, read_rows
+from nidan.batch.summary import exit_code, money
 from nidan.services.supervisor import Trio
 from nidan.terminal.output import OutputError
 from tests.model_server import GOOD, Answer, ModelServer
@@ -58,7 +60,7 @@ def _names(out: Path) -> set[str]:
 # --- the file ---------------------------------------------------------------------------------------------------
 
 
-def test_columns_may_come_in_any_order_with_a_bom_tabs_or_semicolons_and_rows_count_as_in_a_spreadsheet(
+def test_columns_come_in_any_order_and_rows_count_as_in_a_spreadsheet(
     tmp_path: Path,
 ) -> None:
     expected = [
@@ -78,21 +80,19 @@ def test_columns_may_come_in_any_order_with_a_bom_tabs_or_semicolons_and_rows_co
             "id,topic,level\nJF:349,,Z9\n,旅行,\nJF:349,,\n",
             ["row 2: level 'Z9': one of A1", "row 3: give an id (JF:349), or topic and level"],
         ),
-        ("id,lvl\nJF:349,A1\n", ["no column is called 'lvl'; there are id, topic, level"]),
-        ("id,ID\nJF:349,JF:349\n", ["can_do_id is there twice"]),
+        ("id,lvl\nJF:349,A1\n", ["unknown column 'lvl'; known are id, topic, level"]),
+        ("id,ID\nJF:349,JF:349\n", ["can_do_id appears twice"]),
         ("topic\n旅行\n", ["a lesson needs the column id, or topic and level"]),
-        ("id\nJF:349,A1\n", ["row 2: 'A1' stands under no name"]),
+        ("id\nJF:349,A1\n", ["row 2: 'A1' has no column name"]),
         ("id,language\nJF:349,??\n", ["row 2: language '??': a BCP-47 tag"]),
         (f"id\n{'x' * 101}\n", ["row 2: id has 101 characters; at most 100"]),
         ("id\nJF:\x07349\n", ["row 2: id holds control characters"]),
         ("id\n", ["then comes a row for each lesson"]),
         ("", ["then comes a row for each lesson"]),
-        ('id\n"JF:349\n', ["is a quote opened that nothing closes?"]),
+        ('id\n"JF:349\n', ["is a quote never closed?"]),
     ],
 )
-def test_a_file_that_is_not_as_it_should_be_is_told_row_by_row_before_anything_starts(
-    tmp_path: Path, text: str, problems: list[str]
-) -> None:
+def test_every_wrong_row_is_named_before_anything_starts(tmp_path: Path, text: str, problems: list[str]) -> None:
     file = _file(tmp_path, text)
     done = nidan("batch", str(file), "--offline", "--out", str(tmp_path / "out"))
     assert (done.returncode, done.stdout) == (2, "")
@@ -320,7 +320,7 @@ async def test_the_limit_ends_a_batch_once_so_much_is_known_to_be_spent(
         told = re.search(r"1 complete, 3 not started · \$(\d\.\d{4}) ", messages)
         assert told is not None
         assert float(told[1]) == pytest.approx(float(rows[2]["cost_usd"]), abs=0.0001)
-        assert "No further lesson was begun: the limit of $0.001 is reached." in messages
+        assert "No further lesson was started: the limit of $0.001 is reached." in messages
         assert len(model.asked("stage1")) == 1
         status, _, _ = await _done(trio, tmp_path, "--limit-usd", "100")
         assert status == 0
@@ -372,7 +372,7 @@ async def test_ctrl_c_keeps_what_is_finished_and_the_same_command_makes_only_the
             process.send_signal(signal.SIGINT)
             _, messages = await process.communicate()
         assert process.returncode == 130
-        assert b"Interrupted: what is under way is cancelled." in messages
+        assert b"Interrupted: lessons under way are cancelled." in messages
         assert f"To make the others: nidan batch {tmp_path / 'list.csv'}".encode() in messages
         await until(lambda: not model.in_flight)
         assert _names(out) == {"002-JF_349.json", "report.csv"}

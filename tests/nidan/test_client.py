@@ -13,7 +13,7 @@ import grpc_testing
 import pytest
 
 from lesson import wire
-from lesson.models import Lesson, Level, SectionName
+from lesson.models import Lesson, SectionName
 from lesson.v1 import lesson_pb2, lesson_service_pb2
 from lesson.v1 import lesson_service_pb2 as pb
 from nidan.client import (
@@ -22,11 +22,12 @@ from nidan.client import (
     Event,
     LessonClient,
     LessonError,
-    LessonRequest,
+    LessonSpec,
     SectionEnhanced,
     SectionReady,
     SectionReplaced,
     is_serving,
+    lesson_spec,
 )
 from nidan.services.supervisor import Trio
 from servicekit.errors import FieldViolation, InvalidRequestError, to_rpc_status
@@ -43,14 +44,14 @@ class _Gateway:
         self._client = LessonClient(self._channel)
         self._pool = pool
 
-    def asked(self, request: LessonRequest) -> tuple[Any, Any, Any]:
+    def asked(self, request: LessonSpec) -> tuple[Any, Any, Any]:
         """The client's events as a future, the request it sent, and the call to answer."""
         events = self._pool.submit(lambda: list(self._client.stream(request)))
         _, sent, call = self._channel.take_unary_stream(_STREAM)
         call.send_initial_metadata(())
         return events, sent, call
 
-    def first_event(self, request: LessonRequest) -> tuple[Any, Any]:
+    def first_event(self, request: LessonSpec) -> tuple[Any, Any]:
         """A client that goes away after one event."""
 
         def take() -> Event:
@@ -83,7 +84,7 @@ def _completed(lesson: Lesson) -> pb.StreamLessonResponse:
 
 
 def test_events_come_typed_and_the_master_json_letter_for_letter(gateway: _Gateway, lesson: Lesson) -> None:
-    events, _, call = gateway.asked(LessonRequest(can_do_id="JF:349"))
+    events, _, call = gateway.asked(lesson_spec(can_do_id="JF:349"))
     reading = lesson_pb2.SECTION_NAME_READING
     section = wire.to_message(lesson.sections[1])
     for message in (
@@ -108,8 +109,16 @@ def test_events_come_typed_and_the_master_json_letter_for_letter(gateway: _Gatew
 def test_a_request_travels_with_all_it_says_and_leaves_unset_what_it_does_not(
     gateway: _Gateway, lesson: Lesson
 ) -> None:
-    wanted = LessonRequest("JF:349", "食生活", Level.A2, "Can order.", "de", "gpt-5", 90.0)
-    for request in (wanted, LessonRequest(can_do_id="JF:349")):
+    wanted = lesson_spec(
+        can_do_id="JF:349",
+        topic="食生活",
+        level="A2",
+        can_do_text="Can order.",
+        learner_language="de",
+        model="gpt-5",
+        timeout_seconds=90.0,
+    )
+    for request in (wanted, lesson_spec(can_do_id="JF:349")):
         events, sent, call = gateway.asked(request)
         call.send_response(_completed(lesson))
         call.terminate((), grpc.StatusCode.OK, "")
@@ -129,7 +138,7 @@ def test_a_request_travels_with_all_it_says_and_leaves_unset_what_it_does_not(
 
 
 def test_an_error_status_is_raised_with_reason_and_fields(gateway: _Gateway) -> None:
-    events, _, call = gateway.asked(LessonRequest(can_do_id="?"))
+    events, _, call = gateway.asked(lesson_spec(can_do_id="?"))
     status = to_rpc_status(InvalidRequestError("wrong", violations=[FieldViolation("spec.topic", "is empty")]))
     call.terminate(status.trailing_metadata, status.code, status.details)
     with pytest.raises(LessonError) as caught:
@@ -139,8 +148,8 @@ def test_an_error_status_is_raised_with_reason_and_fields(gateway: _Gateway) -> 
     assert error.violations == (FieldViolation("spec.topic", "is empty"),)
 
 
-def test_a_status_without_details_of_ours_is_told_as_it_stands(gateway: _Gateway, lesson: Lesson) -> None:
-    events, _, call = gateway.asked(LessonRequest(can_do_id="JF:349"))
+def test_a_status_without_our_details_is_raised_unchanged(gateway: _Gateway, lesson: Lesson) -> None:
+    events, _, call = gateway.asked(lesson_spec(can_do_id="JF:349"))
     call.send_response(_accepted(lesson))
     call.terminate((), grpc.StatusCode.UNAVAILABLE, "connection reset")
     with pytest.raises(LessonError, match="connection reset") as caught:
@@ -149,7 +158,7 @@ def test_a_status_without_details_of_ours_is_told_as_it_stands(gateway: _Gateway
 
 
 def test_a_stream_that_ends_without_a_lesson_is_an_error(gateway: _Gateway, lesson: Lesson) -> None:
-    events, _, call = gateway.asked(LessonRequest(can_do_id="JF:349"))
+    events, _, call = gateway.asked(lesson_spec(can_do_id="JF:349"))
     call.send_response(_accepted(lesson))
     call.terminate((), grpc.StatusCode.OK, "")
     with pytest.raises(LessonError, match="without a lesson"):
@@ -157,7 +166,7 @@ def test_a_stream_that_ends_without_a_lesson_is_an_error(gateway: _Gateway, less
 
 
 def test_a_lesson_that_cannot_be_read_is_an_error_that_names_the_field(gateway: _Gateway, lesson: Lesson) -> None:
-    events, _, call = gateway.asked(LessonRequest(can_do_id="JF:349"))
+    events, _, call = gateway.asked(lesson_spec(can_do_id="JF:349"))
     message = _completed(lesson)
     message.completed.lesson.ClearField("outcome")
     call.send_response(message)
@@ -168,7 +177,7 @@ def test_a_lesson_that_cannot_be_read_is_an_error_that_names_the_field(gateway: 
 
 
 def test_a_caller_that_goes_away_cancels_the_call(gateway: _Gateway, lesson: Lesson) -> None:
-    event, call = gateway.first_event(LessonRequest(can_do_id="JF:349"))
+    event, call = gateway.first_event(lesson_spec(can_do_id="JF:349"))
     call.send_response(_accepted(lesson))
     assert isinstance(event.result(10), Accepted)
     call.cancelled()  # returns only once it is

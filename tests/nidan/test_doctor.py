@@ -8,8 +8,12 @@ from datetime import date, timedelta
 
 import pytest
 
-from nidan.commands.doctor import Finding, chain_findings, effort_findings, key_findings, port_finding, python_version
-from nidan.services.supervisor import CONTENT, GATEWAY, Service, Trio, free_ports
+from nidan.checks.finding import Finding
+from nidan.checks.machine import port_finding, python_version
+from nidan.checks.providers import chain_findings, effort_findings, key_findings
+from nidan.services.ports import free_ports
+from nidan.services.service import CONTENT, GATEWAY, Service
+from nidan.services.supervisor import Trio
 from servicekit.llm.capabilities import Provider, capabilities
 from tests.nidan.conftest import nidan
 
@@ -26,7 +30,7 @@ def _chain(days_before: int, *models: str) -> list[Finding]:
     ("days_before", "state"),
     [(400, "ok"), (60, "ok"), (59, "warn"), (7, "warn"), (6, "fail"), (0, "fail"), (-30, "fail")],
 )
-def test_a_model_near_its_end_is_told_in_time_with_its_successor(days_before: int, state: str) -> None:
+def test_a_model_near_its_end_is_reported_with_its_successor(days_before: int, state: str) -> None:
     (finding,) = _chain(days_before, "gpt-5", "gpt-6.1-sol")
     assert finding.state == state
     if state != "ok":
@@ -61,7 +65,7 @@ def test_models_without_end_and_no_models_at_all_are_fine() -> None:
         assert finding.state == "ok"
 
 
-def test_a_missing_key_fails_where_openai_was_chosen_and_warns_where_it_is_the_default() -> None:
+def test_a_missing_key_fails_for_a_chosen_provider_and_warns_for_the_default() -> None:
     chosen = {"CANDO_AI_STAGE1_PROVIDER": "openai"}
     for environment, state in ((chosen, "fail"), ({}, "warn"), (chosen | {"OPENAI_API_KEY": "sk-x"}, "ok")):
         key, _ = key_findings([Provider.OPENAI, Provider.OFFLINE], environment)
@@ -70,7 +74,7 @@ def test_a_missing_key_fails_where_openai_was_chosen_and_warns_where_it_is_the_d
     assert unneeded.state == "ok"
 
 
-def test_secrets_are_never_told() -> None:
+def test_secrets_are_never_shown() -> None:
     environment = {
         "OPENAI_API_KEY": "sk-secret ",
         "OPENAI_BASE_URL": "https://me:sk-secret@proxy.example:8443/v1?k=sk-secret",
@@ -109,7 +113,7 @@ def test_an_old_python_is_a_fail() -> None:
     ]
 
 
-def test_the_whole_is_fine_offline_and_tells_the_dictionary() -> None:
+def test_doctor_passes_offline_and_names_the_dictionary() -> None:
     offline = {"CANDO_AI_STAGE1_PROVIDER": "offline", "CANDO_AI_STAGE2_PROVIDER": "offline"}
     done = nidan("doctor", "--json", "--today", "2040-01-01", **offline)
     assert done.returncode == 0, done.stdout
@@ -120,7 +124,7 @@ def test_the_whole_is_fine_offline_and_tells_the_dictionary() -> None:
     assert by_name["dictionary"]["state"] == "ok"
 
 
-def test_wrong_settings_are_told_by_the_services_own_words_with_status_1() -> None:
+def test_wrong_settings_give_the_services_message_and_status_1() -> None:
     done = nidan("doctor", LESSON_DEADLINE_SECONDS="63", ROMAJI_STYLE="hepburn")
     assert done.returncode == 1
     shown = " ".join(done.stdout.split())

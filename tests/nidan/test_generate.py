@@ -95,15 +95,15 @@ def test_options_of_the_layout_are_no_options_of_the_json(option: list[str]) -> 
     assert "--json gives all of it as data" in " ".join(done.stderr.replace("│", " ").split())
 
 
-def test_the_address_may_come_from_the_environment_and_topic_and_level_reach_the_gateway(trio: Trio) -> None:
+def test_an_address_from_the_environment_and_all_options_reach_the_gateway(trio: Trio) -> None:
     arguments = ("JF:349", "--topic", "好きな食べ物", "--level", "a1", "--timeout", "60", "--model", "nidan-offline")
     done = nidan("generate", *arguments, "--json", NIDAN_ADDRESS=trio.plan.gateway.address)
     assert done.returncode == 0, done.stdout
     assert json.loads(done.stdout)["metadata"]["topic"] == "好きな食べ物"
 
 
-def test_an_unknown_id_offline_is_one_json_object_with_its_reason() -> None:
-    done = nidan("generate", "NO:1", "--offline", "--json")
+def test_an_unknown_id_is_one_json_object_with_its_reason(trio: Trio) -> None:
+    done = nidan("generate", "NO:1", "--address", trio.plan.gateway.address, "--json")
     assert done.returncode == 1
     failure = json.loads(done.stdout)
     assert failure["outcome"] == "FAILED"
@@ -231,7 +231,9 @@ def test_sigterm_while_the_services_start_ends_them_too() -> None:
 _SIGNAL_BEHIND_THE_FORK = """
 import os, signal, sys
 from pathlib import Path
-from nidan.services.supervisor import Providers, Terminated, Trio, private_plan, raise_on_signals, running
+from nidan.services.plan import Providers, private_plan
+from nidan.services.signals import Terminated, raise_on_signals
+from nidan.services.supervisor import Trio, running
 from tests.nidan.conftest import services_of
 
 forks = []
@@ -254,7 +256,7 @@ except Terminated as ended:
 """
 
 
-def test_a_signal_between_the_start_of_a_service_and_the_note_of_it_leaves_no_service_behind(tmp_path: Path) -> None:
+def test_a_signal_right_after_a_fork_leaves_no_service_behind(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _SIGNAL_BEHIND_THE_FORK, str(tmp_path)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.stderr) == ("3 143 []\n", "")

@@ -91,7 +91,7 @@ def test_the_header_says_what_is_taught_and_what_kind_of_lesson_it_is(text: str)
         assert part in header
 
 
-def test_a_built_in_lesson_that_does_not_say_where_it_is_from_is_labelled_all_the_same(lesson: Lesson) -> None:
+def test_a_built_in_lesson_without_an_origin_is_labelled_too(lesson: Lesson) -> None:
     assert SAMPLE_LABEL in page(lesson.model_copy(update={"sample_note": ""}), 80, False, LEARNER)
     ours = lesson.model_copy(update={"sample_note": "built-in lesson, reviewed by a teacher on 2026-10-01"})
     assert "reviewed by a teacher on 2026-10-01" in page(ours, 80, False, LEARNER)
@@ -331,7 +331,7 @@ def test_no_line_begins_with_a_full_stop_or_parts_a_word_from_its_reading() -> N
         assert sum(line.count("小林[こばやし]") for line in lines) == 1
 
 
-def test_pieces_that_were_written_in_the_right_order_are_mixed_and_others_are_left_alone() -> None:
+def test_only_pieces_in_the_right_order_are_mixed() -> None:
     pieces = ("夜は", "ときどき", "果物を", "食べます。")
     order = mixed(pieces, ("夜はときどき果物を食べます。",))
     assert sorted(order) == [0, 1, 2, 3]

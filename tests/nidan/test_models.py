@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from nidan.commands.models import advice, chain, economical
+from nidan.checks.chains import advice, chain, economical
 from tests.nidan.conftest import nidan
 
 SETTINGS = {
@@ -49,7 +49,7 @@ def test_a_chain_of_one_model_is_set_without_falling_back_on_the_defaults() -> N
     assert advice(2, listed) == "CANDO_AI_STAGE2_MODEL=gpt-6-luna CANDO_AI_STAGE2_FALLBACK_MODELS=gpt-6-luna"
 
 
-def test_the_economical_line_asks_the_cheapest_model_first_and_keeps_the_rest_in_order() -> None:
+def test_the_economical_line_puts_the_cheapest_model_first_and_keeps_the_rest() -> None:
     chain_of = SETTINGS | {"stage2_models": ["gpt-4.1", "gpt-4o-mini", "gpt-6-luna", "gpt-6.1-sol"]}
     line = "CANDO_AI_STAGE2_MODEL=gpt-6-luna CANDO_AI_STAGE2_FALLBACK_MODELS=gpt-4.1,gpt-4o-mini,gpt-6.1-sol"
     assert economical(list(chain(2, chain_of, TODAY)), TODAY) == line
@@ -91,7 +91,7 @@ ENDED = {"CANDO_AI_STAGE2_MODEL": "gpt-4.1", "CANDO_AI_STAGE2_FALLBACK_MODELS": 
 OFFLINE = {"CANDO_AI_STAGE1_PROVIDER": "offline", "CANDO_AI_STAGE2_PROVIDER": "offline"}
 
 
-def test_settings_that_are_wrong_are_told() -> None:
+def test_wrong_settings_are_reported() -> None:
     done = nidan("models", LESSON_DEADLINE_SECONDS="1")
     assert done.returncode == 1
     assert "LESSON_DEADLINE_SECONDS" in done.stdout

@@ -73,7 +73,7 @@ _PIECES = st.lists(
 @pytest.mark.deep
 @settings(max_examples=examples(80, 1000), deadline=None)
 @given(_PIECES)
-def test_every_reading_stands_over_its_own_kanji_and_reaches_one_cell_over_kana_at_most(pieces: list[Piece]) -> None:
+def test_every_reading_stands_over_its_kanji_and_at_most_one_cell_over_kana(pieces: list[Piece]) -> None:
     row = Row()
     for piece in pieces:
         row = row.plus((piece,), Ruby.ABOVE)

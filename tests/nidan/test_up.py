@@ -18,21 +18,11 @@ from content_service.settings import ContentSettings
 from enhancer_service.settings import EnhancerSettings
 from gateway.settings import GatewaySettings
 from nidan.client import is_serving
-from nidan.services.supervisor import (
-    CONTENT,
-    ENHANCER,
-    GATEWAY,
-    OFFLINE_MODEL,
-    MissingKeyError,
-    Plan,
-    Providers,
-    StartError,
-    Trio,
-    free_ports,
-    private_plan,
-    public_plan,
-    running,
-)
+from nidan.errors import MissingKeyError, StartError
+from nidan.services.plan import Plan, Providers, private_plan, public_plan
+from nidan.services.ports import free_ports
+from nidan.services.service import CONTENT, ENHANCER, GATEWAY, OFFLINE_MODEL
+from nidan.services.supervisor import Trio, running
 from offline_model.settings import DEFAULT_PORT
 from tests.nidan.conftest import environment, nidan, services_of
 

@@ -17,7 +17,7 @@ import aiohttp
 import yaml
 from aiohttp import web
 
-from nidan.services.supervisor import free_ports
+from nidan.services.ports import free_ports
 from tests.ops.shipped import ALERTMANAGER, PROMETHEUS, RULES, TOOLS
 
 LOOPBACK = "127.0.0.1"

@@ -25,7 +25,10 @@ from enhancer_service.settings import EnhancerSettings
 from gateway.settings import GatewaySettings
 from lesson.v1 import lesson_pb2, lesson_service_pb2_grpc
 from lesson.v1 import lesson_service_pb2 as pb
-from nidan.services.supervisor import CONTENT, ENHANCER, GATEWAY, Providers, Trio, free_ports, public_plan
+from nidan.services.plan import Providers, public_plan
+from nidan.services.ports import free_ports
+from nidan.services.service import CONTENT, ENHANCER, GATEWAY
+from nidan.services.supervisor import Trio
 from servicekit.settings import SettingsError, load
 from tests.model_server import Answer, ModelServer
 from tests.nidan.conftest import environment, services_of

@@ -18,7 +18,7 @@ import pytest
 
 from lesson.v1 import lesson_pb2, lesson_service_pb2_grpc
 from lesson.v1 import lesson_service_pb2 as pb
-from nidan.services.supervisor import leashed
+from nidan.services.processes import leashed
 from servicekit.errors import read_error
 from tests.trio import FREE_PORTS
 
