@@ -143,7 +143,7 @@ CASES = [
     Case(AttemptOutcome.INVALID_SCHEMA, Answer(edit=bad_practice), Answer(edit=bad_translation)),
     both(AttemptOutcome.EMPTY, Answer(text=" \n")),
     Case(AttemptOutcome.LENGTH, Answer(text=HALF, finish="length"), Answer(text=HALF_ITEMS, finish="length")),
-    Case(AttemptOutcome.STALLED, Answer(text=HALF, stall_after=6), None, {"AI_STREAM_STALL_SECONDS": "0.3"}),
+    Case(AttemptOutcome.STALLED, Answer(text=HALF, stall_after=6), None, {"AI_STREAM_STALL_SECONDS": "1"}),
     Case(AttemptOutcome.BROKEN_STREAM, Answer(text=HALF, cut_after=6), Answer(finish=None)),
     Case(AttemptOutcome.BROKEN_STREAM, Answer(text=HALF, finish=None), Answer(text=HALF_ITEMS, finish=None)),
     both(AttemptOutcome.CONNECTION, Answer(cut_after=0)),
@@ -166,9 +166,9 @@ CASES = [
     status(AttemptOutcome.QUOTA, 429, 429, "insufficient_quota"),
     status(AttemptOutcome.UNKNOWN_MODEL, 404, 404, "model_not_found"),
     status(AttemptOutcome.BAD_REQUEST, 400, 404),
-    Case(AttemptOutcome.TIMEOUT, NEVER, None, {"AI_STAGE1_TIMEOUT_SECONDS": "1"}),
-    Case(AttemptOutcome.TIMEOUT, None, NEVER, {"AI_STAGE2_TIMEOUT_SECONDS": "1"}),
-    Case(AttemptOutcome.FIRST_TOKEN_TIMEOUT, NEVER, None, {"AI_STAGE1_FIRST_TOKEN_SECONDS": "0.5"}),
+    Case(AttemptOutcome.TIMEOUT, NEVER, None, {"AI_STAGE1_TIMEOUT_SECONDS": "4"}),
+    Case(AttemptOutcome.TIMEOUT, None, NEVER, {"AI_STAGE2_TIMEOUT_SECONDS": "4"}),
+    Case(AttemptOutcome.FIRST_TOKEN_TIMEOUT, NEVER, None, {"AI_STAGE1_FIRST_TOKEN_SECONDS": "2"}),
 ]
 
 
