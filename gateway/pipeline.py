@@ -18,7 +18,7 @@ from gateway.catalogue.local_file import LiveCatalogue
 from gateway.events import LessonSpec, LoggedEvent
 from gateway.metrics import LessonMetrics
 from gateway.runs import recorder
-from gateway.runs.context import RunConfig, SharedResources
+from gateway.runs.context import RunConfig, RunContext, SharedResources
 from gateway.runs.errors import FeatureDisabledError, UnknownCanDoError, until_tomorrow
 from gateway.runs.run import Run
 from gateway.runs.stage_clients import Upstream
@@ -108,7 +108,7 @@ class Pipeline:
         Raises ServiceError when there can be no lesson. Closing the iterator ends every call of the run.
         """
         brief = await self._admitted(spec)
-        run = Run(
+        context = RunContext(
             config=self._config,
             shared=replace(self._shared, day=caller_budget) if caller_budget else self._shared,
             metrics=self._metrics,
@@ -117,6 +117,7 @@ class Pipeline:
             brief=brief,
             now=self._now,
         )
+        run = Run(context)
         bind_log_context(lesson_id=run.lesson_id)
         note({"nidan.lesson_id": run.lesson_id})
         task = self._start(run)

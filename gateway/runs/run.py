@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from datetime import datetime
 from typing import Final
 
 from gateway import merge
-from gateway.attempts.ledger import Ledger
-from gateway.events import Accepted, Completed, LessonSpec
+from gateway.events import Accepted, Completed
 from gateway.master.lesson import render
-from gateway.metrics import LessonMetrics
-from gateway.runs.context import RunConfig, RunContext, SharedResources
+from gateway.runs.context import RunContext
 from gateway.runs.stage1 import Stage1
 from gateway.runs.stage2 import Stage2
 from gateway.runs.stage_clients import StageDescription
 from lesson.japanese.readability import measure, with_notes
-from lesson.models import Brief, Lesson, Versions, general_issue
+from lesson.models import Lesson, Versions, general_issue
 from lesson.steps import run_in_slices
 from servicekit.errors import ServiceError
 
@@ -28,22 +24,10 @@ _NO_VERSIONS: Final = Versions(prompt_stage1="", prompt_stage2="", lesson_schema
 class Run:
     """One lesson. `work` makes it; `events` is its log."""
 
-    def __init__(
-        self,
-        *,
-        config: RunConfig,
-        shared: SharedResources,
-        metrics: LessonMetrics,
-        ledger: Ledger,
-        spec: LessonSpec,
-        brief: Brief,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._context = RunContext(
-            config=config, shared=shared, metrics=metrics, ledger=ledger, spec=spec, brief=brief, now=now
-        )
-        self.lesson_id = self._context.lesson_id
-        self.events = self._context.events
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self.lesson_id = context.lesson_id
+        self.events = context.events
 
     async def work(self) -> None:
         """Makes the lesson. Raises ServiceError when there can be none; leaves no call and no task behind."""
