@@ -177,7 +177,7 @@ def test_a_search_without_a_find_says_so(kept: Kept) -> None:
 def test_an_import_says_what_it_changed_and_the_same_again_changes_nothing(kept: Kept) -> None:
     out = kept.imported(rows(60))
     assert out.startswith("Imported: jf-cando-2023-05.csv: 60 new.\n")
-    assert "Source: JF Can-do list. Edition: 2023-05 (from the file's name; --edition says otherwise).\n" in out
+    assert "Source: JF Can-do list. Edition: 2023-05 (from the file's name; --edition overrides it).\n" in out
     assert str(kept.file) in out
     before = (kept.file.read_bytes(), kept.file.stat().st_mtime_ns)
     assert kept.imported(rows(60)).startswith("Nothing to change: jf-cando-2023-05.csv: 60 unchanged.\n")

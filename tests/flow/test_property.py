@@ -1,7 +1,7 @@
 """Whatever the models do, a lesson's account of itself is true: random faults through the wire, against a model.
 
-The model knows what each call was answered with, never what the gateway made of it, and says what must then hold. The
-examples of a mode share one running trio. Retries pause for real, so `make test` tries few and `make test-slow` many.
+The model knows what each call was answered with, never what the gateway made of it, and says what must then hold.
+Retries pause for real, so `make test` tries few examples and `make test-slow` many.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import count
@@ -42,7 +42,7 @@ from tests.budget import DEEP, examples
 from tests.model_server import Answer, Call, ModelServer, bank, model_server
 from tests.trio import Trio, check_lesson, check_master, trio, until
 
-EXAMPLES = examples(16, 100)
+EXAMPLES = examples(32, 100)
 CHAINS = {
     Stage.STAGE1: ("gpt-5", "gpt-4o", "gpt-6.1-sol"),
     Stage.STAGE2: ("gpt-4.1", "gpt-4o-mini", "gpt-6-luna", "gpt-6.1-sol"),
@@ -475,28 +475,23 @@ def check_end(attempts: Sequence[Attempt], chain: Sequence[str], *, done: bool) 
 
 
 @contextmanager
-def one_trio(mode: str) -> Iterator[Callable[[Plan], Made]]:
-    """A trio in an event loop of its own, for as many lessons as there are."""
+def fresh_trios(mode: str) -> Iterator[Callable[[Plan], Made]]:
+    """Makes each lesson in its own trio, so that no breaker remembers the failures of another example."""
     numbers = count(1)
     with pytest.MonkeyPatch.context() as monkeypatch, asyncio.Runner() as runner:
-        stack = AsyncExitStack()
 
-        async def start() -> tuple[Trio, ModelServer]:
-            model = await stack.enter_async_context(model_server())
-            return await stack.enter_async_context(trio(monkeypatch, model, {"STAGE2_MODE": mode})), model
+        async def lesson_of(plan: Plan) -> Made:
+            async with model_server() as model, trio(monkeypatch, model, {"STAGE2_MODE": mode}) as running:
+                return await make(running, model, plan, f"topic {next(numbers)}")
 
-        running, model = runner.run(start())
-        try:
-            yield lambda plan: runner.run(make(running, model, plan, f"topic {next(numbers)}"))
-        finally:
-            runner.run(stack.aclose())
+        yield lambda plan: runner.run(lesson_of(plan))
 
 
 @pytest.mark.deep
 @pytest.mark.parametrize("mode", ["review", "model"])
 def test_whatever_the_models_do_the_lesson_is_the_truth_about_it(mode: str) -> None:
     outcomes: dict[str, int] = {}
-    with one_trio(mode) as lesson_of:
+    with fresh_trios(mode) as lesson_of:
 
         @settings(
             max_examples=EXAMPLES,
