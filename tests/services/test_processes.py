@@ -39,6 +39,11 @@ class Process:
             while not self.port:
                 assert await self._read_line(), f"{self.module} ended before it had started"
 
+    async def until_logged(self, event: str) -> None:
+        async with asyncio.timeout(20):
+            while all(line["event"] != event for line in self.log):
+                assert await self._read_line(), f"{self.module} ended before it logged {event}"
+
     async def _read_line(self) -> bool:
         assert self.running.stdout is not None
         line = await self.running.stdout.readline()
@@ -207,7 +212,7 @@ async def test_sigterm_ends_a_service_with_0_also_as_pid_1(module: str) -> None:
 async def test_a_service_that_stops_lets_a_lesson_under_way_finish() -> None:
     async with house() as made, stub(made["gateway"]) as lessons:
         call = asyncio.ensure_future(lessons.GenerateLesson(REQUEST, timeout=20))
-        await asyncio.sleep(0.05)
+        await made["gateway"].until_logged("twostage_generation_started")
         assert await made["gateway"].end() == 0
         response = await call
     assert response.lesson.outcome == lesson_pb2.OUTCOME_COMPLETE
