@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -79,15 +79,6 @@ def fill_section(message: lesson_pb2.EnhancedSection, section: models.EnhancedSe
     for text in section.texts:
         message.texts.append(to_message(text))
         yield
-
-
-def from_messages(kind: type[M], messages: Iterable[Message]) -> Steps[tuple[M, ...]]:
-    """`from_message` of each message, one a step. Raises WireError as it does."""
-    found: list[M] = []
-    for message in messages:
-        found.append(from_message(kind, message))
-        yield
-    return tuple(found)
 
 
 def enum_to_number(member: enum.Enum | None) -> int:
@@ -265,13 +256,3 @@ def _enum_type(kind: type[enum.Enum]) -> Any:
 @cache
 def _prefix(kind: type[enum.Enum]) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).upper()
-
-
-MODELS: tuple[type[BaseModel], ...] = tuple(
-    dict.fromkeys(
-        kind
-        for kind in (*vars(models).values(), *vars(calls).values())
-        if isinstance(kind, type) and issubclass(kind, models.Model) and kind is not models.Model
-    )
-)
-"""Every model that travels."""
