@@ -63,6 +63,6 @@ async def test_in_slices_the_json_is_the_same_to_the_byte(can_do_id: str) -> Non
 async def test_a_message_filled_in_slices_is_the_message() -> None:
     given = (await current_lessons(["JF:349"]))["JF:349"]
     message = lesson_pb2.Lesson()
-    await run_in_slices(wire.fill_lesson(message, given))
+    await run_in_slices(wire.fill(message, given))
     assert message == wire.to_message(given)
     assert await run_in_slices(wire.from_message_in_steps(Lesson, message)) == given

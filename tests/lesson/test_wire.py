@@ -10,7 +10,19 @@ from pydantic import BaseModel
 
 from lesson import models, wire
 from lesson.fields import fields
-from lesson.models import Brief, Character, Content, Lesson, Level, SectionName
+from lesson.models import (
+    Brief,
+    Character,
+    Content,
+    EnhancedSection,
+    Item,
+    ItemKind,
+    Lesson,
+    Level,
+    SectionName,
+    SectionState,
+)
+from lesson.steps import Steps
 from lesson.v1 import content_service_pb2, enhancer_service_pb2, lesson_pb2, lesson_service_pb2
 from tests.budget import examples
 from tests.lesson import strategies
@@ -109,3 +121,21 @@ def test_no_message_has_a_float_for_money_or_a_name_that_python_reserves() -> No
 def test_section_names_are_the_fields_of_content() -> None:
     names = {field.name for field in lesson_pb2.Content.DESCRIPTOR.fields}
     assert names == {name.value for name in SectionName}
+
+
+def pauses(steps: Steps[object]) -> int:
+    return sum(1 for _ in steps)
+
+
+def test_each_item_of_a_section_is_a_step_of_its_own_both_ways() -> None:
+    items = tuple(
+        Item(id=f"reading.text.{index}", text="水", kind=ItemKind.SENTENCE, needs_translation=True)
+        for index in range(9)
+    )
+    section = EnhancedSection(
+        name=SectionName.READING, state=SectionState.PLAIN, reason="", revision=1, items=items, texts=()
+    )
+    message = lesson_pb2.EnhancedSection()
+    assert pauses(wire.fill(message, section)) == len(items)
+    assert message == wire.to_message(section)
+    assert pauses(wire.from_message_in_steps(EnhancedSection, message)) == len(items)
