@@ -31,9 +31,9 @@ class TokenBudget:
         return TokenBudget(self.prompt_tokens, self.output_tokens + _REASONING) if reasons else self
 
 
-def token_budget(items: Iterable[Item], asked: Iterable[Item], mode: EnhancementMode) -> TokenBudget:
+def token_budget(items: Iterable[Item], wanted: Iterable[Item], mode: EnhancementMode) -> TokenBudget:
     """The budget of a call that shows all items and asks for some of them, without reasoning."""
-    shown, wanted = [len(item.text) for item in items], [len(item.text) for item in asked]
-    prompt = _PROMPT + _PROMPT_AN_ITEM * len(shown) + _PROMPT_A_CHARACTER * sum(shown)
-    output = _ANSWER + _ANSWER_AN_ITEM[mode] * len(wanted) + _ANSWER_A_CHARACTER[mode] * sum(wanted)
+    all_lengths, lengths = [len(item.text) for item in items], [len(item.text) for item in wanted]
+    prompt = _PROMPT + _PROMPT_AN_ITEM * len(all_lengths) + _PROMPT_A_CHARACTER * sum(all_lengths)
+    output = _ANSWER + _ANSWER_AN_ITEM[mode] * len(lengths) + _ANSWER_A_CHARACTER[mode] * sum(lengths)
     return TokenBudget(prompt, output)
