@@ -22,12 +22,12 @@ class Form:
     """A grammar form: its name, for prompts and notes, and its test."""
 
     name: str
-    stands: Found
+    occurs: Found
 
     def found(self, words: Sequence[Word]) -> str | None:
         """The words around the first occurrence; None without one."""
         for index in range(len(words)):
-            if self.stands(words, index):
+            if self.occurs(words, index):
                 return "".join(word.surface for word in words[max(0, index - 1) : index + 2])
         return None
 

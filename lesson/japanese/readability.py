@@ -123,7 +123,7 @@ def with_notes(lesson: Lesson, measured: Readability) -> Lesson:
 
 def _grammar_notes(lesson: Lesson) -> Steps[tuple[Issue, ...]]:
     """Staff may use keigo at any level, because the learner only hears it."""
-    level, staff = lesson.brief.level, _said_by_staff(lesson)
+    level, staff = lesson.brief.level, _turns_of_staff(lesson)
     notes: list[Issue] = []
     for text in (text for section in lesson.sections for text in section.texts):
         forms = (form for form in not_yet(level, text.words) if not (form.startswith(KEIGO) and text.id in staff))
@@ -134,7 +134,7 @@ def _grammar_notes(lesson: Lesson) -> Steps[tuple[Issue, ...]]:
     return tuple(notes[:_NAMED])
 
 
-def _said_by_staff(lesson: Lesson) -> frozenset[str]:
+def _turns_of_staff(lesson: Lesson) -> frozenset[str]:
     """Ids of the texts of staff's turns."""
     frame, dialogue = lesson.content.frame, lesson.content.dialogue
     staff = {person.id for person in frame.characters if person.role is Role.STAFF} if frame else set()

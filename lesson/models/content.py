@@ -145,7 +145,7 @@ class CultureNote(Model):
     question: Learner | None
 
 
-def _tell_apart(rule: str, texts: Iterable[str]) -> None:
+def _require_distinct(rule: str, texts: Iterable[str]) -> None:
     """Raises ValueError with the rule when two texts differ in spelling only, so that a learner could not choose."""
     forms = [choice_form(text) for text in texts]
     if len(set(forms)) < len(forms):
@@ -167,7 +167,7 @@ class ChoicePractice(Model):
 
     @model_validator(mode="after")
     def _one_right_choice(self) -> ChoicePractice:
-        _tell_apart("choices must be distinct", self.choices)
+        _require_distinct("choices must be distinct", self.choices)
         if self.answer not in self.choices:
             raise ValueError("answer must be one of the choices")
         return self
@@ -185,7 +185,7 @@ class Gap(Model):
 
     @model_validator(mode="after")
     def _one_right_choice(self) -> Gap:
-        _tell_apart("choices must be distinct", self.choices)
+        _require_distinct("choices must be distinct", self.choices)
         accepted = {choice_form(text) for text in self.accepted}
         right = [choice for choice in self.choices if choice_form(choice) in accepted]
         if self.choices and (len(right) != 1 or right[0] not in self.accepted):
@@ -231,7 +231,7 @@ class MatchingPractice(Model):
     @model_validator(mode="after")
     def _unique_both_sides(self) -> MatchingPractice:
         for side in ([pair.left for pair in self.pairs], [pair.right for pair in self.pairs]):
-            _tell_apart("pairs must be unique on both sides", side)
+            _require_distinct("pairs must be unique on both sides", side)
         return self
 
 

@@ -89,8 +89,8 @@ def _dialogue(raw: object, _brief: Brief, notes: Notes) -> object:
         return shaped
     aliases = {"speaker": "speakerId", "notes": "note"} | dict.fromkeys(("japanese", "ja", "line"), "text")
     turns = _each(shaped.get("turns"), "dialogue.turns", lambda turn, at: _renamed(turn, aliases, at, notes))
-    told = {**shaped, "turns": turns} if turns is not None else shaped
-    return _with_comprehension(told, "dialogue", notes)
+    dialogue = {**shaped, "turns": turns} if turns is not None else shaped
+    return _with_comprehension(dialogue, "dialogue", notes)
 
 
 def _grammar(raw: object, _brief: Brief, notes: Notes) -> object:
