@@ -126,7 +126,7 @@ def _call(
         frame=content.frame,
         items=items,
         shown={item.id: annotator.bracketed(item.text, names) for item in items} if review else {},
-        asked=[item.id for item in items if item.needs_model(mode)],
+        wanted_ids=[item.id for item in items if item.needs_model(mode)],
         reask_reasons=(),
     )
     request = {

@@ -1,4 +1,4 @@
-"""Starts the content service: `python -m content_service`. The only reader of its settings."""
+"""Starts the content service: `python -m content_service`. Only this module reads its settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME = "content_service"
 
 
 async def build(settings: ContentSettings) -> Service:
-    """Makes the real adapters, inside the running loop; `serving` or `run` opens the ports."""
+    """Makes the real adapters inside the running loop. `serving` or `run` opens the ports."""
     registry = Registry()
     provider = settings.cando_ai_stage1_provider
     metrics = ModelMetrics(registry)

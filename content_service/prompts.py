@@ -1,6 +1,6 @@
-"""The Stage 1 prompt, from `prompt.toml`: a static system part and the level's, then one block of data from the caller.
+"""The Stage 1 prompt, from `prompt.toml`: a static system part, the level's part, then one block of data.
 
-Whatever a caller wrote travels inside that block, as JSON, marked as data: it can name a topic, and nothing else.
+Everything that a caller wrote stays inside that block, as JSON marked as data, so it cannot act as an instruction.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ def _data() -> dict[str, Any]:
 
 @cache
 def system_prompt(level: Level, with_shape: bool) -> str:
-    """Static for a level. The shape is spelled out only for models that cannot be held to a schema."""
+    """Static per level. Spells out the shape only for models that do not take a strict schema."""
     shape = _SHAPE + outline(sections_schema(tuple(SectionName))) + "\n" if with_shape else ""
     return f"{_data()['system'].lstrip()}{shape}\n{_level(level)}"
 
 
 @cache
 def prompt_version() -> str:
-    """The version's name, and a hash of everything that it can send."""
+    """The version's name and a hash of everything that the prompt can send."""
     sent = "".join(system_prompt(level, with_shape) for level in Level for with_shape in (False, True))
     return f"{_data()['version']}+{hashlib.sha256(sent.encode()).hexdigest()[:8]}"
 
 
 def _level(level: Level) -> str:
-    """The level's row of the table, its grammar, allowed and not, and a fragment in the tone wanted."""
-    row, told = LEVEL_TABLE[level], _data()["levels"][level.value]
-    lines = [f"# The level: {level}", *_row(row), f"Grammar: {told['grammar']}."]
+    """The level's row of the table, its allowed and forbidden grammar, and a sample of the tone."""
+    row, texts = LEVEL_TABLE[level], _data()["levels"][level.value]
+    lines = [f"# The level: {level}", *_row(row), f"Grammar: {texts['grammar']}."]
     if level in WORD_LEVELS:
         hardest = WORD_LEVELS[level].least[-1][0]
         lines.append(f"Words beside the target words: nearly all within JLPT {hardest}; the hardest are target words.")
     if level in NOT_ALLOWED:
         lines.append(f"Not to be used yet, anywhere: {'; '.join(form.name for form in NOT_ALLOWED[level])}.")
-    return "\n".join((*lines, _FRAGMENT, told["fragment"].strip(), ""))
+    return "\n".join((*lines, _FRAGMENT, texts["fragment"].strip(), ""))
 
 
 def _row(row: LevelRow) -> list[str]:
@@ -71,7 +71,7 @@ def _row(row: LevelRow) -> list[str]:
 def user_prompt(
     brief: Brief, wanted: tuple[SectionName, ...], confirmed: Content, reask_reasons: tuple[Issue, ...]
 ) -> str:
-    """The data of this attempt: brief, sections wanted, what is confirmed, what went wrong."""
+    """The data of this attempt: brief, wanted sections, confirmed sections, reasons for a re-ask."""
     data: dict[str, Any] = {
         "brief": brief.model_dump(mode="json", by_alias=True),
         "sections": [name.json_key for name in wanted],
@@ -86,7 +86,7 @@ def user_prompt(
 
 @cache
 def sections_schema(wanted: tuple[SectionName, ...]) -> dict[str, Any]:
-    """The strict JSON Schema of an answer with these sections, in this order. Built once."""
+    """The strict JSON Schema of an answer with these sections, in this order."""
     definitions: dict[str, Any] = {}
     properties: dict[str, Any] = {}
     for name in wanted:

@@ -1,4 +1,4 @@
-"""Message to model, stage, model to message; nothing else."""
+"""The gRPC API of Stage 1: converts messages to models and back, and calls the stage."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from servicekit.errors import FieldViolation, InvalidRequestError
 from servicekit.llm.shutdown_dates import ShutdownDates
 
 FULL_NAME = "lesson.v1.ContentService"
-# What an answer needs on its way back once the model is done.
+# The time that an answer needs on its way back after the model call.
 _REPLY_SECONDS = 0.5
 
 
 class ContentServicer(content_service_pb2_grpc.ContentServiceServicer):
-    """Serves one stage with its default limits."""
+    """Serves one stage. `timeout_seconds` limits its model call when the caller's deadline allows more."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The content service's variables."""
+"""The content service's settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from servicekit.settings import Port, Seconds
 
 
 class ContentSettings(ModelServerSettings):
-    """Stage 1 (docs/settings.md says what each does)."""
+    """docs/settings.md explains each field."""
 
     cando_ai_stage1_provider: Stage1Provider = Provider.OPENAI
     ai_stage1_timeout_seconds: Seconds = 180.0
@@ -25,4 +25,4 @@ class ContentSettings(ModelServerSettings):
     content_health_port: Port = 50061
     content_metrics_port: Port = 9101
     tls_client_name: Annotated[str, Field(min_length=1)] = "gateway"
-    """What the certificate of the caller has to be made out to, where there are certificates."""
+    """The name that the caller's certificate must have, when the service uses TLS."""

@@ -1,4 +1,4 @@
-"""Stage 1: one model call that writes the lesson, released section by section as each is complete and valid."""
+"""Stage 1: one model call that writes the lesson. Releases each section as soon as it is complete and valid."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from servicekit.llm.capabilities import Provider, capabilities
 from servicekit.llm.client import ModelClient
 from servicekit.llm.extraction import ExtractError, Section, SectionStream
 
-# The answer took back what it had said: nothing of it can be believed.
+# The answer contradicts itself, so no part of it can be trusted.
 _CONTRADICTIONS = {"ambiguous", "section_conflict", "content_after_root", "duplicate_key"}
 _SECTION_OF_KEY = {key: name for name in SectionName for key in (name.json_key, name.value)}
 
 
 class ContentStage:
-    """Asks one model server. The limits are for the first text of an answer, and for any silence after it."""
+    """Calls one model server. `stall_seconds` limits every pause after the first text of an answer."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class ContentStage:
     async def generate(
         self, call: ContentCall, timeout_seconds: float
     ) -> AsyncGenerator[SectionReleased | ContentResult, None]:
-        """Sections as they come, then always one ContentResult, however the call ended."""
+        """Yields each released section, then always one ContentResult, however the call ends."""
         answer = _Answer(call)
         async with self._client.stream(self._model_request(call, timeout_seconds)) as stream:
             async for delta in stream:
@@ -77,7 +77,7 @@ class ContentStage:
 
 
 class _Answer:
-    """What one answer has said so far."""
+    """One answer as far as it has arrived."""
 
     def __init__(self, call: ContentCall) -> None:
         self._call = call
@@ -85,7 +85,7 @@ class _Answer:
         self._read: dict[SectionName, SectionRead] = {}
 
     def feed(self, delta: str) -> list[SectionReleased]:
-        """The sections that this delta completes and that are valid."""
+        """The valid sections that this delta completes."""
         read = [self._section(section) for section in self._stream.feed(delta)]
         return [SectionReleased.of(section.name, section.value) for section in read if section.value]
 
@@ -95,7 +95,7 @@ class _Answer:
         return self._read[name]
 
     def finished(self, reply: Reply, provider: Provider) -> ContentResult:
-        """Judges the answer as a whole. The call's own outcome comes first, then whole JSON, then valid sections."""
+        """Judges the whole answer: first the call's own outcome, then its JSON, then its sections."""
         outcome, faults = AttemptOutcome(reply.outcome.value), [_fault(reply.reason)] if reply.reason else []
         if reply.outcome is CallOutcome.OK:
             outcome, faults = self._judge()
@@ -129,15 +129,15 @@ class _Answer:
         ]
 
     def _notes(self, content: Content) -> list[Issue]:
-        """Issues of the sections that stand. Where a level check and a style rule find the same, it is said once."""
+        """Issues of the valid sections. A finding of both a level check and a style rule appears once."""
         level = self._call.brief.level
         found = [note for read in self._read.values() for note in read.notes]
         found += soft_notes(content, level)
         known = {(issue.path, issue.text) for issue in found}
         style = style_issues(content, level)
         found += [issue for issue in style if (issue.path, issue.text) not in known]
-        asked_again = {(issue.path, issue.text): issue for issue in issues_to_reask(style)}
-        return [asked_again.get((issue.path, issue.text), issue) for issue in found]
+        to_reask = {(issue.path, issue.text): issue for issue in issues_to_reask(style)}
+        return [to_reask.get((issue.path, issue.text), issue) for issue in found]
 
     def _judge(self) -> tuple[AttemptOutcome, list[Issue]]:
         try:
@@ -160,7 +160,7 @@ class _Answer:
         return content
 
     def _with_derived_frame(self, content: Content) -> Content:
-        """An answer in the earlier system's shape has no frame: it is derived, and a note says so."""
+        """Derives the frame, with a note, for an answer in the earlier system's shape, which has none."""
         whole = content.reading and content.dialogue and content.grammar
         if SectionName.FRAME in self._read or not whole:
             return content

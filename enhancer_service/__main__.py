@@ -1,4 +1,4 @@
-"""Starts the enhancer service: `python -m enhancer_service`. The only reader of its settings."""
+"""Starts the enhancer service: `python -m enhancer_service`. Only this module reads its settings."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ NAME = "enhancer_service"
 
 
 async def build(settings: EnhancerSettings, analyser: Analyser | None = None) -> Service:
-    """Makes the real adapters, inside the running loop; `serving` or `run` opens the ports.
+    """Makes the real adapters inside the running loop. `serving` or `run` opens the ports.
 
-    The dictionary is loaded before: SERVING means that it can annotate.
+    Loads the dictionary first, so that SERVING means ready to annotate. Raises SettingsError for unusable overrides.
     """
     registry = Registry()
     provider = settings.cando_ai_stage2_provider

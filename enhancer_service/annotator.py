@@ -1,6 +1,6 @@
 """The interface between the stage and one language's annotator (docs/adr/0008-what-the-stage-2-model-is-asked.md).
 
-A process makes one annotator at start. After that it does no I/O; its methods are pure and raise for no text.
+A process makes one annotator at start. After that the annotator does no I/O. Its methods are pure and accept any text.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ProposedReading:
     furigana: str | None = None
     corrections: tuple[Correction, ...] = ()
     source: ReadingProvenance = ReadingProvenance.MODEL
-    """Who proposes it: MODEL, or FRAME for a target word. Accepted parts get this provenance."""
+    """MODEL, or FRAME for a target word. Accepted parts get this provenance."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Annotation:
     provenance: ReadingProvenance = ReadingProvenance.ANALYSER
     """Where the accepted reading came from."""
     alternatives: tuple[str, ...] = ()
-    """Other possible readings: the analyser's where the accepted reading differs from it."""
+    """Other possible readings: the analyser's, where the accepted reading differs."""
     notes: tuple[str, ...] = ()
     """Repairs, refused corrections and overrides, each with its reason."""
     faults: tuple[str, ...] = ()
-    """Faults that a re-ask should mend; empty when the reading stands."""
+    """Faults for a re-ask to mend; empty when the reading is good."""
 
 
 class Annotator(Protocol):
@@ -57,7 +57,7 @@ class Annotator(Protocol):
 
     @property
     def version(self) -> str:
-        """Version of dictionary, rules and overrides together: equal versions give equal annotations."""
+        """One version for dictionary, rules and overrides: equal versions give equal annotations."""
 
     def annotate(self, text: str, names: Mapping[str, str], proposed: ProposedReading | None = None) -> Annotation:
         """Annotates the text with the best available reading.

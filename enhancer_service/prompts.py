@@ -15,7 +15,7 @@ from lesson.models import Brief, EnhancementMode, Frame, Issue, Item, ItemKind, 
 from servicekit.llm.data_block import data_block
 from servicekit.llm.schema import outline, strict_schema
 
-_OF_THE_BRIEF = {"can_do_id", "topic", "level", "learner_language"}
+_BRIEF_FIELDS = {"can_do_id", "topic", "level", "learner_language"}
 _PLAIN_KINDS = (ItemKind.SENTENCE, ItemKind.TURN)
 _SHAPE = "\nThe shape of the answer:\n"
 
@@ -68,7 +68,7 @@ _ANSWERS: dict[EnhancementMode, type[BaseModel]] = {
 
 
 def answer_schema(mode: EnhancementMode) -> dict[str, Any]:
-    """The strict JSON Schema of an answer in that mode. Built once."""
+    """The strict JSON Schema of an answer in that mode."""
     return _schema(_ANSWERS[mode])
 
 
@@ -79,14 +79,14 @@ def _schema(kind: type[BaseModel]) -> dict[str, Any]:
 
 @cache
 def system_prompt(mode: EnhancementMode, with_shape: bool) -> str:
-    """The static part. The shape is spelled out only for models that cannot be held to a schema."""
+    """The static part. Spells out the shape only for models that do not take a strict schema."""
     text = _data()["common"].lstrip() + _data()[mode.value].lstrip()
     return text + _SHAPE + outline(answer_schema(mode)) if with_shape else text
 
 
 @cache
 def prompt_version() -> str:
-    """The version's name, and a hash of everything that it can send."""
+    """The version's name and a hash of everything that the prompt can send."""
     sent = "".join(system_prompt(mode, with_shape) for mode in EnhancementMode for with_shape in (False, True))
     return f"{_data()['version']}+{hashlib.sha256(sent.encode()).hexdigest()[:8]}"
 
@@ -99,19 +99,20 @@ def user_prompt(
     frame: Frame | None,
     items: Collection[Item],
     shown: Mapping[str, str],
-    asked: Collection[str],
+    wanted_ids: Collection[str],
     reask_reasons: tuple[Issue, ...],
 ) -> str:
-    """The data of this attempt: the whole section in order as context, numbered; the ids in `asked` are wanted.
+    """The data of this attempt: the numbered items of the whole section, of which the model answers `wanted_ids`.
 
-    `shown` gives the text by item id where the model sees another than the item's: its readings in brackets.
+    `shown` maps an item id to the text with readings in brackets, where the model sees that in place of the item's text.
     """
     data: dict[str, Any] = {
         "section": section.value,
         "mode": mode.value,
-        "brief": brief.model_dump(mode="json", by_alias=True, include=_OF_THE_BRIEF),
+        "brief": brief.model_dump(mode="json", by_alias=True, include=_BRIEF_FIELDS),
         "items": [
-            _item(number, item, shown.get(item.id, item.text), item.id in asked) for number, item in enumerate(items, 1)
+            _item(number, item, shown.get(item.id, item.text), item.id in wanted_ids)
+            for number, item in enumerate(items, 1)
         ],
     }
     if frame is not None:
@@ -127,7 +128,7 @@ def user_prompt(
 
 
 def _item(number: int, item: Item, text: str, wanted: bool) -> dict[str, Any]:
-    """What is as with most items is not said: it would be a third of the prompt."""
+    """Leaves out the usual values, which would take a third of the prompt."""
     entry: dict[str, Any] = {"id": str(number), "text": text}
     if not wanted:
         return entry | {"want": False}

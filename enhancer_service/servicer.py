@@ -1,4 +1,4 @@
-"""Message to model, stage, model to message; nothing else."""
+"""The gRPC API of Stage 2: converts messages to models and back, and calls the stage."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from servicekit.llm.shutdown_dates import ShutdownDates
 FULL_NAME = "lesson.v1.EnhancerService"
 _REPLY_SECONDS = 0.5
 MOST_ITEMS = 1000
-"""Of a section; the largest lesson has some hundred in all of them."""
+"""Per section. The largest built-in lesson has about a hundred in all its sections."""
 MOST_TEXT_BYTES = 32 * 1024
-"""Of one item: the analyser's time grows with it, and a sentence has a hundredth of that."""
+"""Per item, because the analyser's time grows with the length. A sentence has a hundredth of this."""
 
 
 class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
-    """Serves one stage with its default limit."""
+    """Serves one stage. `timeout_seconds` limits its model call when the caller's deadline allows more."""
 
     def __init__(self, stage: EnhancerStage, timeout_seconds: float, ends: ShutdownDates) -> None:
         self._stage = stage
@@ -65,13 +65,13 @@ class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
         language = self._stage.annotator.language
         if request.language and request.language.split("-", maxsplit=1)[0].lower() != language:
             raise UnsupportedError(
-                f"Items in {request.language!r} are not annotated here; items in {language!r} are.",
+                f"This service annotates items in {language!r}, not in {request.language!r}.",
                 reason="LANGUAGE_NOT_SERVED",
             )
         return wire.from_message(EnhanceCall, request)
 
 
-def _items_are_sound(request: pb.EnhanceSectionRequest) -> bool:
+def _items_are_valid(request: pb.EnhanceSectionRequest) -> bool:
     return all(item.id and wire.enum_from_number(ItemKind, item.kind) for item in request.items)
 
 
@@ -80,11 +80,11 @@ def _items_problem(request: pb.EnhanceSectionRequest) -> str:
         return f"has {len(request.items):,} items; at most {MOST_ITEMS:,}"
     if any(len(item.text.encode()) > MOST_TEXT_BYTES for item in request.items):
         return f"a text has more than {MOST_TEXT_BYTES:,} bytes"
-    return "" if _items_are_sound(request) else "every item needs an id and a kind"
+    return "" if _items_are_valid(request) else "every item needs an id and a kind"
 
 
 def _violations(request: pb.EnhanceSectionRequest) -> list[FieldViolation]:
-    """Every field of the request that is wrong."""
+    """All wrong fields of the request."""
     ids = [item.id for item in request.items]
     checks = {
         "section": "name a section" if wire.enum_from_number(SectionName, request.section) is None else "",

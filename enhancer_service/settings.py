@@ -1,4 +1,4 @@
-"""The enhancer service's variables."""
+"""The enhancer service's settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from servicekit.settings import Port, Seconds
 
 
 class EnhancerSettings(ModelServerSettings):
-    """Stage 2 (docs/settings.md says what each does)."""
+    """docs/settings.md explains each field."""
 
     cando_ai_stage2_provider: Provider = Provider.OPENAI
     ai_stage2_timeout_seconds: Seconds = 60.0
@@ -24,4 +24,4 @@ class EnhancerSettings(ModelServerSettings):
     enhancer_health_port: Port = 50062
     enhancer_metrics_port: Port = 9102
     tls_client_name: Annotated[str, Field(min_length=1)] = "gateway"
-    """What the certificate of the caller has to be made out to, where there are certificates."""
+    """The name that the caller's certificate must have, when the service uses TLS."""

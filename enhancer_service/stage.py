@@ -1,7 +1,7 @@
-"""Stage 2: one section annotated by the analyser, and by one model call where only a model knows.
+"""Stage 2: annotates one section with the analyser, and with one model call for what only a model knows.
 
-The reply has, for every wanted item, the best there is: losing the model costs translations, never furigana or romaji.
-What a model says of a reading is checked before it is believed; an item's text never changes.
+The reply holds the best available annotation of every wanted item. Without the model the lesson loses translations, but
+never furigana or romaji. A model's readings count only after validation, and an item's text never changes.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ _UNANSWERED = "no answer for it"
 
 @dataclass(frozen=True)
 class _Answer:
-    """The model's answer for one item: its unvalidated reading, and its translation if that is usable."""
+    """The model's answer for one item: its unvalidated reading and its translation, if usable."""
 
     proposed: ProposedReading | None = None
     translation: str | None = None
     faults: tuple[str, ...] = ()
     unsure: bool = False
-    """The model says that it is not sure of it."""
+    """Whether the model marked the item as unsure."""
 
 
 @dataclass(frozen=True)
 class _Answers:
-    """An answer read, or why it could not be."""
+    """The answer by item, or the reason why it is unreadable."""
 
     outcome: AttemptOutcome
     reason: str = ""
@@ -60,47 +60,47 @@ class _Answers:
 
 
 class EnhancerStage:
-    """Annotates by one annotator, and asks one model server, or none."""
+    """Annotates with one annotator and, unless `client` is None, one model server."""
 
     def __init__(self, annotator: Annotator, client: ModelClient | None, reasoning_effort: str = "low") -> None:
-        """The effort goes to models that take one."""
+        """`reasoning_effort` goes to models that take one."""
         self.annotator = annotator
         self._client = client
         self._reasoning_effort = reasoning_effort
 
     async def enhance(self, call: EnhanceCall, timeout_seconds: float) -> EnhanceResult:
-        """Never raises for what a model does; the attempt says it."""
+        """Never raises for a failure of the model: the attempt reports it."""
         wanted = [item for item in call.items if not call.wanted_ids or item.id in call.wanted_ids]
-        asked = [item for item in wanted if item.needs_model(call.mode)] if call.model and self._client else []
+        model_items = [item for item in wanted if item.needs_model(call.mode)] if call.model and self._client else []
         names, taught = _names(call.frame), _taught(call.frame)
-        reply = await self._ask(call, timeout_seconds, asked, names) if asked else None
-        answers = _read(call, asked, reply) if reply else _Answers(AttemptOutcome.OK)
+        reply = await self._ask(call, timeout_seconds, model_items, names) if model_items else None
+        answers = _read(call, model_items, reply) if reply else _Answers(AttemptOutcome.OK)
         enhanced = []
         for item in wanted:
             answer = answers.by_id.get(item.id) or _Answer(taught.get(item.text))
             enhanced.append(self._enhanced(call, item, answer, names))
-            await asyncio.sleep(0)  # an item costs about a millisecond; other calls get their turn between two
-        attempt = self._attempt(call, asked, reply, answers, enhanced) if reply else None
+            await asyncio.sleep(0)  # an item takes about a millisecond; other calls get a turn after each
+        attempt = self._attempt(call, model_items, reply, answers, enhanced) if reply else None
         return EnhanceResult(items=tuple(enhanced), attempt=attempt)
 
     async def _ask(
-        self, call: EnhanceCall, timeout_seconds: float, asked: list[Item], names: Mapping[str, str]
+        self, call: EnhanceCall, timeout_seconds: float, model_items: list[Item], names: Mapping[str, str]
     ) -> Reply:
-        assert self._client is not None  # noqa: S101 - nothing is asked without a client
+        assert self._client is not None  # noqa: S101 - `enhance` asks only with a client
         review = call.mode is EnhancementMode.REVIEW
         shown = {item.id: self.annotator.bracketed(item.text, names) for item in call.items} if review else {}
-        return await self._client.complete(self._model_request(call, timeout_seconds, asked, shown, self._client))
+        return await self._client.complete(self._model_request(call, timeout_seconds, model_items, shown, self._client))
 
     def _model_request(
         self,
         call: EnhanceCall,
         timeout_seconds: float,
-        asked: list[Item],
+        model_items: list[Item],
         shown: Mapping[str, str],
         client: ModelClient,
     ) -> ModelRequest:
         able = capabilities(client.provider, call.model)
-        budget = token_budget(call.items, asked, call.mode)
+        budget = token_budget(call.items, model_items, call.mode)
         return ModelRequest(
             model=call.model,
             system=prompts.system_prompt(call.mode, with_shape=able.structured != "json_schema"),
@@ -111,7 +111,7 @@ class EnhancerStage:
                 frame=call.frame,
                 items=call.items,
                 shown=shown,
-                asked=frozenset(item.id for item in asked),
+                wanted_ids=frozenset(item.id for item in model_items),
                 reask_reasons=call.reask_reasons,
             ),
             attempt_id=call.attempt_id,
@@ -134,14 +134,14 @@ class EnhancerStage:
         )
 
     def _attempt(
-        self, call: EnhanceCall, asked: list[Item], reply: Reply, answers: _Answers, enhanced: list[EnhancedItem]
+        self, call: EnhanceCall, model_items: list[Item], reply: Reply, answers: _Answers, enhanced: list[EnhancedItem]
     ) -> Attempt:
-        assert self._client is not None  # noqa: S101 - it gave the reply
+        assert self._client is not None  # noqa: S101 - the client gave the reply
         outcome, reason = answers.outcome, answers.reason
         faulty = [item for item in enhanced if item.issues]
         if outcome is AttemptOutcome.OK and faulty:
             outcome = AttemptOutcome.INVALID_SCHEMA
-            reason = f"{len(faulty)} of {len(asked)} items have faults; {faulty[0].issues[0]}"
+            reason = f"{len(faulty)} of {len(model_items)} items have faults; {faulty[0].issues[0]}"
         return attempt_reported(
             reply,
             attempt_id=call.attempt_id,
@@ -159,7 +159,7 @@ def _names(frame: Frame | None) -> Mapping[str, str]:
 
 
 def _taught(frame: Frame | None) -> Mapping[str, ProposedReading]:
-    """What the frame says of its target words: alone, without a sentence around it, 辛い is からい or つらい."""
+    """The frame's readings of target words. A word without a sentence can be ambiguous: 辛い is からい or つらい."""
     words = frame.target_words if frame else ()
     return {
         word.surface: ProposedReading(
@@ -191,14 +191,14 @@ def _japanese_text(item: Item, annotation: Annotation, answer: _Answer, model: s
     )
 
 
-def _read(call: EnhanceCall, asked: list[Item], reply: Reply) -> _Answers:
-    """The answer by item: the call's own outcome first, then whole JSON, then each item's part of it."""
+def _read(call: EnhanceCall, model_items: list[Item], reply: Reply) -> _Answers:
+    """Reads the answer: first the call's own outcome, then its JSON, then each item's part."""
     if reply.outcome is not CallOutcome.OK:
-        return _none(asked, AttemptOutcome(reply.outcome.value), reply.reason)
+        return _none(model_items, AttemptOutcome(reply.outcome.value), reply.reason)
     try:
         given = extract(reply.text, ["items"], reply.finish_reason).value["items"]
     except ExtractError as error:
-        return _none(asked, AttemptOutcome.INVALID_JSON, f"{error.reason}: {error.detail}")
+        return _none(model_items, AttemptOutcome.INVALID_JSON, f"{error.reason}: {error.detail}")
     numbers = {str(number): item.id for number, item in enumerate(call.items, start=1)}
     entries = {id_: found for id_, found in _by_item(numbers, given).items() if len(found) == 1}
     corrections = _by_item(numbers, _beside_items(reply, "corrections"))
@@ -208,13 +208,13 @@ def _read(call: EnhanceCall, asked: list[Item], reply: Reply) -> _Answers:
             _answer(item, next(iter(entries.get(item.id, ())), None), corrections.get(item.id, []), call),
             unsure=item.id in unsure,
         )
-        for item in asked
+        for item in model_items
     }
     return _Answers(AttemptOutcome.OK, "", answers)
 
 
 def _beside_items(reply: Reply, key: str) -> list[Any]:
-    """The list that stands beside the items of an answer that is whole JSON; none is no fault."""
+    """The list under `key`, next to the items. A missing list is not a fault."""
     try:
         given = extract(reply.text, [key], reply.finish_reason).value[key]
     except ExtractError:
@@ -222,12 +222,12 @@ def _beside_items(reply: Reply, key: str) -> list[Any]:
     return given if isinstance(given, list) else []
 
 
-def _none(asked: list[Item], outcome: AttemptOutcome, reason: str) -> _Answers:
-    return _Answers(outcome, reason, {item.id: _Answer(faults=(_UNANSWERED,)) for item in asked})
+def _none(model_items: list[Item], outcome: AttemptOutcome, reason: str) -> _Answers:
+    return _Answers(outcome, reason, {item.id: _Answer(faults=(_UNANSWERED,)) for item in model_items})
 
 
 def _by_item(numbers: Mapping[str, str], entries: Any) -> dict[str, list[Mapping[str, Any]]]:
-    """Entries by item id; what names no item is left out. An id that was answered twice is believed in neither."""
+    """Entries by item id, without those that name no item. An id with two entries keeps both: neither will count."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for entry in entries if isinstance(entries, list) else []:
         if isinstance(entry, Mapping) and str(entry.get("id")) in numbers:

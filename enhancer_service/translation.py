@@ -1,4 +1,4 @@
-"""What is wrong with a translation, as far as that shows without knowing the language: the cheap checks."""
+"""Checks translations cheaply, without knowledge of the language."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ _LANGUAGES: Final = {
     for language in languages.split()
 }
 _SUBTAGS: Final = {"Hans": "Hani", "Hant": "Hani", "Kore": "Hang"}
-_JAPANESE_SHARE: Final = 0.3  # of the letters: a translation may quote a Japanese word
+_JAPANESE_SHARE: Final = 0.3  # of the letters, because a translation may quote a Japanese word
 
 
-# What models and careless code write where a translation belongs: words that say that there is none.
+# What models and careless code write in place of a translation.
 _PLACEHOLDER = re.compile(
     r"""[(\[<{*]\s*(?:pending|no|missing|insert|add|your|sample|english)?\s*translation[^)\]>}*]*[)\]>}*]
       | \btranslation\s+(?:is\s+)?(?:pending|unavailable|missing|needed|goes\s+here|not\s+available)\b
@@ -63,8 +63,8 @@ _NUMBER = re.compile(r"[0-9０-９〇一二三四五六七八九十百千万何�
 def translation_problems(source: str, translation: str | None, language: str) -> tuple[str, ...]:
     """Faults of a translation of `source` into a BCP-47 language, one short line each.
 
-    It must be there, be no placeholder, not be the source again, and be in the language's script; for a language not
-    in the table the script is not checked, and into Japanese anything but nothing is right.
+    A good translation is not empty, is not a placeholder, does not repeat the source, and uses the language's script. A
+    language outside the table gets no check of its script. In Japanese any text counts.
     """
     text = unicodedata.normalize("NFC", translation or "").strip()
     if not text:
@@ -83,11 +83,11 @@ def translation_problems(source: str, translation: str | None, language: str) ->
 
 
 def _script(language: str) -> str | None:
-    """The script a tag says (sr-Latn), else the one its language is written in."""
+    """The script that the tag names (sr-Latn), else the usual script of its language."""
     primary, *rest = language.split("-")
-    said = next((part.title() for part in rest if len(part) == 4 and part.isalpha()), "")
-    said = _SUBTAGS.get(said, said)
-    return said if said in _SCRIPTS else _LANGUAGES.get(primary.lower())
+    named = next((part.title() for part in rest if len(part) == 4 and part.isalpha()), "")
+    named = _SUBTAGS.get(named, named)
+    return named if named in _SCRIPTS else _LANGUAGES.get(primary.lower())
 
 
 def _script_problems(text: str, script: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The lesson so far: what the stages have written. Passive: it starts nothing, and a store can save it."""
+"""The lesson so far: what the stages have written. A draft is passive data that a store can save."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class DraftSection:
     best: dict[str, EnhancedItem] = field(default_factory=dict)
     """By item id."""
     shortfall: str = ""
-    """Why it is not enhanced, as far as the last attempt says."""
+    """Why the section is not enhanced, according to the last attempt."""
     done: bool = False
-    """Stage 2 has finished it."""
+    """Whether Stage 2 has finished the section."""
 
     def ids_needing_model(self, mode: EnhancementMode) -> tuple[str, ...]:
         """Ids of the items that lack something a model could give, or whose annotation has faults.
 
-        Before any annotation that is every item: the first call brings the analyser's part, too.
+        Before the first annotation these are all items, because the first call also brings the analyser's part.
         """
         return tuple(
             item.id
@@ -50,7 +50,7 @@ class DraftSection:
         )
 
     def take_better(self, items: Iterable[EnhancedItem]) -> bool:
-        """Keeps each annotation that is better than the current one; True when a model gave any of those."""
+        """Keeps each annotation that is better than the current one. Returns True when a model gave one of them."""
         improved = False
         for item in items:
             current = self.best.get(item.text.id)
@@ -62,7 +62,7 @@ class DraftSection:
 
 @dataclass
 class Draft:
-    """Everything that a run has of its lesson."""
+    """Everything that a run knows about its lesson."""
 
     lesson_id: str
     brief: Brief
@@ -71,14 +71,14 @@ class Draft:
     """When the run began, UTC."""
     sections: dict[SectionName, DraftSection] = field(default_factory=dict)
     revisions: dict[SectionName, int] = field(default_factory=dict)
-    """How often each section was released."""
+    """How often Stage 1 has released each section."""
     notes: list[Issue] = field(default_factory=list)
     missing_reasons: dict[SectionName, str] = field(default_factory=dict)
     """Why Stage 1 has not written a section."""
     style_issues: dict[SectionName, tuple[Issue, ...]] = field(default_factory=dict)
-    """What is worth another request in the sections that stand."""
+    """Issues in the current sections that are worth a re-ask."""
     origin: str = ""
-    """Where content comes from that no language model wrote; else empty."""
+    """The source of content that no language model wrote; else empty."""
     stage1_seconds: float = 0.0
     """From the start of the run to the end of Stage 1; 0 until then."""
     stage2_seconds: float = 0.0
@@ -95,7 +95,7 @@ class Draft:
         return section.value if section and isinstance(section.value, Frame) else None
 
     def content(self, without: Iterable[SectionName] = ()) -> Content:
-        """The sections that stand, less those named."""
+        """The current sections except `without`."""
         left_out, content = set(without), Content()
         for name in SectionName:
             if name in self.sections and name not in left_out:
@@ -103,7 +103,7 @@ class Draft:
         return content
 
     def holds(self, name: SectionName, value: SectionValue) -> bool:
-        """Whether this very section stands already."""
+        """Whether the draft already has exactly this section."""
         section = self.sections.get(name)
         return section is not None and section.value == value
 
@@ -126,5 +126,5 @@ def is_accepted(item: EnhancedItem | None) -> bool:
 
 
 def _rank(item: EnhancedItem) -> tuple[bool, int, int]:
-    """Lower is better: complete, then with fewer faults, then with the more trusted reading."""
+    """Lower is better: complete first, then fewer faults, then a more trusted reading."""
     return (not item.text.complete, len(item.issues), list(ReadingProvenance).index(item.text.reading_provenance))

@@ -9,7 +9,7 @@ from lesson.models import Brief, EnhancedSection, Lesson, Level, SectionName, Se
 
 @dataclass(frozen=True)
 class LessonSpec:
-    """The requested lesson: a Can-do id, or topic and level, or both. The form of every field is already checked."""
+    """The requested lesson: a Can-do id, or topic and level, or both. `api.requests` has checked every field's form."""
 
     can_do_id: str = ""
     topic: str = ""
@@ -58,7 +58,7 @@ Event = Accepted | SectionReady | SectionEnhanced | SectionReplaced | Completed
 
 @dataclass(frozen=True)
 class LoggedEvent:
-    """An event of a run with its number in the run's log: 1, 2, 3 …"""
+    """An event of a run, with its number in the run's log: 1, 2, 3 …"""
 
     lesson_id: str
     sequence: int

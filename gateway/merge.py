@@ -1,11 +1,11 @@
-"""Puts a lesson together from what the stages gave. Pure and total: any draft gives a lesson.
+"""Assembles a lesson from the results of the stages. Pure and total: every draft gives a lesson.
 
 Which source wins:
-    text            Stage 1's, always; an annotation of another text is not used
+    text            always Stage 1's; an annotation of another text is ignored
     reading, romaji the enhancer's annotation; without one, the bare text with provenance `none`
     translation     the enhancer's, or none; never a placeholder
     section state   computed from the items, never taken from a stage
-Nothing of Stage 1 is lost, however little Stage 2 gave.
+The lesson keeps everything from Stage 1, even without Stage 2.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TOO_LATE = "the deadline came first"
 
 
 def assemble(draft: Draft, attempts: Sequence[Attempt], versions: Versions) -> Lesson:
-    """The lesson that the draft is. Its outcome is FAILED where `can_succeed` is False."""
+    """The draft as a lesson. Its outcome is FAILED where `can_succeed` is False."""
     sections = tuple(section_of(draft, name) for name in SectionName)
     return Lesson(
         lesson_id=draft.lesson_id,
@@ -61,7 +61,7 @@ def can_succeed(draft: Draft) -> bool:
 
 
 def section_of(draft: Draft, name: SectionName) -> EnhancedSection:
-    """One section as it stands, whether or not it was written or finished."""
+    """The current state of one section, which may be missing or unfinished."""
     section = draft.sections.get(name)
     if section is None:
         return missing_section(name, draft.missing_reasons.get(name, TOO_LATE))
@@ -73,7 +73,7 @@ def section_of(draft: Draft, name: SectionName) -> EnhancedSection:
 def enhanced_section(
     name: SectionName, items: Sequence[Item], texts: Iterable[JapaneseText], revision: int = 1, reason: str = ""
 ) -> EnhancedSection:
-    """A written section with one annotation per item. `reason` says why the enhancer fell short, if it did."""
+    """A written section with one annotation per item. `reason` explains why annotations are incomplete, if they are."""
     by_id = {text.id: text for text in texts}
     kept = tuple(_annotation(item, by_id.get(item.id)) for item in items)
     state = _state(kept)
@@ -95,7 +95,7 @@ def outcome_of(sections: Iterable[EnhancedSection]) -> Outcome:
 
 
 def _annotation(item: Item, text: JapaneseText | None) -> JapaneseText:
-    """The enhancer's annotation if it is of this very text; else the bare text with provenance `none`."""
+    """The enhancer's annotation if it is of exactly this text; else the bare text with provenance `none`."""
     if text is not None and text.kanji == item.text == "".join(segment.text for segment in text.furigana):
         return text
     return JapaneseText(

@@ -1,4 +1,4 @@
-"""From a request to a lesson's events: finds the Can-do, starts the run, follows its log. Both RPCs take this path."""
+"""From a request to a lesson's events: finds the Can-do, starts the run, follows its log. Both RPCs use it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from servicekit.llm.capabilities import Provider
 from servicekit.telemetry import bind_log_context
 from servicekit.tracing import note
 
-_COME_BACK_SECONDS = 5.0
+_RETRY_SECONDS = 5.0
 
 
 class Pipeline:
-    """Makes lessons. `now` dates a lesson, its prices and the models' end dates; `clock` returns monotonic seconds."""
+    """Makes lessons. `now` gives the time for dates, prices and models' end dates; `clock` gives monotonic seconds."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Pipeline:
         clock: Callable[[], float] = time.monotonic,
         day: DayBudget | None = None,
     ) -> None:
-        """`day` is the daily budget of all lessons; None: a new one with the configured limit."""
+        """`day` is the daily budget of all lessons. None makes a new one with the configured limit."""
         self._config = config
         self._catalogue = catalogue
         self._metrics = metrics
@@ -77,7 +77,7 @@ class Pipeline:
         recorder.report_end_dates(self._metrics, self._shared.retirement, self._chains, self._now().date())
 
     async def brief(self, spec: LessonSpec) -> Brief:
-        """What the lesson should teach. Raises UnknownCanDoError or InvalidRequestError; never guesses a topic."""
+        """What the lesson teaches. Raises UnknownCanDoError or InvalidRequestError; never guesses a topic."""
         catalogue = await self._catalogue.current()
         entry = catalogue.find(spec.can_do_id) if spec.can_do_id else None
         if entry is not None:
@@ -103,9 +103,10 @@ class Pipeline:
         )
 
     async def run(self, spec: LessonSpec, caller_budget: DayBudget | None = None) -> AsyncGenerator[LoggedEvent, None]:
-        """Yields the events of one lesson; the last is Completed. `caller_budget` pays, under the day's budget of all.
+        """Yields the events of one lesson; the last is Completed.
 
-        Raises ServiceError when there can be no lesson. Closing the iterator ends every call of the run.
+        `caller_budget` pays for the lesson, within the daily budget of all callers. Raises ServiceError when there can
+        be no lesson. With ON_DISCONNECT=cancel, closing the iterator cancels every call of the run.
         """
         brief = await self._admitted(spec)
         context = RunContext(
@@ -135,7 +136,7 @@ class Pipeline:
                 await asyncio.gather(task, return_exceptions=True)
 
     async def _admitted(self, spec: LessonSpec) -> Brief:
-        """The brief of a request that may start a run. Raises ServiceError for any other."""
+        """The brief of a request that may start a run. Raises ServiceError for any other request."""
         if not self._config.enabled:
             recorder.report_disabled(self._metrics, spec.can_do_id)
             raise FeatureDisabledError("Two-stage generation is switched off here (USE_TWOSTAGE_GENERATION).")
@@ -149,7 +150,7 @@ class Pipeline:
         if len(self._running) >= self._config.lessons_limit:
             recorder.report_full(self._metrics)
             raise OverloadedError(
-                "This gateway is at its limit of concurrent lessons.", retry_after_seconds=_COME_BACK_SECONDS
+                "This gateway is at its limit of concurrent lessons.", retry_after_seconds=_RETRY_SECONDS
             )
         return brief
 
@@ -165,7 +166,7 @@ class Pipeline:
         self._metrics.lessons_in_flight.set(len(self._running))
         self._ledger.forget(lesson_id)
         if not task.cancelled():
-            task.exception()  # retrieved, so that asyncio does not log it: a watcher raises it
+            task.exception()  # the watcher raises it; retrieving it keeps asyncio from logging it
 
 
 def _not_enough(spec: LessonSpec, catalogue: Catalogue) -> ServiceError:

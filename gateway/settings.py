@@ -1,4 +1,4 @@
-"""The gateway's variables."""
+"""The gateway's settings."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from servicekit.settings import Port, Seconds, ServiceSettings, whole_or_none
 
 Dollars = Annotated[float, Field(gt=0, le=1000)]
 RUN_MARGIN_SECONDS = 3.0
-"""A run ends this long before its deadline with what is ready."""
+"""A run ends this long before its deadline, with the sections that are ready."""
 
 
 class GatewaySettings(ServiceSettings):
-    """The gateway's settings; docs/settings.md explains each."""
+    """docs/settings.md explains each field."""
 
     use_twostage_generation: bool = True
     cando_ai_stage1_provider: Stage1Provider = Provider.OPENAI
@@ -64,23 +64,23 @@ class GatewaySettings(ServiceSettings):
         return self
 
     @model_validator(mode="after")
-    def _strangers_are_refused(self) -> Self:
+    def _needs_keys_beyond_loopback(self) -> Self:
         whole_or_none(self, "gateway_tls_cert_file", "gateway_tls_key_file")
         if not (self.gateway_keys_file or self.gateway_allow_anonymous or self.binds_loopback):
             raise ValueError(
-                f"BIND is {self.bind}, so anyone who reaches it could spend your money: set GATEWAY_KEYS_FILE "
+                f"BIND is {self.bind}, so anyone who can reach it can spend your money: set GATEWAY_KEYS_FILE "
                 "(`nidan keys add` makes keys), or GATEWAY_ALLOW_ANONYMOUS=true to let everyone in."
             )
         return self
 
     @property
     def keys_path(self) -> Path | None:
-        """The file of callers' keys; None: callers need no key."""
+        """The file of callers' keys; None when callers need no key."""
         return _expanded(self.gateway_keys_file) if self.gateway_keys_file else None
 
     @property
     def catalogue_path(self) -> Path:
-        """The file of imported Can-do entries; ~ is the home directory if there is one."""
+        """The file of imported Can-do entries. ~ means the home directory, if there is one."""
         return _expanded(self.catalogue_file)
 
     @property
@@ -90,7 +90,7 @@ class GatewaySettings(ServiceSettings):
 
     @property
     def stage2_models(self) -> tuple[str, ...]:
-        """The chain, first to last; empty: the analyser works alone."""
+        """The chain, first to last; empty when the analyser works alone."""
         return _chain(self.cando_ai_stage2_provider, self.cando_ai_stage2_model, self.cando_ai_stage2_fallback_models)
 
 

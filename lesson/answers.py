@@ -1,4 +1,4 @@
-"""Decides when two answers are the same: typed answers, choices, and orders of pieces. Pure.
+"""Decides when two answers are the same: typed answers, choices and orders of pieces. Pure.
 
 A typed answer is compared after NFKC, without spaces and marks, as kanji or as kana (docs/lesson-content.md).
 A client normalises the typed text the same way and looks for it among the master JSON's `acceptedForms`.
@@ -33,7 +33,7 @@ def normalised(text: str) -> str:
 
 
 def typed_form(text: str) -> str:
-    """The form in which typed texts are compared: normalised, with katakana as hiragana, so that ぱん and サカナ count.
+    """The form for comparing typed texts: normalised, with katakana as hiragana, so that ぱん and サカナ count.
 
     Romaji does not count: sakana is not accepted for 魚.
     """
@@ -41,15 +41,15 @@ def typed_form(text: str) -> str:
 
 
 def choice_form(text: str) -> str:
-    """The form in which choices and sides of pairs are compared: a learner cannot tell two of the same form apart.
+    """The form for comparing choices and sides of pairs: to a learner, two of the same form look alike.
 
-    Normalised, but a question differs from a statement, and scripts differ: 魚, さかな and サカナ are three forms.
+    Normalised, but questions differ from statements, and scripts differ: 魚, さかな and サカナ are three forms.
     """
     return normalised(text) + ("?" if "?" in _even(text) else "")
 
 
 def accepted_forms(answers: Iterable[Written | str]) -> tuple[str, ...]:
-    """The typed forms of the answers, in order and without repetition: as written and, for a text, as read."""
+    """The distinct typed forms of the answers, in order: as written and, for a text, as read."""
     texts = chain.from_iterable((a,) if isinstance(a, str) else (a.kanji, a.reading) for a in answers)
     return tuple(dict.fromkeys(form for form in map(typed_form, texts) if form))
 
@@ -61,9 +61,9 @@ def accepts(typed: str, forms: Iterable[str]) -> bool:
 
 
 def order_of(pieces: Sequence[str], answer: str) -> tuple[int, ...] | None:
-    """The indices of all pieces in an order that spells the answer, spaces and marks aside; None when there is none.
+    """The indices of all pieces in an order that spells the answer, ignoring spaces and marks; None without one.
 
-    A piece of marks alone comes last.
+    Pieces of marks alone come last.
     """
     letters = [_letters(piece) for piece in pieces]
     spoken = [index for index, piece in enumerate(letters) if piece]
@@ -73,7 +73,7 @@ def order_of(pieces: Sequence[str], answer: str) -> tuple[int, ...] | None:
     return (*(spoken[at] for at in order), *(index for index, piece in enumerate(letters) if not piece))
 
 
-# Pieces with a common beginning have very many orders; the search gives up after this many.
+# Pieces with a common beginning can have very many orders. The search gives up after this number.
 _MOST_TRIED = 20_000
 
 
@@ -85,7 +85,7 @@ def _laid(pieces: Sequence[str], whole: str) -> tuple[int, ...] | None:
     while stack and len(tried) < _MOST_TRIED:
         order, end = stack.pop()
         used = frozenset(order)
-        # The first free piece stands for all that are equal to it.
+        # The first free piece represents all equal ones.
         free = {pieces[index]: index for index in reversed(range(len(pieces))) if index not in used}
         if not free:
             return order
@@ -102,7 +102,7 @@ _TO_HIRAGANA = {code: code - 0x60 for code in (*range(0x30A1, 0x30F7), 0x30FD, 0
 
 
 def _even(text: str) -> str:
-    # Lower case, not case folding: every client has it. The wave dash has two code points.
+    # Lower case, not case folding, because every client has it. The wave dash has two code points.
     lowered = unicodedata.normalize("NFKC", text).lower().replace("〜", "~")
     return unicodedata.normalize("NFKC", lowered)
 

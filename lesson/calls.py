@@ -1,6 +1,6 @@
-"""What the gateway asks of the two stages, and what they answer: the one form on both sides of the wire.
+"""The requests and results of the two stages, in one form for both sides of the wire.
 
-A call's time is no part of it: the gateway sets it as the RPC's deadline, and the stage reads it there.
+A call's time limit is not among them: the gateway sets it as the RPC's deadline, where the stage reads it.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ class ContentCall(Model):
     max_cost_usd: float | None = None
     """The most that the attempt may cost, in US dollars; None: no limit."""
     wanted: Annotated[tuple[SectionName, ...], AfterValidator(_in_order)] = tuple(SectionName)
-    """The sections to write, in the order of SectionName; given none, all."""
+    """The sections to write, in the order of SectionName. An empty tuple means all."""
     confirmed: Content | None = None
-    """Sections that stand: context, never written again."""
+    """Sections that are already valid: context for the model, which does not write them again."""
     reask_reasons: tuple[Issue, ...] = ()
     """What was wrong with the attempt before; empty on the first."""
 
 
 class SectionReleased(Model):
-    """A section that is complete and valid, while the model may still write the next one."""
+    """A section that is complete and valid. The model may still be writing the next one."""
 
     name: SectionName
     content: Content
@@ -58,7 +58,7 @@ class SectionReleased(Model):
 
     @property
     def value(self) -> SectionValue | None:
-        """The section; None when the message did not hold it."""
+        """The section; None when the message does not hold it."""
         return self.content.section(self.name)
 
 
@@ -66,24 +66,24 @@ class ContentResult(Model):
     """The end of an attempt at the content."""
 
     content: Content
-    """Everything valid, parsed once more as a whole: this counts, not what was released on the way."""
+    """All valid sections after the answer's end. They count in place of the released ones."""
     attempt: Attempt
     issues: tuple[Issue, ...] = ()
     origin: str = ""
-    """Where content comes from that no language model wrote; else empty."""
+    """The source of content that no language model wrote; else empty."""
 
     @property
     def faults(self) -> tuple[Issue, ...]:
-        """Why the answer as a whole cannot stand; empty when all wanted sections are there."""
+        """Why the answer as a whole is not usable; empty when it has all wanted sections."""
         return tuple(issue for issue in self.issues if issue.severity is IssueSeverity.FAULT)
 
     @property
     def notes(self) -> tuple[Issue, ...]:
-        """Issues of sections that stand."""
+        """Issues of valid sections."""
         return tuple(issue for issue in self.issues if issue.severity is not IssueSeverity.FAULT)
 
     def style_issues(self, name: SectionName) -> tuple[Issue, ...]:
-        """What is worth asking for once more in one section."""
+        """The issues of one section that are worth a re-ask."""
         return tuple(issue for issue in self.issues if issue.severity is IssueSeverity.STYLE and issue.section is name)
 
 
@@ -93,14 +93,14 @@ class EnhanceCall(Model):
     section: SectionName
     brief: Brief
     frame: Frame | None
-    """None: characters, register and scenario are not known."""
+    """None when characters, register and scenario are unknown."""
     items: tuple[Item, ...]
-    """The whole section in order; items that are not wanted are context."""
+    """The whole section in order. Unwanted items serve as context."""
     wanted_ids: tuple[str, ...] = ()
-    """The items to annotate; empty: all."""
+    """The items to annotate. An empty tuple means all."""
     mode: EnhancementMode
     model: str
-    """Empty: the analyser alone, without a model call."""
+    """Empty for the analyser alone, without a model call."""
     attempt_id: str
     max_cost_usd: float | None = None
     """The most that the attempt may cost, in US dollars; None: no limit."""
@@ -111,9 +111,9 @@ class EnhanceCall(Model):
 
 
 class EnhanceResult(Model):
-    """Every wanted item in order, and the model call's attempt; None when no model was asked.
+    """Every wanted item in order, and the attempt of the model call; None without a model call.
 
-    A call that got no reply has no items, and an attempt that says why: it ended UPSTREAM or SHED.
+    A call without a reply has no items, and its attempt (UPSTREAM or SHED) gives the reason.
     """
 
     items: tuple[EnhancedItem, ...]

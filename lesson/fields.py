@@ -1,4 +1,4 @@
-"""Type hints of the models, for the modules that walk along them: `items`, `parsing` and `wire`."""
+"""Type hints of the models, for the modules that walk them: `items`, `parsing` and `wire`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def bare(hint: Any) -> Any:
 
 
 def without_none(hint: Any) -> tuple[Any, bool]:
-    """The hint without None, annotations kept, and whether None was allowed; a union of several members stays one."""
+    """The hint without None but with its annotations, and whether it allowed None. Other unions stay unions."""
     inner = bare(hint)
     if not is_union(inner):
         return hint, False

@@ -1,7 +1,7 @@
 """Extracts the Japanese items of a section that a learner sees, and replaces them by other values.
 
-The marks on the fields of `lesson.models` say what an item is; only this module reads them. An id is the item's path
-in its section (dialogue.turns.3.text), so the same content always gives the same ids.
+Marks on the fields of `lesson.models` define the items; only this module reads them. An id is the item's path in its
+section (dialogue.turns.3.text), so the same content always gives the same ids.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def transform(
     each: Callable[[Item], T],
     together: Callable[[Sequence[T]], object] = list,
 ) -> Any:
-    """The section as plain JSON (lowerCamelCase keys), every Japanese string replaced by `each(item)`.
+    """The section as plain JSON (lowerCamelCase keys) with every Japanese string replaced by `each(item)`.
 
-    Running text is split into sentences; `together` combines their values into one.
+    Running text counts as one item per sentence; `together` combines the values of its sentences.
     """
     walk = _Walk(each, together)
     if isinstance(section, tuple):
@@ -47,7 +47,7 @@ def transform(
 
 
 def sentences(text: str) -> tuple[str, ...]:
-    """Splits running text after each sentence. Joined, the pieces are the text again, including white space."""
+    """Splits running text after each sentence. The joined pieces equal the text, including white space."""
     cuts = list(_sentence_ends(text))
     starts = [0, *cuts]
     return tuple(text[start:end] for start, end in zip(starts, [*cuts, len(text)], strict=True) if start < end)

@@ -16,7 +16,7 @@ T = TypeVar("T")
 Steps = Generator[None, None, T]
 
 SLICE_SECONDS: Final = 0.001
-"""The loop gets its turn after this, plus the step that was under way: a step should take well below it."""
+"""The loop gets a turn after this time, as soon as the current step ends. A step should take much less."""
 
 
 def run(steps: Steps[T]) -> T:
@@ -32,7 +32,7 @@ def run(steps: Steps[T]) -> T:
 async def run_in_slices(steps: Steps[T]) -> T:
     """The same result, with a turn for the event loop after each SLICE_SECONDS.
 
-    However many computations run at once, a turn of the loop has one slice: they queue for it, first come first served.
+    Each turn of the loop runs one slice, however many computations there are: they queue for it in order of arrival.
     """
     slot = _slot(asyncio.get_running_loop())
     while True:

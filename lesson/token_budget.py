@@ -8,14 +8,14 @@ from typing import Final
 
 from lesson.models import EnhancementMode, Item
 
-# About three times what the built-in lessons use (docs/cost.md): a bound, not an estimate.
+# About three times the use of the built-in lessons (docs/cost.md): a bound, not an estimate.
 _PROMPT: Final = 900
 _PROMPT_AN_ITEM: Final = 45
 _PROMPT_A_CHARACTER: Final = 3
 _ANSWER: Final = 100
 _ANSWER_AN_ITEM: Final = {EnhancementMode.MODEL: 60, EnhancementMode.REVIEW: 40, EnhancementMode.ANALYSER: 40}
 _ANSWER_A_CHARACTER: Final = {EnhancementMode.MODEL: 6, EnhancementMode.REVIEW: 3, EnhancementMode.ANALYSER: 3}
-# Reasoning tokens of one call, billed and limited as output: about four times the estimate for effort `low`.
+# Reasoning tokens of one call, which count as output: about four times the estimate for effort `low`.
 _REASONING: Final = 2000
 
 
@@ -27,13 +27,13 @@ class TokenBudget:
     output_tokens: int
 
     def with_reasoning(self, reasons: bool) -> TokenBudget:
-        """The budget with tokens for reasoning added when the model reasons."""
+        """The budget, with tokens for reasoning added if the model reasons."""
         return TokenBudget(self.prompt_tokens, self.output_tokens + _REASONING) if reasons else self
 
 
-def token_budget(items: Iterable[Item], asked: Iterable[Item], mode: EnhancementMode) -> TokenBudget:
+def token_budget(items: Iterable[Item], wanted: Iterable[Item], mode: EnhancementMode) -> TokenBudget:
     """The budget of a call that shows all items and asks for some of them, without reasoning."""
-    shown, wanted = [len(item.text) for item in items], [len(item.text) for item in asked]
-    prompt = _PROMPT + _PROMPT_AN_ITEM * len(shown) + _PROMPT_A_CHARACTER * sum(shown)
-    output = _ANSWER + _ANSWER_AN_ITEM[mode] * len(wanted) + _ANSWER_A_CHARACTER[mode] * sum(wanted)
+    all_lengths, lengths = [len(item.text) for item in items], [len(item.text) for item in wanted]
+    prompt = _PROMPT + _PROMPT_AN_ITEM * len(all_lengths) + _PROMPT_A_CHARACTER * sum(all_lengths)
+    output = _ANSWER + _ANSWER_AN_ITEM[mode] * len(lengths) + _ANSWER_A_CHARACTER[mode] * sum(lengths)
     return TokenBudget(prompt, output)

@@ -21,7 +21,7 @@ from servicekit.telemetry import bind_log_context, logger
 
 ANONYMOUS = "anonymous"
 _LOG_INTERVAL_SECONDS = 10.0
-"""Refusals are logged at most once in this time for each reason, so that a flood of calls cannot fill the disk."""
+"""The least time between two log lines of one reason, so that a flood of calls cannot fill the disk."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class RpcPolicy:
     """Who may call an RPC."""
 
     scope: Scope | None
-    """The scope that the caller needs. None: everyone may call, with or without a key."""
+    """The scope that the caller needs. None lets everyone call, with or without a key."""
     makes_lesson: bool = False
     """Whether a call counts against the caller's limits."""
 
@@ -47,12 +47,12 @@ _BUDGET: ContextVar[DayBudget | None] = ContextVar("caller_budget", default=None
 
 
 def caller_budget() -> DayBudget | None:
-    """The day's budget of the caller whose call this task serves; None when no authorizer admitted the call."""
+    """The daily budget of the caller that this task serves; None when no authorizer admitted the call."""
     return _BUDGET.get()
 
 
 class GatewayAuthorizer:
-    """Identifies callers by their keys and holds each to its limits. `above` is the day's budget of all callers.
+    """Identifies callers by their keys and holds each to its limits. `above` is the daily budget of all callers.
 
     Without `keys` the gateway neither asks for a key nor reads one: every caller is anonymous. `anonymous` holds
     the scopes of callers without a key.
@@ -136,7 +136,7 @@ class GatewayAuthorizer:
 
 
 class _RefusalLog:
-    """Logs refused calls: one line for each reason and interval, with the number of calls left out since the last."""
+    """Logs refused calls: one line per reason and interval, with the number of calls left out since the last line."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

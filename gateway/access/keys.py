@@ -32,7 +32,7 @@ _HEAD = b"# Written by `nidan keys`. It has no key, only the SHA-256 of each.\n"
 
 
 class Scope(StrEnum):
-    """A right of a key. No scope includes another: a key has exactly the scopes that it was given."""
+    """A right of a key. A scope never includes another one."""
 
     GENERATE = "generate"
     REVIEW = "review"
@@ -40,7 +40,7 @@ class Scope(StrEnum):
 
 
 class Key(BaseModel):
-    """A caller's key, as the file has it."""
+    """A caller's key as stored in the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,7 +78,7 @@ class _File(BaseModel):
 
 
 class KeysFileError(Exception):
-    """The file cannot be read or written. Its former content is unharmed."""
+    """The file cannot be read or written. Its content has not changed."""
 
 
 def new_token() -> tuple[str, str]:
@@ -88,7 +88,7 @@ def new_token() -> tuple[str, str]:
 
 
 def hashed(token: str) -> str:
-    """A key's hash, as the file has it."""
+    """A key's hash as stored in the file."""
     return f"sha256:{hashlib.sha256(token.encode()).hexdigest()}"
 
 
@@ -157,7 +157,7 @@ class LiveKeys:
         return key if key is not None and hmac.compare_digest(key.hash, hashed(token)) else None
 
     def _reload(self) -> None:
-        seen = files.stamp(self._file)  # before reading, so that a later change is noticed
+        seen = files.stamp(self._file)  # taken before reading, so that the next call notices a change made meanwhile
         if seen == self._seen:
             return
         self._seen = seen

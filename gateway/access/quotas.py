@@ -1,4 +1,4 @@
-"""How many lessons a caller may have made, and for how much money.
+"""Limits the lessons and the cost of each caller.
 
 Each process counts on its own: N replicas give a caller up to N times its limits, and a restart forgets the counts.
 """
@@ -32,7 +32,7 @@ class Limits:
 
 
 class CallerQuota:
-    """What one caller has used. `budget` is its money for the UTC day; times are monotonic seconds."""
+    """What one caller has used. `budget` is its budget for the UTC day; times are monotonic seconds."""
 
     def __init__(self, caller: str, limits: Limits, budget: DayBudget, now: Callable[[], datetime], at: float) -> None:
         self.budget = budget
@@ -44,20 +44,20 @@ class CallerQuota:
         self._filled_at = at
 
     def limit_to(self, limits: Limits) -> None:
-        """Applies new limits to what is already counted."""
+        """Applies new limits and keeps the counts."""
         if limits != self._limits:
             self._limits = limits
             self.budget.limit_to(limits.daily_cost_usd or None)
 
     def acquire(self, at: float) -> None:
-        """Counts one more lesson until `release`. Raises QuotaError, and then counts nothing."""
+        """Counts one more lesson until `release`. Raises QuotaError without counting."""
         self._check_concurrency()
         self._check_budget()
         self._take_token(at)
         self._active += 1
 
     def release(self) -> None:
-        """The lesson has ended."""
+        """Frees the lesson's place when it ends."""
         self._active -= 1
 
     def _check_concurrency(self) -> None:
@@ -66,7 +66,7 @@ class CallerQuota:
             raise _exceeded(
                 "CALLER_AT_ONCE",
                 "GATEWAY_CALLER_LESSONS_AT_ONCE",
-                f"{self._caller} may have {most} lessons made at once",
+                f"{self._caller} may run {most} lessons at once",
                 _CONCURRENCY_RETRY_SECONDS,
             )
 
@@ -82,7 +82,7 @@ class CallerQuota:
             )
 
     def _take_token(self, at: float) -> None:
-        """Takes from a token bucket that holds one minute's lessons, so that they may come all at once."""
+        """Takes one token. The bucket holds one minute's lessons, so a caller may start them all at once."""
         per_minute = self._limits.lessons_per_minute
         if not per_minute:
             return

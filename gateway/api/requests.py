@@ -1,4 +1,4 @@
-"""The one check of a request's form, before anything is looked up: lengths, characters, numbers, tags."""
+"""Checks the form of a request once, before any look-up: lengths, characters, numbers, tags."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
 
 def read_spec(spec: pb.LessonSpec, deadline_seconds: float) -> LessonSpec:
-    """The request, checked for form. Raises InvalidRequestError naming each field that is wrong."""
+    """The request after the check. Raises InvalidRequestError, which names every wrong field."""
     violations = list(_violations(spec, deadline_seconds))
     if violations:
         named = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
@@ -42,7 +42,7 @@ def _violations(spec: pb.LessonSpec, deadline_seconds: float) -> Iterator[FieldV
     if spec.level and wire.enum_from_number(Level, spec.level) is None:
         yield FieldViolation("spec.level", "unknown level; one of A1, A2, B1, B2, C1, C2")
     if spec.learner_language and not _LANGUAGE_TAG.fullmatch(spec.learner_language):
-        yield FieldViolation("spec.learner_language", "no BCP-47 tag; en or pt-BR, for example")
+        yield FieldViolation("spec.learner_language", "must be a BCP-47 tag such as en or pt-BR")
     if spec.HasField("learner_level") and not 1 <= spec.learner_level <= 6:
         yield FieldViolation("spec.learner_level", "must be 1 to 6")
     if spec.HasField("timeout_seconds") and not 0 < spec.timeout_seconds <= deadline_seconds:
@@ -52,8 +52,8 @@ def _violations(spec: pb.LessonSpec, deadline_seconds: float) -> Iterator[FieldV
 
 
 _HIDDEN_CATEGORIES = ("Cc", "Cs", "Co", "Cn", "Zl", "Zp")
-# Format characters that nobody can see and a model can read: embeddings and isolates of direction, and tag characters.
-# The other ones stay: some languages cannot be written without joiners.
+# Format characters that a person cannot see but a model can read: bidirectional embeddings and isolates, and tag
+# characters. Joiners stay, because some languages need them.
 _HIDDEN = re.compile("[\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
 
 

@@ -1,4 +1,4 @@
-"""The public gRPC edge: runs the pipeline for a request and turns its events into messages."""
+"""The public gRPC API: runs the pipeline for a request and converts its events to messages."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from lesson.v1 import lesson_service_pb2_grpc
 from servicekit.errors import DeadlineError
 
 FULL_NAME = "lesson.v1.LessonService"
-_TELL_BEFORE_SECONDS = 0.5
-"""Before its own deadline a caller is told, with the lesson's id; later its client makes the status itself."""
+_DEADLINE_MARGIN_SECONDS = 0.5
+"""Reports a missed deadline this much early: later the caller's own client ends the call, without a lesson id."""
 
 
 class LessonServicer(lesson_service_pb2_grpc.LessonServiceServicer):
-    """Both RPCs are one path: GenerateLesson is StreamLesson read to its end."""
+    """Both RPCs take one path: GenerateLesson waits for the last event of StreamLesson."""
 
     def __init__(self, pipeline: Pipeline, deadline_seconds: float) -> None:
         self._pipeline = pipeline
@@ -61,10 +61,10 @@ class LessonServicer(lesson_service_pb2_grpc.LessonServiceServicer):
                 yield await _message(logged)
 
     async def _events(self, request: pb.LessonSpec, context: Any) -> AsyncGenerator[LoggedEvent, None]:
-        """The run's events as long as the caller waits: its deadline bounds its waiting, and it is told before."""
+        """The run's events. Raises DeadlineError shortly before the caller's deadline."""
         spec = read_spec(request, self._deadline_seconds)
         remaining = context.time_remaining()
-        limit = None if remaining is None else asyncio.get_running_loop().time() + remaining - _TELL_BEFORE_SECONDS
+        limit = None if remaining is None else asyncio.get_running_loop().time() + remaining - _DEADLINE_MARGIN_SECONDS
         lesson_id = ""
         async with aclosing(self._pipeline.run(spec, caller_budget())) as events:
             while True:

@@ -1,7 +1,7 @@
-"""Grammar by level: what a lesson of A1 or A2 does not use yet, and what one of B1 must use.
+"""Grammar by level: the forms that A1 and A2 do not use yet, and those that B1 must use.
 
-The rows are those of the project's level table (docs/adr/0002). Forms are found in the words of a text, as the analyser
-cuts it, so that もらった is no conditional and 忘れる no passive; texts without words show nothing.
+The rows follow the project's level table (docs/adr/0002). The checks look at the analyser's words of a text, so that
+もらった does not count as a conditional or 忘れる as a passive. Texts without words give no findings.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Final
 from lesson.models import Issue, Level, Word, issue_at
 
 Found = Callable[[Sequence[Word], int], bool]
-"""Whether the form stands at the word of that index."""
+"""Whether the form occurs at the word of that index."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """A piece of grammar: its name, for prompts and notes, and how it is known."""
+    """A grammar form: its name, for prompts and notes, and its test."""
 
     name: str
-    stands: Found
+    occurs: Found
 
     def found(self, words: Sequence[Word]) -> str | None:
-        """The words around its first place; None where it is not."""
+        """The words around the first occurrence; None without one."""
         for index in range(len(words)):
-            if self.stands(words, index):
+            if self.occurs(words, index):
                 return "".join(word.surface for word in words[max(0, index - 1) : index + 2])
         return None
 
@@ -62,7 +62,7 @@ def _conditional(words: Sequence[Word], index: int) -> bool:
     if word.pos != "particle" or before is None or before.pos not in _PREDICATES:
         return False
     after = _at(words, index + 1)
-    # なければならない is a form of its own; と言う and と思う quote.
+    # なければならない is a separate form; と言う and と思う quote.
     if word.surface == "ば":
         return not _lemma(words, index + 1, "なる", "いける")
     quotes = after is not None and (after.lemma in _QUOTING or after.pos in {"particle", "auxiliary"})
@@ -99,7 +99,7 @@ def _seeming(words: Sequence[Word], index: int) -> bool:
 
 
 def _with_te(particle: str, *lemmas: str) -> Found:
-    """に対して, によって: the verb after its particle, before て."""
+    """Finds に対して and によって: the verb between its particle and て."""
     return lambda words, index: (
         words[index].lemma in lemmas
         and (before := _at(words, index - 1)) is not None
@@ -129,10 +129,10 @@ _HUMBLE_AND_HONORIFIC: Final = frozenset(
 
 
 def _keigo(words: Sequence[Word], index: int) -> bool:
-    """お待ちになる, お持ちする and the verbs of their own; set phrases such as お願いします are learnt whole."""
+    """Finds お待ちになる, お持ちする and keigo verbs, but not set phrases such as お願いします, learnt as a whole."""
     word = words[index]
     if word.lemma in _HUMBLE_AND_HONORIFIC:
-        return not word.surface.startswith("なさい")  # お帰りなさい is learnt whole
+        return not word.surface.startswith("なさい")  # お帰りなさい is a set phrase
     if word.pos != "prefix" or word.surface not in {"お", "ご"}:
         return False
     stem, after, last = _at(words, index + 1), _at(words, index + 2), _at(words, index + 3)
@@ -163,7 +163,7 @@ _A2: Final = (
     Form(f"{KEIGO} (お…になる, お…する, 召し上がる)", _keigo),
 )
 NOT_ALLOWED: Final[dict[Level, tuple[Form, ...]]] = {Level.A1: _A1, Level.A2: _A2}
-"""By level; the levels that are not here allow everything."""
+"""By level. Levels without an entry allow everything."""
 
 B1_PATTERNS: Final = re.compile(
     r"ように(?:する|し|なる|なっ|なり)|ために|のに|らしい|ようだ|ようで|ような|みたい|そうだ|そうです|によ(?:って|ると|り)|に対し|として|ばかり"
@@ -171,7 +171,7 @@ B1_PATTERNS: Final = re.compile(
     r"|[とど]おり|たびに|ところ|かどうか|てほしい|かもしれ|[てで]くる|[てで]きた|[てで]いく|っぱなし|さえ|こそ|ほど|にくい|やすい|すぎ|について|にとって"
     r"|という|ことがある|のほうが|くせに|おかげ|せい(?:で|か)|最中|ば[^。]{1,12}ほど|なら|たら|れば|そうに|がち"
 )
-"""Patterns that textbooks teach between N4 and N3; distinct ones count."""
+"""Patterns that textbooks teach between N4 and N3. A repeated pattern counts once."""
 B1_PATTERNS_WANTED: Final = 2
 SUBORDINATE: Final = re.compile(
     r"ので|のに|ながら|たら|だら|[えけげせてねべめれ]ば|ても|でも|ために|ように|とき|時、|うちに|という|まま|から、|けれど|けど|なら、|前に|[たの]後"
@@ -180,7 +180,7 @@ SUBORDINATE_WANTED: Final = 2
 
 
 def not_yet(level: Level, words: Sequence[Word]) -> Iterator[str]:
-    """The forms in the words of one text that the level does not use yet, each with the words around it."""
+    """The forms in one text that are above the level, each with the words around it."""
     for form in NOT_ALLOWED.get(level, ()):
         where = form.found(words)
         if where is not None:
@@ -188,7 +188,7 @@ def not_yet(level: Level, words: Sequence[Word]) -> Iterator[str]:
 
 
 def b1_notes(reading: str, patterns: Iterable[str]) -> Iterator[Issue]:
-    """What a reading of B1 lacks to be one: patterns of its level and subordinate clauses."""
+    """Notes on a B1 reading with too few B1 patterns or subordinate clauses."""
     found = {match[0] for text in (reading, *patterns) for match in B1_PATTERNS.finditer(text)}
     if len(found) < B1_PATTERNS_WANTED:
         yield issue_at(

@@ -1,6 +1,6 @@
-"""The level table, and everything soft that a lesson is measured by: notes, never reasons to refuse.
+"""The level table and the soft checks of a lesson, which give notes and never refuse it.
 
-The table is the project's own (docs/adr/0002): B2 and above keep B1's minima and have no upper bounds.
+The table is the project's own (docs/adr/0002). B2 and above keep B1's minima and have no upper bounds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from lesson.script import has_japanese, mostly_japanese
 
 @dataclass(frozen=True)
 class Range:
-    """Inclusive; `high` None has no upper bound."""
+    """An inclusive range. `high` None means no upper bound."""
 
     low: int
     high: int | None
@@ -54,7 +54,7 @@ class Range:
 
 @dataclass(frozen=True)
 class LevelRow:
-    """What a lesson of a level is made of; lengths in characters."""
+    """The make-up of a lesson of one level. Lengths are in characters."""
 
     reading_characters: Range
     reading_sentences: Range
@@ -111,21 +111,21 @@ LEVEL_TABLE: dict[Level, LevelRow] = {
 }
 
 JLPT = ("N5", "N4", "N3", "N2", "N1")
-"""The word lists, easiest first. None of them is official: a share of words is a signal, never a proof."""
+"""The word lists, easiest first. They are not official, so a share of words is a signal and never a proof."""
 
 Verdict = Literal["easy", "about right", "hard"]
 
 
 @dataclass(frozen=True)
 class WordLevels:
-    """How hard the words of a lesson may be, beside those that it teaches; shares are of its content words."""
+    """How hard a lesson's words may be, apart from target words. Shares are of its content words."""
 
     least: tuple[tuple[str, float], ...]
-    """With a smaller share at the list or an easier one, the lesson is hard."""
+    """A lesson with a smaller share at the list or an easier one is hard."""
     known: str | None
-    """With EASY_SHARE at the list or an easier one, the lesson is easy; None: nothing is too easy."""
+    """A lesson with EASY_SHARE at the list or an easier one is easy. None means that no lesson is too easy."""
     reach: str
-    """With more than FAR_OFF_SHARE beyond the list, the lesson is so hard that it is said."""
+    """A lesson with more than FAR_OFF_SHARE beyond the list is hard enough for a note."""
 
 
 # Level checks end at B1.
@@ -135,11 +135,11 @@ WORD_LEVELS: dict[Level, WordLevels] = {
     Level.B1: WordLevels((("N3", 0.85),), "N4", "N2"),
 }
 FEWEST_WORDS = 8
-"""With fewer content words than this nothing is said of their level."""
+"""With fewer content words a lesson gets no verdict on their level."""
 EASY_SHARE = 0.98
 FAR_OFF_SHARE = 1 / 3
 ESTIMATE_SHARE = 0.80
-"""Of the words at a list or an easier one, for a lesson to be called of that list."""
+"""A lesson is at a list when this share of its words is on that list or an easier one."""
 
 COMPREHENSION = Range(3, 5)
 CULTURE_WORDS = Range(40, 90)
@@ -153,7 +153,7 @@ EXPLANATION_WORDS = 60
 
 
 def soft_notes(content: Content, level: Level) -> tuple[Issue, ...]:
-    """Everything that is off in counts, lengths, language or cohesion, a line each; empty for a lesson by the book."""
+    """Every deviation in counts, lengths, language and cohesion; empty for a lesson without any."""
     row = LEVEL_TABLE[level]
     notes = [
         note
@@ -275,7 +275,7 @@ def _one_practice(path: str, practice: Practice, can_do: str) -> Iterator[Issue]
 
 
 def _ability(can_do: str) -> str:
-    """What is said of it, whether as "I can order", "Can order" or "can order."."""
+    """The ability alone: the same for "I can order", "Can order" and "can order."."""
     return normalised(can_do).removeprefix("i").removeprefix("can")
 
 
@@ -286,20 +286,20 @@ def _counts(content: Content, _row: LevelRow) -> Iterator[Issue]:
         yield from _outside("lesson_plan", len(content.lesson_plan), PLAN_STEPS, "steps")
 
 
-# A pattern may be written in grammar's own signs, a name in Latin letters.
+# A pattern may consist of grammar symbols, a name of Latin letters.
 _ANY_SCRIPT = {ItemKind.PATTERN, ItemKind.NAME, ItemKind.CHOICE, ItemKind.PAIR}
 
 
 def _languages(content: Content, _row: LevelRow) -> Iterator[Issue]:
-    """A Japanese field without kana or kanji, or a learner-language field that is mostly Japanese."""
+    """Japanese fields without kana or kanji, and learner-language fields that are mostly Japanese."""
     for name in content.written:
         section = content.section(name)
-        assert section is not None  # noqa: S101 - `written` names only sections that are there
+        assert section is not None  # noqa: S101 - `written` names only existing sections
         yield from language_notes(name, section)
 
 
 def language_notes(name: SectionName, section: SectionValue) -> Iterator[Issue]:
-    """The fields of one section that are in the wrong language."""
+    """The fields of one section in the wrong language."""
     for item in extract_items(name, section):
         if item.kind not in _ANY_SCRIPT and not has_japanese(item.text):
             yield issue_at(item.id, "has no Japanese")

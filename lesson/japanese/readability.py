@@ -1,8 +1,8 @@
-"""How hard a lesson is to read for its level, and which words it uses beside those that it teaches. Pure.
+"""Measures how hard a lesson is for its level, and which words it uses besides those that it teaches. Pure.
 
-Measures the sentences of the reading and the turns of the dialogue. Content words are nouns, pronouns, verbs,
+It looks at the sentences of the reading and the turns of the dialogue. Content words are nouns, pronouns, verbs,
 adjectives and adverbs that are neither target words nor grammar nor part of a set phrase. The word lists are rough
-(`lesson.japanese.levels.JLPT`), so a lesson that is far off gets a note and is never refused.
+(`lesson.japanese.levels.JLPT`), so a lesson that is far too hard gets a note and no refusal.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from lesson.steps import Steps, run
 _CONTENT = frozenset({"noun", "pronoun", "verb", "adjective", "adverb"})
 _INFLECTED = frozenset({"verb", "adjective"})
 _ATTACHED = frozenset({"particle", "auxiliary", "prefix", "suffix"})
-# Grammar when written in kana; 事 and 物 in kanji are words.
+# Grammar in kana; in kanji, as 事 and 物, these are words.
 _GRAMMAR = re.compile("こと|もの|とき|ため|ところ|ほう|はず|つもり|わけ|まま|よう|そう|みたい")
-# Verbs, and ほしい, that are auxiliaries after a て-form.
+# Verbs and ほしい, which are auxiliaries after a て-form.
 _HELPERS = re.compile(
     "いる|おる|ある|おく|みる|しまう|くる|いく|まいる|いらっしゃる|もらう|くれる|あげる|やる|いただく|いただける|ほしい"
 )
@@ -52,7 +52,7 @@ class ContentWord:
 
     lemma: str
     reading: str
-    """Of the dictionary form; empty when the lesson has only inflected forms, whose reading differs."""
+    """The dictionary form's reading; empty when the lesson has only inflected forms, whose readings differ."""
     pos: str
     gloss: str | None
     level: str | None
@@ -62,7 +62,7 @@ class ContentWord:
 
 @dataclass(frozen=True)
 class Readability:
-    """Lengths in characters, white space around a sentence not counted."""
+    """Lengths are in characters, without the white space around sentences."""
 
     characters: int
     sentences: int
@@ -71,15 +71,15 @@ class Readability:
     words: tuple[ContentWord, ...]
     """In order of first occurrence, each once."""
     shares: Mapping[str | None, float] | None
-    """Shares of the words at N5 ... N1 and on no list (None), 0 to 1; None when no level is known."""
+    """Shares (0 to 1) of the words on N5 ... N1 and on no list (None); None when no word has a level."""
     jlpt_estimate: str | None
-    """The easiest list up to which most of the words stand; None when there is none, or there are too few words."""
+    """The easiest list that, with the easier ones, holds most of the words; None without one or with too few words."""
     verdict: Verdict | None
-    """For the lesson's level. None when there are too few words, no levels, or the level is above B1."""
+    """For the lesson's level; None with too few words, without word levels, or above B1."""
     note: str
-    """A sentence for people when the words are far too hard or their level was not checked; else empty."""
+    """A sentence for people when the words are far too hard or unchecked; else empty."""
     grammar_notes: tuple[Issue, ...]
-    """The first uses of grammar that the level does not have yet: item, form and the words around it."""
+    """The first uses of grammar above the level: item, form and the words around it."""
 
 
 def readability(lesson: Lesson) -> Readability:
@@ -88,7 +88,7 @@ def readability(lesson: Lesson) -> Readability:
 
 
 def measure(lesson: Lesson) -> Steps[Readability]:
-    """`readability` in steps, one a text."""
+    """`readability` in steps, one per text."""
     taught = _taught(lesson)
     found: dict[tuple[str, str | None], ContentWord] = {}
     lengths: list[int] = []
@@ -116,14 +116,14 @@ def measure(lesson: Lesson) -> Steps[Readability]:
 
 
 def with_notes(lesson: Lesson, measured: Readability) -> Lesson:
-    """The lesson with what `measured` found too hard, or did not check, added to its notes."""
+    """The lesson with the findings of `measured` added to its notes."""
     found = [*([general_issue(measured.note)] if measured.note else []), *measured.grammar_notes]
     return lesson.model_copy(update={"notes": (*lesson.notes, *found)}) if found else lesson
 
 
 def _grammar_notes(lesson: Lesson) -> Steps[tuple[Issue, ...]]:
-    """Staff may use keigo to a customer at any level: the learner only hears it."""
-    level, staff = lesson.brief.level, _said_by_staff(lesson)
+    """Staff may use keigo at any level, because the learner only hears it."""
+    level, staff = lesson.brief.level, _turns_of_staff(lesson)
     notes: list[Issue] = []
     for text in (text for section in lesson.sections for text in section.texts):
         forms = (form for form in not_yet(level, text.words) if not (form.startswith(KEIGO) and text.id in staff))
@@ -134,8 +134,8 @@ def _grammar_notes(lesson: Lesson) -> Steps[tuple[Issue, ...]]:
     return tuple(notes[:_NAMED])
 
 
-def _said_by_staff(lesson: Lesson) -> frozenset[str]:
-    """Ids of the turns of staff."""
+def _turns_of_staff(lesson: Lesson) -> frozenset[str]:
+    """Ids of the texts of staff's turns."""
     frame, dialogue = lesson.content.frame, lesson.content.dialogue
     staff = {person.id for person in frame.characters if person.role is Role.STAFF} if frame else set()
     turns = enumerate(dialogue.turns) if dialogue else ()
@@ -143,7 +143,7 @@ def _said_by_staff(lesson: Lesson) -> frozenset[str]:
 
 
 def level_of(words: Sequence[Word]) -> str | None:
-    """The level of an expression, which is that of its hardest word; None when the level of a word is unknown."""
+    """The level of an expression, which is its hardest word's; None when a word has no known level."""
     levels = [word.level for word in words if word.pos not in _ATTACHED]
     known = [level for level in levels if level]
     return min(known, default=None) if len(known) == len(levels) else None  # as text, N1 comes before N5
@@ -153,7 +153,7 @@ def level_of(words: Sequence[Word]) -> str | None:
 
 
 def _read_or_heard(lesson: Lesson) -> Iterator[tuple[SectionName, JapaneseText]]:
-    """The sentences of the reading, then the turns, each with its section."""
+    """The sentences of the reading, then the turns of the dialogue, each with its section."""
     for name, path in ((SectionName.READING, "reading.text."), (SectionName.DIALOGUE, "dialogue.turns.")):
         for section in lesson.sections:
             if section.name is name:
@@ -173,7 +173,7 @@ def _add_words(
 
 
 def _identity(word: Word) -> tuple[str, str | None]:
-    """Lemma and reading; of inflecting words, lemma and gloss: 食べ and 食べる are one word, 空く is あく or すく."""
+    """Lemma and reading; for inflected words lemma and gloss: 食べ and 食べる are one word, 空く is あく or すく."""
     return word.lemma, word.gloss if word.pos in _INFLECTED else word.reading
 
 
@@ -203,7 +203,7 @@ def _te_form(before: Sequence[Word]) -> bool:
     return last.pos == "particle" and last.surface in {"て", "で"} and stem.pos in {"verb", "adjective", "auxiliary"}
 
 
-# --- what their levels say --------------------------------------------------------------------------------------
+# --- levels of the words ----------------------------------------------------------------------------------------
 
 
 def _up_to(level: str) -> tuple[str, ...]:
@@ -237,7 +237,7 @@ def _unchecked(level: Level) -> str:
 
 
 def _note(words: Sequence[ContentWord], level: Level, wanted: WordLevels) -> str:
-    """Easy words get no note: they are the best surroundings for target words."""
+    """Easy words get no note, because target words stand out best among them."""
     beyond = [word for word in words if word.level not in _up_to(wanted.reach)]
     if len(beyond) / len(words) <= FAR_OFF_SHARE:
         return ""

@@ -1,7 +1,7 @@
-"""Whether a lesson sounds as if a person had made it: dialogue as speech, usual spelling, Japanese with nothing in it.
+"""Checks whether a lesson sounds human: dialogue like speech, usual spelling, Japanese without additions.
 
-Rules of lesson-content.md, "What makes a lesson feel made by a person". The built-in lessons must keep all of them;
-of what a model wrote they are notes, and those that a learner would stumble over are worth asking for again, once.
+The rules come from docs/lesson-content.md, "What makes a lesson feel made by a person". The built-in lessons must keep
+all of them. For a model's lesson they give notes; one over which a learner would stumble is worth a single re-ask.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STYLE = IssueSeverity.STYLE
 
 
 def style_issues(content: Content, level: Level) -> tuple[Issue, ...]:
-    """All of them, in the order of the sections."""
+    """All style issues, in the order of the sections."""
     found = [fault for name in content.written for fault in _of_section(name, content)]
     if content.dialogue is not None:
         found += _of_dialogue(content.dialogue, level)
@@ -31,7 +31,7 @@ def style_issues(content: Content, level: Level) -> tuple[Issue, ...]:
 
 
 def issues_to_reask(issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
-    """Every issue of the sections with one that a learner would stumble over: a re-ask is to mend them all at once."""
+    """All issues of each section with a STYLE issue, as STYLE: one re-ask mends them all."""
     sections = {issue.section for issue in issues if issue.severity is STYLE}
     return tuple(issue.model_copy(update={"severity": STYLE}) for issue in issues if issue.section in sections)
 
@@ -45,7 +45,7 @@ _ROMAJI = re.compile(r"[(（][a-zA-ZāīūēōĀĪŪĒŌ' ]{4,}[)）]")
 
 def _of_section(name: SectionName, content: Content) -> Iterator[Issue]:
     section = content.section(name)
-    assert section is not None  # noqa: S101 - `written` names only sections that are there
+    assert section is not None  # noqa: S101 - `written` names only existing sections
     for note in language_notes(name, section):
         yield note.model_copy(update={"severity": STYLE})
     for item in extract_items(name, section):
@@ -127,7 +127,7 @@ def _persons(dialogue: Dialogue, level: Level) -> Iterator[Issue]:
 
 
 def repeated(before: str, text: str) -> float:
-    """The share of the turn's pairs of characters that the turn before has, too, 0 to 1; 0 for a very short turn."""
+    """The share (0 to 1) of the turn's character pairs that the turn before also has; 0 for a very short turn."""
     old, new = (_pairs(_SIGNS.sub("", turn)) for turn in (before, text))
     if sum(new.values()) < _SHORT_TURN:
         return 0.0
@@ -139,7 +139,7 @@ def _pairs(text: str) -> Counter[str]:
 
 
 def _echoes(before: str, text: str) -> bool:
-    """A question that says back a part of what was just said: え、朝も昼もですか; 7時ですね？"""
+    """Whether the turn is a question that repeats a part of the turn before: え、朝も昼もですか; 7時ですね？"""
     first = sentences(text)[0] if text.strip() else ""
     asks = re.search(r"(?:か。?|[？?]|ですね。?)\s*$", first)
     return bool(asks) and bool((_pairs(_SIGNS.sub("", first)) & _pairs(_SIGNS.sub("", before))).total() >= 2)

@@ -1,4 +1,4 @@
-"""The vocabulary of a lesson: everything the services say to each other."""
+"""The models of a lesson: all that the services exchange."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 2: what the enhancer says of every Japanese item."""
+"""Stage 2: the annotations of Japanese items."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Item(Model):
     needs_translation: bool
 
     def needs_model(self, mode: EnhancementMode) -> bool:
-        """Whether a model is asked: choices, names and single words are the analyser's alone, at no tokens.
+        """Whether the item goes to a model. The analyser alone reads choices, names and single words, at no cost.
 
-        Mode ANALYSER asks for translations only, so not for what needs none.
+        In mode ANALYSER the model only translates, so it gets only items that need a translation.
         """
         return not self.kind.analyser_only and (self.needs_translation or mode is not EnhancementMode.ANALYSER)
 
 
 class ReadingProvenance(enum.StrEnum):
-    """Who stands behind a reading, most trusted first."""
+    """The source of a reading, most trusted first."""
 
     OVERRIDE = "override"
     FRAME = "frame"
@@ -43,7 +43,7 @@ class TranslationProvenance(enum.StrEnum):
 class FuriganaSegment(Model):
     text: str
     ruby: str | None
-    """Kana over `text`; None where nothing is to be written above."""
+    """Kana to print above `text`; None for none."""
 
 
 class Word(Model):
@@ -60,7 +60,7 @@ class Word(Model):
 
 
 class JapaneseText(Model):
-    """An item annotated. Joined segment texts equal `kanji`, which equals the item's text, character for character."""
+    """An annotated item. The joined segment texts equal `kanji`, which equals the item's text exactly."""
 
     id: str
     kanji: str
@@ -77,17 +77,17 @@ class JapaneseText(Model):
     translation_model: str
     alternatives: tuple[str, ...]
     notes: tuple[str, ...]
-    """What was done to this text and why. Strings, not issues: people read them beside the text, and no code does."""
+    """Changes to this text, each with its reason. Strings, not issues, because only people read them."""
 
     @property
     def complete(self) -> bool:
-        """Has all it needs: furigana, romaji and, where one is needed, a translation."""
+        """Whether the text has furigana, romaji and, if it needs one, a translation."""
         read = self.reading_provenance is not ReadingProvenance.NONE
         return read and (bool(self.translation) or not self.needs_translation)
 
     @property
     def provenance(self) -> ReadingProvenance:
-        """The reading's provenance or, where a translation is needed, the weaker of the two."""
+        """The reading's provenance or, for a text that needs a translation, the less trusted of the two."""
         if not self.needs_translation:
             return self.reading_provenance
         translation = ReadingProvenance(self.translation_provenance.value)
@@ -98,11 +98,11 @@ class JapaneseText(Model):
 class EnhancedItem(Model):
     text: JapaneseText
     issues: tuple[Issue, ...]
-    """What a re-ask must mend; empty when the item stands."""
+    """Faults that a re-ask must mend; empty when the item is good."""
 
 
 class EnhancementMode(enum.StrEnum):
-    """What the Stage 2 model is asked for."""
+    """The task of the Stage 2 model: write all readings, review the analyser's, or only translate."""
 
     MODEL = "model"
     REVIEW = "review"

@@ -1,4 +1,4 @@
-"""A model call: why it was made, how it ended, what it cost."""
+"""A model call: its kind, its outcome, its cost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class AttemptKind(enum.StrEnum):
 
 
 class AttemptOutcome(enum.StrEnum):
-    """How one model call ended. Everything but OK may still have cost money and given sections."""
+    """How a model call ended. A call that is not OK may still cost money and give sections."""
 
     OK = "ok"
     INVALID_JSON = "invalid_json"
@@ -51,7 +51,7 @@ class AttemptOutcome(enum.StrEnum):
 
 
 class Usage(Model):
-    """Billable tokens of one call: cached is a part of input, reasoning a part of output."""
+    """Billable tokens of one call. Cached tokens are part of the input, reasoning tokens part of the output."""
 
     input_tokens: int
     cached_input_tokens: int
@@ -65,16 +65,16 @@ class Attempt(Model):
     id: str
     stage: Stage
     section: SectionName | None
-    """None for Stage 1, which writes them all."""
+    """None for Stage 1, which writes all sections."""
     provider: str
     model: str
     kind: AttemptKind
     outcome: AttemptOutcome
     reason: str
-    """Empty when ok; else one line for people."""
+    """One line for people; empty when OK."""
     retry_after_seconds: float | None
     usage: Usage | None
-    """None when the provider told none: the money is then unknown, not zero."""
+    """None when the provider reported none: the cost is then unknown, not zero."""
     cost_usd: float | None
     """At list price; None when usage or price is unknown."""
     first_token_seconds: float | None
@@ -82,7 +82,7 @@ class Attempt(Model):
 
 
 class CallReport(Protocol):
-    """How a model call ended, as whoever made it tells it; each field as in Attempt."""
+    """The result of a model call, as the client reports it. Each field is as in Attempt."""
 
     @property
     def usage(self) -> Any: ...
@@ -107,7 +107,7 @@ def attempt_reported(
     outcome: AttemptOutcome,
     reason: str,
 ) -> Attempt:
-    """The attempt that a call was. Its kind is FIRST: only whoever runs several knows better."""
+    """The attempt of a reported call. Its kind is FIRST until the gateway, which knows all attempts, sets it."""
     return Attempt(
         id=attempt_id,
         stage=stage,
@@ -137,7 +137,7 @@ def unanswered_attempt(
     retry_after_seconds: float | None = None,
     duration_seconds: float = 0.0,
 ) -> Attempt:
-    """The attempt of a call that no stage reported on: what it used, if anything, nobody told."""
+    """The attempt of a call without a report from the stage. Its usage is unknown."""
     return Attempt(
         id=attempt_id,
         stage=stage,

@@ -1,4 +1,4 @@
-"""The base of the vocabulary: the model class, the marks on text fields, levels, section names, the brief."""
+"""The base of the models: their class, the marks on text fields, levels, section names, the brief."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pydantic.alias_generators import to_camel
 
 
 class Model(BaseModel):
-    """Frozen, lowerCamelCase in JSON, deaf to unknown keys."""
+    """Frozen, with lowerCamelCase keys in JSON. Ignores unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
 
 
 class ItemKind(enum.StrEnum):
-    """What a Japanese string is, and so who annotates it and whether it needs a translation."""
+    """The kind of a Japanese string. It decides who annotates the string and whether it needs a translation."""
 
     TITLE = "title"
     SENTENCE = "sentence"
@@ -37,12 +37,12 @@ class ItemKind(enum.StrEnum):
 
     @property
     def translated(self) -> bool:
-        """Whether a learner needs a translation; patterns, words and pairs carry their meaning beside them."""
+        """Whether a learner needs a translation. Patterns, words and pairs stand next to their meaning."""
         return self in _TRANSLATED
 
     @property
     def analyser_only(self) -> bool:
-        """Whether no model is ever asked for it: the analyser reads it, at no tokens."""
+        """Whether the item never goes to a model: the analyser reads it, at no cost."""
         return self in _ANALYSER_ONLY
 
 
@@ -52,10 +52,10 @@ _TRANSLATED = set(ItemKind) - _ANALYSER_ONLY - {ItemKind.PATTERN}
 
 @dataclass(frozen=True)
 class Japanese:
-    """Marks a field that holds Japanese a learner sees: `lesson.items` cuts the section at these marks.
+    """Marks a field with Japanese that a learner sees. `lesson.items` extracts these fields.
 
-    `sentences` splits running text into sentences that partition it. `may_be_learner_text` is for fields that hold
-    either language (the right side of a pair): they are items only when they hold Japanese.
+    `sentences` splits running text into its sentences. `may_be_learner_text` is for fields in either language (the
+    right side of a pair), which are items only when they hold Japanese.
     """
 
     kind: ItemKind
@@ -65,11 +65,11 @@ class Japanese:
 
 @dataclass(frozen=True)
 class LearnerText:
-    """Marks a field written in the learner's language."""
+    """Marks a field in the learner's language."""
 
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-# Running text keeps its own white space: sentences partition it, character for character.
+# Running text keeps its white space, because its joined sentences must equal it.
 Prose = Annotated[str, Field(pattern=r"\S")]
 Learner = Annotated[Text, LearnerText()]
 
@@ -89,7 +89,7 @@ class Level(enum.StrEnum):
 
 
 class SectionName(enum.StrEnum):
-    """The sections in the order Stage 1 writes them: what Stage 2 needs comes first, the plan (no items) last."""
+    """The sections in the order in which Stage 1 writes them: the frame, which Stage 2 needs, first; the plan last."""
 
     FRAME = "frame"
     READING = "reading"
@@ -101,11 +101,11 @@ class SectionName(enum.StrEnum):
 
     @property
     def json_key(self) -> str:
-        """The key under which Stage 1 writes it."""
+        """The section's key in Stage 1's JSON."""
         return to_camel(self.value)
 
 
-# A lesson without one of these is no lesson: the run fails (docs/architecture.md, "States and outcomes").
+# Without one of these the run fails (docs/architecture.md, "States and outcomes").
 REQUIRED_SECTIONS = (SectionName.FRAME, SectionName.READING, SectionName.DIALOGUE, SectionName.GRAMMAR)
 # `sections_enhanced` counts these, 0 to 5.
 COUNTED_SECTIONS = (
@@ -118,7 +118,7 @@ COUNTED_SECTIONS = (
 
 
 class Brief(Model):
-    """What the lesson is to teach: a Can-do resolved in the catalogue, or given by the caller."""
+    """What the lesson teaches: a Can-do from the catalogue or from the caller."""
 
     can_do_id: str
     topic: str

@@ -1,8 +1,8 @@
-"""Stage 1: what the content model writes, and every rule that its answer must meet.
+"""Stage 1: the content that the model writes, and the rules that it must meet.
 
-Rules here are hard: they refuse only what would make a lesson useless or wrong. Counts, lengths and levels are soft
-notes, in `lesson.japanese.levels`. Content fields have no defaults, so a misspelt key is an error and never an empty
-section; `lesson.parsing` fills in what an answer may leave out, with a note.
+The rules here are hard: they refuse only content that would make a lesson useless or wrong. Counts, lengths and levels
+only give notes (`lesson.japanese.levels`). Content fields have no defaults, so a misspelt key is an error and never an
+empty section. `lesson.parsing` fills in optional fields that an answer leaves out, with a note.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Character(Model):
     id: Text
     name: Annotated[Text, Japanese(ItemKind.NAME)]
     kana: Text | None
-    """Binding for the enhancer: the name is read so."""
+    """The name's reading, binding for the enhancer."""
     label: Learner | None
     role: Role
     relationship: Learner | None
@@ -81,7 +81,7 @@ class TargetWord(Model):
 
 
 class Frame(Model):
-    """Who, where, why, and the words, patterns and phrases the lesson is about; every later section is given it."""
+    """Who, where and why, and the words, patterns and phrases that the lesson teaches. Later sections build on it."""
 
     can_do_text: Learner
     scenario: Learner | None
@@ -97,9 +97,9 @@ class Comprehension(Model):
     question: Annotated[Text, Japanese(ItemKind.QUESTION)]
     choices: tuple[Annotated[Text, Japanese(ItemKind.CHOICE, may_be_learner_text=True)], ...]
     answer: Annotated[Text, Japanese(ItemKind.ANSWER, may_be_learner_text=True)] | None
-    """None: the question is open, or came from a model that gave no answers."""
+    """None for an open question, or when the model gave no answer."""
     evidence: Text | None
-    """A span of the text that the answer follows from."""
+    """The span of the text that proves the answer."""
     mode: ComprehensionMode
 
 
@@ -120,7 +120,7 @@ class Dialogue(Model):
     title: Annotated[Text, Japanese(ItemKind.TITLE)] | None
     setting: Learner | None
     learner_role: Text | None
-    """The id of the character whom the learner plays."""
+    """The id of the learner's character."""
     register_: Annotated[Register | None, Field(alias="register")]
     turns: Annotated[tuple[Turn, ...], Field(min_length=1)]
     comprehension: tuple[Comprehension, ...]
@@ -145,15 +145,15 @@ class CultureNote(Model):
     question: Learner | None
 
 
-def _tell_apart(rule: str, texts: Iterable[str]) -> None:
-    """Raises ValueError with the rule when two of them differ in spelling only: nobody could choose between them."""
+def _require_distinct(rule: str, texts: Iterable[str]) -> None:
+    """Raises ValueError with the rule when two texts differ in spelling only, so that a learner could not choose."""
     forms = [choice_form(text) for text in texts]
     if len(set(forms)) < len(forms):
         raise ValueError(rule)
 
 
 class ChoicePractice(Model):
-    """One prompt, one right answer among distinct choices."""
+    """One prompt with one right answer among distinct choices."""
 
     kind: Literal[PracticeKind.CHOICE, PracticeKind.LISTENING]
     instruction: Learner
@@ -163,29 +163,29 @@ class ChoicePractice(Model):
         tuple[Annotated[Text, Japanese(ItemKind.CHOICE, may_be_learner_text=True)], ...], Field(min_length=2)
     ]
     answer: Text
-    """One of the choices, letter for letter."""
+    """Exactly one of the choices."""
 
     @model_validator(mode="after")
     def _one_right_choice(self) -> ChoicePractice:
-        _tell_apart("choices must be distinct", self.choices)
+        _require_distinct("choices must be distinct", self.choices)
         if self.answer not in self.choices:
             raise ValueError("answer must be one of the choices")
         return self
 
 
 class Gap(Model):
-    """A span of its sentence, blanked only at display, so that readings stay right."""
+    """A span of its sentence. Only the display blanks it, so that readings stay right."""
 
     start: Annotated[int, Field(ge=0)]
     """Code points from the start of the sentence."""
     length: Annotated[int, Field(ge=1)]
     accepted: Annotated[tuple[Annotated[Text, Japanese(ItemKind.CHOICE)], ...], Field(min_length=1)]
     choices: tuple[Annotated[Text, Japanese(ItemKind.CHOICE)], ...]
-    """Empty when the learner types; else exactly one of them is accepted."""
+    """Empty when the learner types the answer; else exactly one of them is accepted."""
 
     @model_validator(mode="after")
     def _one_right_choice(self) -> Gap:
-        _tell_apart("choices must be distinct", self.choices)
+        _require_distinct("choices must be distinct", self.choices)
         accepted = {choice_form(text) for text in self.accepted}
         right = [choice for choice in self.choices if choice_form(choice) in accepted]
         if self.choices and (len(right) != 1 or right[0] not in self.accepted):
@@ -195,7 +195,7 @@ class Gap(Model):
 
 class GappedSentence(Model):
     text: Annotated[Text, Japanese(ItemKind.SENTENCE)]
-    """The whole sentence, blanks filled."""
+    """The whole sentence with its blanks filled."""
     gaps: Annotated[tuple[Gap, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -231,7 +231,7 @@ class MatchingPractice(Model):
     @model_validator(mode="after")
     def _unique_both_sides(self) -> MatchingPractice:
         for side in ([pair.left for pair in self.pairs], [pair.right for pair in self.pairs]):
-            _tell_apart("pairs must be unique on both sides", side)
+            _require_distinct("pairs must be unique on both sides", side)
         return self
 
 
@@ -241,7 +241,7 @@ class OrderingPractice(Model):
     target_refs: tuple[Text, ...]
     pieces: Annotated[tuple[Annotated[Text, Japanese(ItemKind.PIECE)], ...], Field(min_length=2)]
     answers: Annotated[tuple[Annotated[Text, Japanese(ItemKind.MODEL_ANSWER)], ...], Field(min_length=1)]
-    """Every order that is right, as a whole sentence."""
+    """Every right order, as a whole sentence."""
 
     @model_validator(mode="after")
     def _made_of_the_pieces(self) -> OrderingPractice:
@@ -303,12 +303,12 @@ _ADAPTERS: dict[SectionName, TypeAdapter[SectionValue]] = {
 
 
 def validate_section(name: SectionName, value: object) -> SectionValue:
-    """The section of that name; raises `pydantic.ValidationError` with the path of everything that is wrong."""
+    """The section of that name. Raises `pydantic.ValidationError`, which names the path of every error."""
     return _ADAPTERS[name].validate_python(value)
 
 
 class Content(Model):
-    """What Stage 1 wrote, section by section; None or an empty tuple is a section not written."""
+    """What Stage 1 wrote, section by section. None or an empty tuple means that it did not write the section."""
 
     frame: Frame | None = None
     reading: Reading | None = None
@@ -319,7 +319,7 @@ class Content(Model):
     lesson_plan: tuple[PlanStep, ...] = ()
 
     def section(self, name: SectionName) -> SectionValue | None:
-        """The section of that name, or None when it was not written."""
+        """The section of that name, or None if Stage 1 did not write it."""
         value: SectionValue | None = getattr(self, name.value)
         return value or None
 

@@ -1,4 +1,4 @@
-"""What is wrong or worth knowing about a place in a lesson."""
+"""Findings about a place in a lesson."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from lesson.models.base import Model, SectionName
 
 
 class IssueSeverity(enum.StrEnum):
-    """What follows from an issue, mildest first."""
+    """The consequence of an issue, mildest first."""
 
     NOTE = "note"
-    """For people: something was derived, or is off in counts, lengths or language."""
+    """For people only: a derived value, or a deviation in counts, lengths or language."""
     STYLE = "style"
-    """A learner would stumble over it: the section stands, and is worth asking for once more."""
+    """A learner would stumble over it: the section is usable but worth a re-ask."""
     FAULT = "fault"
-    """The section or item cannot stand: a re-ask must mend it."""
+    """The section or item is not usable: a re-ask must mend it."""
 
 
 class Issue(Model):
-    """One issue. Its string is what people and models read: `path: text`."""
+    """One issue. People and models read its string, `path: text`."""
 
     path: str
     """Field by field from the section (dialogue.turns.3.text); empty for an issue of the whole answer or lesson."""
@@ -33,7 +33,7 @@ class Issue(Model):
 
 
 def issue_at(path: str, text: str, severity: IssueSeverity = IssueSeverity.NOTE) -> Issue:
-    """The issue at a path, which begins with its section."""
+    """The issue at a path, which starts with the section."""
     return Issue(path=path, section=SectionName(path.split(".", 1)[0]), text=text, severity=severity)
 
 

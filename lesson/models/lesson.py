@@ -1,4 +1,4 @@
-"""The finished lesson: sections, their state, and the outcome."""
+"""The finished lesson: its sections with their states, and its outcome."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lesson.models.issue import Issue
 
 
 class SectionState(enum.StrEnum):
-    """The first that fits."""
+    """Listed in order of precedence: a section has the first state that applies."""
 
     MISSING = "missing"
     ENHANCED = "enhanced"
@@ -28,19 +28,19 @@ class Outcome(enum.StrEnum):
 
 
 class EnhancedSection(Model):
-    """A section of the finished lesson: its state, why, and its items in order."""
+    """A section of the finished lesson: its state with the reason, and its items in order."""
 
     name: SectionName
     state: SectionState
     reason: str
-    """Empty when enhanced; else what is missing, for people."""
+    """What is missing, for people; empty when enhanced."""
     revision: int
     items: tuple[Item, ...]
     texts: tuple[JapaneseText, ...]
 
 
 class Versions(Model):
-    """What made the lesson beside the models: part of its fingerprint."""
+    """Versions of everything that made the lesson besides the models; part of its fingerprint."""
 
     prompt_stage1: str
     prompt_stage2: str
@@ -49,17 +49,17 @@ class Versions(Model):
 
 
 class Lesson(Model):
-    """A whole lesson: the plain content of Stage 1, the annotations of Stage 2 by item id, and the truth about both."""
+    """A whole lesson: the content of Stage 1, the annotations of Stage 2, and the attempts behind both."""
 
     lesson_id: str
     brief: Brief
     learner_level: int | None
-    """1 to 6, display only."""
+    """1 to 6, for display only."""
     outcome: Outcome
     sample: bool
-    """Written by hand for the offline model, not by a language model for this request."""
+    """Whether people wrote the lesson for the offline model, not a language model for this request."""
     sample_note: str
-    """Where a sample comes from, for people, and whether a teacher has reviewed it; empty when it is none."""
+    """A sample's source and whether a teacher has reviewed it, for people; empty for any other lesson."""
     created_at: datetime
     """When the run began, UTC."""
     content: Content

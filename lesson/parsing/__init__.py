@@ -1,4 +1,4 @@
-"""Reads what a language model wrote into the lesson's models."""
+"""Parses a language model's answer into the lesson's models."""
 
 from __future__ import annotations
 

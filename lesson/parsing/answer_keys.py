@@ -1,4 +1,4 @@
-"""Corrects the answer keys of practice and comprehension where the answer itself says how; the rest stays a fault."""
+"""Corrects answer keys of practice and comprehension where the answer itself shows how. Other errors stay faults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lesson.parsing.fit import Notes
 
 
 def mend_keys(section: object, path: str, notes: Notes) -> None:
-    """Mends, in place, the keys of practice and comprehension in a section as fitted."""
+    """Mends, in place, the keys of practice and comprehension in a fitted section."""
     if isinstance(section, dict):
         section, path = section.get("comprehension"), f"{path}.comprehension"
     for index, member in _objects(section):
@@ -34,7 +34,7 @@ def _mend_key(raw: dict[str, Any], path: str, notes: Notes) -> None:
 
 
 def _mend_answer(raw: dict[str, Any], path: str, notes: Notes) -> None:
-    """The answer is spelt as its choice."""
+    """Gives the answer the spelling of its choice."""
     choices = raw["choices"] = _each_once(raw["choices"], choice_form, f"{path}.choices", notes)
     answer = raw.get("answer")
     if not isinstance(answer, str) or answer in choices:
@@ -46,7 +46,7 @@ def _mend_answer(raw: dict[str, Any], path: str, notes: Notes) -> None:
 
 
 def _mend_gap(gap: dict[str, Any], path: str, notes: Notes) -> None:
-    """The right choice is spelt as in the sentence, where the accepted answers stand."""
+    """Gives the right choice the spelling of the accepted answer, which stands in the sentence."""
     choices = gap["choices"] = _each_once(gap["choices"], choice_form, f"{path}.choices", notes)
     spelt = {choice_form(answer): answer for answer in reversed(gap["accepted"])}
     for index, choice in enumerate(choices):
@@ -57,7 +57,7 @@ def _mend_gap(gap: dict[str, Any], path: str, notes: Notes) -> None:
 
 
 def _mend_orders(raw: dict[str, Any], path: str, notes: Notes) -> None:
-    """Answers that the pieces cannot make are left out while there is one that they make."""
+    """Leaves out answers that the pieces cannot make, if they can make another one."""
     made = [answer for answer in raw["answers"] if order_of(raw["pieces"], answer) is not None]
     if made and len(made) < len(raw["answers"]):
         notes.append(issue_at(f"{path}.answers", f"{len(raw['answers']) - len(made)} not made of the pieces, left out"))
@@ -82,7 +82,7 @@ def _is_pair(value: object) -> bool:
 
 
 def _objects(value: object) -> list[tuple[int, dict[str, Any]]]:
-    """The objects of a list, each with its place; none when it is no list."""
+    """The objects of a list, each with its index; empty for any other value."""
     members = value if isinstance(value, list) else []
     return [(index, member) for index, member in enumerate(members) if isinstance(member, dict)]
 

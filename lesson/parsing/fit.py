@@ -1,4 +1,4 @@
-"""Fits a value to a field's type: fills in what an answer may leave out, and corrects slips of form."""
+"""Fits a value to a field's type: fills in optional fields and corrects slips of form."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PRACTICE_CLASSES: dict[str, type[BaseModel]] = {
 
 
 class Fit:
-    """Walks a value along its type: fills in what may be absent, mends slips of form, notes keys that nobody reads."""
+    """Walks a value along its type: fills in optional fields, mends slips of form, notes unknown keys."""
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
@@ -121,7 +121,7 @@ def practice_class(kind: str) -> type[BaseModel]:
 
 
 def _absence(hint: Any) -> object:
-    """What stands for a field that was left out: None, an empty list, a harmless member; or that it must be there."""
+    """The value of a field that the answer leaves out: None, an empty list or a harmless member; else _REQUIRED."""
     inner, optional = _bare(hint)
     if optional:
         return None
@@ -140,7 +140,7 @@ def _has_minimum(hint: Any) -> bool:
 
 
 def _bare(hint: Any) -> tuple[Any, bool]:
-    """The bare type, and whether None is allowed. A Literal is a string here: the model that has it checks it."""
+    """The bare type, and whether None is allowed. A Literal counts as a string: its model checks the value."""
     inner, optional = without_none(hint)
     inner = bare(inner)
     return (str if get_origin(inner) is Literal else inner), optional

@@ -1,8 +1,8 @@
-"""Reads what a language model wrote into the lesson's models, forgiving in form and strict in substance.
+"""Parses the sections of a model's answer: lenient in form, strict in substance.
 
-What an answer may leave out is filled in as explicitly absent; other spellings, the earlier system's simpler shape and
-slips of form are read for what they say. Each such step is a note. What would make a section useless stays a fault,
-with its path, for a re-ask. Nothing is invented: a derived value always comes from the answer or the brief.
+It fills in optional fields as explicitly absent, and accepts other spellings, the earlier system's simpler shape and
+slips of form. Each such step leaves a note. A defect that makes a section useless is a fault with its path, for a
+re-ask. It invents nothing: every derived value comes from the answer or the brief.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from lesson.parsing.fit import Fit
 from lesson.parsing.spellings import SHAPERS
 
 MAX_FAULTS = 5
-"""Faults told in one re-ask; more would cost tokens and help nobody."""
+"""The most faults in one re-ask. More would cost tokens without helping the model."""
 MAX_ITEMS = 200
 MAX_JAPANESE = 1600
 MAX_WRITTEN = 12_000
-"""The most that a section may have: items, characters of Japanese in them, characters of its JSON in all.
+"""The limits of a section: items, characters of Japanese in them, characters of its whole JSON.
 
-More than twice the longest of the built-in lessons. Stage 2 is paid for each character, and a lesson with every section
-at its limits still fits into a message of gRPC (4 MiB)."""
+More than twice the longest built-in lesson. They bound the cost of Stage 2, and a lesson with every section at its
+limit still fits into a gRPC message (4 MiB)."""
 
 
 @dataclass
 class SectionRead:
-    """One section as read: the value when it is usable, what was derived or ignored, and what a re-ask should mend."""
+    """One parsed section: its value if usable, notes on derived and ignored parts, and faults for a re-ask."""
 
     name: SectionName
     value: SectionValue | None = None
@@ -55,7 +55,7 @@ class SectionRead:
 
 
 def read_section(name: SectionName, raw: object, brief: Brief) -> SectionRead:
-    """Reads one section's JSON value. Never raises: a section that cannot be used has faults instead of a value."""
+    """Parses one section's JSON value. Never raises: an unusable section has faults instead of a value."""
     read = SectionRead(name)
     if not raw:
         read.faults.append(issue_at(name.value, "empty", IssueSeverity.FAULT))
@@ -90,7 +90,7 @@ def _too_long(name: SectionName, value: SectionValue) -> Iterator[Issue]:
 
 
 def faults_of(name: SectionName, error: ValidationError) -> list[Issue]:
-    """At most MAX_FAULTS faults, without the input, as a re-ask tells them."""
+    """At most MAX_FAULTS faults for a re-ask. They do not repeat the input."""
     return [
         issue_at(
             ".".join([name.value, *map(str, entry["loc"])]),
@@ -102,7 +102,7 @@ def faults_of(name: SectionName, error: ValidationError) -> list[Issue]:
 
 
 def derive_frame(brief: Brief, content: Content, objective: str = "") -> Frame:
-    """The frame of an answer that has none: its people are those who speak, its words none."""
+    """The frame for an answer without one. Its characters are the speakers; it has no target words."""
     dialogue = content.dialogue
     goal = objective or brief.can_do_text or brief.can_do_text_ja or brief.topic
     return Frame(

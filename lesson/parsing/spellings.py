@@ -1,4 +1,4 @@
-"""Other spellings of a section, and the simpler shape of the earlier system, section by section."""
+"""Converts other spellings of a section, and the earlier system's simpler shape, section by section."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _PHASE_WORDS = {
 
 
 def _unlist(raw: object, *keys: str) -> object:
-    """The list that a model wrapped in an object ({"points": [...]}), or the value as it is."""
+    """The list inside an object that wraps it ({"points": [...]}); any other value unchanged."""
     if isinstance(raw, Mapping):
         return next((raw[key] for key in keys if isinstance(raw.get(key), list)), raw)
     return raw
 
 
 def _renamed(raw: object, names: Mapping[str, str], path: str, notes: Notes) -> object:
-    """The object with keys of another spelling renamed, where the right one is not there."""
+    """The object with keys of another spelling renamed, unless it has the right key, too."""
     if not isinstance(raw, Mapping):
         return raw
     out = dict(raw)
@@ -89,14 +89,14 @@ def _dialogue(raw: object, _brief: Brief, notes: Notes) -> object:
         return shaped
     aliases = {"speaker": "speakerId", "notes": "note"} | dict.fromkeys(("japanese", "ja", "line"), "text")
     turns = _each(shaped.get("turns"), "dialogue.turns", lambda turn, at: _renamed(turn, aliases, at, notes))
-    told = {**shaped, "turns": turns} if turns is not None else shaped
-    return _with_comprehension(told, "dialogue", notes)
+    dialogue = {**shaped, "turns": turns} if turns is not None else shaped
+    return _with_comprehension(dialogue, "dialogue", notes)
 
 
 def _grammar(raw: object, _brief: Brief, notes: Notes) -> object:
     def point(entry: object, path: str) -> object:
         entry = _renamed(entry, {"point": "pattern"}, path, notes)
-        # One of the two says it: a point is not refused for lacking the other.
+        # A point with only a meaning is good enough: the meaning becomes its explanation.
         return _renamed(entry, {"meaning": "explanation"}, path, notes)
 
     return _each(_unlist(raw, "points", "grammar"), "grammar", point)
@@ -140,7 +140,7 @@ def _one_practice(raw: object, path: str, notes: Notes) -> object:
 
 
 def _with_answers(raw: dict[str, Any], path: str, notes: Notes) -> dict[str, Any]:
-    """An ordering's answers may be given as one, or piece by piece."""
+    """Accepts an ordering's answers as a single answer or piece by piece."""
     out = dict(raw)
     if "answer" in out and "answers" not in out:
         out["answers"] = out.pop("answer")
@@ -155,7 +155,7 @@ def _with_answers(raw: dict[str, Any], path: str, notes: Notes) -> dict[str, Any
 
 
 def _gaps(raw: dict[str, Any], path: str, notes: Notes) -> object:
-    """Gapped sentences: blanks in running text become spans, and spans that are off by some places are found again."""
+    """Turns blanks in running text into spans, and corrects spans that are off by a few places."""
     if isinstance(raw.get("items"), list) and "sentences" not in raw:
         raw["sentences"] = raw.pop("items")
         notes.append(issue_at(f"{path}.sentences", "read from 'items'"))
@@ -179,7 +179,7 @@ def _gapped(raw: object, path: str, notes: Notes) -> object:
 def _filled(prompt: str, answer: str, choices: object, path: str, notes: Notes) -> object:
     blanks = list(_BLANK.finditer(prompt))
     if len(blanks) != 1:
-        return {"text": prompt, "gaps": []}  # a fault: nobody can tell where the answer goes
+        return {"text": prompt, "gaps": []}  # later a fault: the place of the answer is unknown
     notes.append(issue_at(path, "the blank in the prompt was filled"))
     start = blanks[0].start()
     text = prompt[:start] + answer + prompt[blanks[0].end() :]
@@ -187,7 +187,7 @@ def _filled(prompt: str, answer: str, choices: object, path: str, notes: Notes) 
 
 
 def _placed(gap: object, text: str, path: str, notes: Notes) -> object:
-    """Models count characters badly: a gap whose words stand in the sentence exactly once is where they stand."""
+    """Moves a wrong span to the gap's words if they occur exactly once. Models count characters badly."""
     if not isinstance(gap, Mapping) or not isinstance(gap.get("accepted"), list):
         return gap
     start, length = gap.get("start"), gap.get("length")

@@ -119,7 +119,7 @@ def test_every_wrong_field_of_a_request_is_named_by_its_option(trio: Trio) -> No
     assert done.returncode == 1
     assert done.stdout == ""
     assert "--topic: has 300 characters" in done.stderr
-    assert "--language: no BCP-47 tag" in done.stderr
+    assert "--language: must be a BCP-47 tag" in done.stderr
     failure = json.loads(nidan(*arguments, "--json").stdout)
     assert failure["reason"] == "INVALID_REQUEST"
     assert set(failure["fields"]) == {"--topic", "--language"}
