@@ -82,9 +82,7 @@ def test_a_file_that_is_not_there_is_refused(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize("version", [None, "1.29.2"])
-def test_without_a_compose_v2_and_a_way_to_fetch_one_it_says_that_nothing_was_checked(
-    checkout: Checkout, version: str | None
-) -> None:
+def test_without_compose_v2_it_says_that_nothing_was_checked(checkout: Checkout, version: str | None) -> None:
     if version:
         checkout.with_compose(version)
     told = checkout.run("config")
