@@ -59,7 +59,7 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
-def test_compose_is_asked_without_and_with_the_example_and_never_with_the_callers_variables(checkout: Checkout) -> None:
+def test_compose_is_asked_with_and_without_the_example_alone(checkout: Checkout) -> None:
     checkout.with_compose()
     assert checkout.run("config").returncode == 0
     bare, example = checkout.asked()
