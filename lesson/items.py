@@ -1,4 +1,4 @@
-"""Extracts the Japanese items of a section that a learner sees, and assembles a section from items.
+"""Extracts the Japanese items of a section that a learner sees, and replaces them by other values.
 
 Marks on the fields of `lesson.models` define the items; only this module reads them. An id is the item's path in its
 section (dialogue.turns.3.text), so the same content always gives the same ids.
@@ -7,13 +7,13 @@ section (dialogue.turns.3.text), so the same content always gives the same ids.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
 
 from lesson.fields import bare, fields, without_none
-from lesson.models import Item, Japanese, SectionName, SectionValue, validate_section
+from lesson.models import Item, Japanese, SectionName, SectionValue
 from lesson.script import has_japanese
 
 T = TypeVar("T")
@@ -28,14 +28,6 @@ def extract_items(name: SectionName, section: SectionValue) -> tuple[Item, ...]:
     found: list[Item] = []
     transform(name, section, found.append)
     return tuple(found)
-
-
-def put_together(name: SectionName, section: SectionValue, texts: Mapping[str, str]) -> SectionValue:
-    """The section with each item's text replaced by the text that `texts` has for its id.
-
-    With the texts of `extract_items(name, section)` the result equals the section. Raises KeyError for a missing id.
-    """
-    return validate_section(name, transform(name, section, lambda item: texts[item.id], "".join))
 
 
 def transform(

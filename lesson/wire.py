@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -17,9 +17,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from google.protobuf.message import Message
 from pydantic import BaseModel, ValidationError
 
-from lesson import calls, models
+from lesson import calls
 from lesson.fields import bare, fields, is_kind, is_union, without_none
-from lesson.steps import Steps
+from lesson.steps import Steps, run
 from lesson.v1 import content_service_pb2, enhancer_service_pb2, lesson_pb2
 
 M = TypeVar("M", bound=BaseModel)
@@ -33,25 +33,33 @@ class WireError(ValueError):
 def to_message(model: BaseModel) -> Any:
     """The message of the same name as the model's class, of package lesson.v1."""
     message = _message_type(type(model))()
-    for field in _plan(type(model)):
-        field.write(message, getattr(model, field.name))
+    run(fill(message, model))
     return message
+
+
+def fill(message: Any, model: BaseModel) -> Steps[None]:
+    """`to_message` in steps, into an empty message: a pause after each member of a list of messages."""
+    for field in _plan(type(model)):
+        value = getattr(model, field.name)
+        if isinstance(field, _NestedField):
+            yield from field.write(message, value)
+        else:
+            field.write(message, value)
 
 
 def from_message(kind: type[M], message: Message) -> M:
     """The model of that kind. Raises WireError naming the field when a required enum is unset or a value is refused."""
-    return _made(kind, {field.name: field.read(message) for field in _plan(kind)})
+    return run(from_message_in_steps(kind, message))
 
 
 def from_message_in_steps(kind: type[M], message: Message) -> Steps[M]:
-    """`from_message` in steps, one a field or member of a list."""
+    """`from_message` in steps: a pause after each member of a list of messages."""
     values = {}
     for field in _plan(kind):
-        if field.read_in_steps is None:
-            values[field.name] = field.read(message)
+        if isinstance(field, _NestedField):
+            values[field.name] = yield from field.read(message)
         else:
-            values[field.name] = yield from field.read_in_steps(message)
-        yield
+            values[field.name] = field.read(message)
     return _made(kind, values)
 
 
@@ -62,32 +70,6 @@ def _made(kind: type[M], values: dict[str, Any]) -> M:
         first = error.errors(include_url=False)[0]
         path = ".".join(str(part) for part in first["loc"])
         raise WireError(f"{kind.__name__}.{path}: {first['msg']}") from error
-
-
-def fill_lesson(message: lesson_pb2.Lesson, lesson: models.Lesson) -> Steps[None]:
-    """`to_message` in steps of a text each, into an empty message: copying a whole lesson takes milliseconds."""
-    message.CopyFrom(to_message(lesson.model_copy(update={"sections": ()})))
-    yield
-    for section in lesson.sections:
-        yield from fill_section(message.sections.add(), section)
-
-
-def fill_section(message: lesson_pb2.EnhancedSection, section: models.EnhancedSection) -> Steps[None]:
-    """`to_message` in steps of a text each, into an empty message."""
-    message.CopyFrom(to_message(section.model_copy(update={"texts": ()})))
-    yield
-    for text in section.texts:
-        message.texts.append(to_message(text))
-        yield
-
-
-def from_messages(kind: type[M], messages: Iterable[Message]) -> Steps[tuple[M, ...]]:
-    """`from_message` of each message, one a step. Raises WireError as it does."""
-    found: list[M] = []
-    for message in messages:
-        found.append(from_message(kind, message))
-        yield
-    return tuple(found)
 
 
 def enum_to_number(member: enum.Enum | None) -> int:
@@ -105,19 +87,28 @@ def enum_from_number(kind: type[E], number: int) -> E | None:
 
 @dataclass(frozen=True)
 class _Field:
+    """A field of scalars or enums."""
+
     name: str
     write: Callable[[Any, Any], None]
     read: Callable[[Any], Any]
-    read_in_steps: Callable[[Any], Steps[Any]] | None = None
-    """`read` in steps, where one takes long."""
+
+
+@dataclass(frozen=True)
+class _NestedField:
+    """A field of messages, converted in steps."""
+
+    name: str
+    write: Callable[[Any, Any], Steps[None]]
+    read: Callable[[Any], Steps[Any]]
 
 
 @cache
-def _plan(kind: type[BaseModel]) -> tuple[_Field, ...]:
+def _plan(kind: type[BaseModel]) -> tuple[_Field | _NestedField, ...]:
     return tuple(_field(name, wire, hint) for name, _, wire, hint in fields(kind))
 
 
-def _field(name: str, wire: str, hint: Any) -> _Field:
+def _field(name: str, wire: str, hint: Any) -> _Field | _NestedField:
     hint, optional = without_none(hint)
     hint = bare(hint)
     if get_origin(hint) is tuple:
@@ -163,52 +154,58 @@ def _enum(name: str, wire: str, kind: type[enum.Enum], optional: bool) -> _Field
     return _Field(name, lambda message, value: setattr(message, wire, enum_to_number(value)), read)
 
 
-def _message(name: str, wire: str, kind: type[BaseModel], optional: bool) -> _Field:
-    def write(message: Any, value: Any) -> None:
+def _message(name: str, wire: str, kind: type[BaseModel], optional: bool) -> _NestedField:
+    def write(message: Any, value: Any) -> Steps[None]:
         if value is not None:
-            getattr(message, wire).CopyFrom(to_message(value))
+            inner = getattr(message, wire)
+            inner.SetInParent()  # a message whose fields are all empty is set, too
+            yield from fill(inner, value)
 
-    def read(message: Any) -> Any:
+    def read(message: Any) -> Steps[Any]:
         if message.HasField(wire):
-            return from_message(kind, getattr(message, wire))
+            return (yield from from_message_in_steps(kind, getattr(message, wire)))
         if optional:
             return None
         raise WireError(f"{message.DESCRIPTOR.name}.{wire}: must be set")
 
-    def read_in_steps(message: Any) -> Steps[Any]:
-        if message.HasField(wire):
-            return (yield from from_message_in_steps(kind, getattr(message, wire)))
-        return read(message)
-
-    return _Field(name, write, read, read_in_steps)
+    return _NestedField(name, write, read)
 
 
-def _repeated(name: str, wire: str, hint: Any) -> _Field:
-    pack, unpack = _element_codec(hint)
+def _repeated(name: str, wire: str, hint: Any) -> _Field | _NestedField:
+    if is_union(hint):
+        return _messages(name, wire, *_oneof_codec(get_args(hint)))
+    if is_kind(hint, BaseModel):
+        return _messages(name, wire, fill, lambda message: from_message_in_steps(hint, message))
+    if is_kind(hint, enum.Enum):
+        return _values(name, wire, enum_to_number, lambda number: _known(hint, number))
+    return _values(name, wire, lambda value: value, lambda value: value)
 
-    def read_in_steps(message: Any) -> Steps[Any]:
-        values = []
-        for value in getattr(message, wire):
-            values.append(unpack(value))
-            yield
-        return tuple(values)
 
+def _values(name: str, wire: str, pack: Callable[[Any], Any], unpack: Callable[[Any], Any]) -> _Field:
     return _Field(
         name,
         lambda message, values: getattr(message, wire).extend([pack(value) for value in values]),
         lambda message: tuple(unpack(value) for value in getattr(message, wire)),
-        read_in_steps,
     )
 
 
-def _element_codec(hint: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    if is_union(hint):
-        return _oneof_codec(get_args(hint))
-    if is_kind(hint, BaseModel):
-        return to_message, lambda message: from_message(hint, message)
-    if is_kind(hint, enum.Enum):
-        return enum_to_number, lambda number: _known(hint, number)
-    return (lambda value: value), (lambda value: value)
+def _messages(
+    name: str, wire: str, pack: Callable[[Any, Any], Steps[None]], unpack: Callable[[Any], Steps[Any]]
+) -> _NestedField:
+    def write(message: Any, values: Any) -> Steps[None]:
+        members = getattr(message, wire)
+        for value in values:
+            yield from pack(members.add(), value)
+            yield
+
+    def read(message: Any) -> Steps[Any]:
+        values = []
+        for member in getattr(message, wire):
+            values.append((yield from unpack(member)))
+            yield
+        return tuple(values)
+
+    return _NestedField(name, write, read)
 
 
 def _known(kind: type[E], number: int) -> E:
@@ -218,22 +215,26 @@ def _known(kind: type[E], number: int) -> E:
     return member
 
 
-def _oneof_codec(kinds: tuple[type[BaseModel], ...]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+def _oneof_codec(
+    kinds: tuple[type[BaseModel], ...],
+) -> tuple[Callable[[Any, Any], Steps[None]], Callable[[Any], Steps[Any]]]:
     """A union of practices is the message Practice, whose oneof has a member of each kind's message."""
     by_message = {kind.__name__: kind for kind in kinds}
     members = {
         field.message_type.name: field.name for field in lesson_pb2.Practice.DESCRIPTOR.fields if field.message_type
     }
 
-    def pack(value: BaseModel) -> Any:
-        return lesson_pb2.Practice(**{members[type(value).__name__]: to_message(value)})
+    def pack(message: lesson_pb2.Practice, value: BaseModel) -> Steps[None]:
+        inner = getattr(message, members[type(value).__name__])
+        inner.SetInParent()
+        yield from fill(inner, value)
 
-    def unpack(message: lesson_pb2.Practice) -> Any:
+    def unpack(message: lesson_pb2.Practice) -> Steps[Any]:
         member = message.WhichOneof("practice")
         if member is None:
             raise WireError("Practice: must be set")
         inner = getattr(message, member)
-        return from_message(by_message[inner.DESCRIPTOR.name], inner)
+        return (yield from from_message_in_steps(by_message[inner.DESCRIPTOR.name], inner))
 
     return pack, unpack
 
@@ -265,13 +266,3 @@ def _enum_type(kind: type[enum.Enum]) -> Any:
 @cache
 def _prefix(kind: type[enum.Enum]) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).upper()
-
-
-MODELS: tuple[type[BaseModel], ...] = tuple(
-    dict.fromkeys(
-        kind
-        for kind in (*vars(models).values(), *vars(calls).values())
-        if isinstance(kind, type) and issubclass(kind, models.Model) and kind is not models.Model
-    )
-)
-"""Every model that travels."""

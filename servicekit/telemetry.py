@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -137,46 +136,6 @@ class MetricFactory:
     def histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         """`buckets` are the upper edges, without +Inf."""
         return Histogram(name, text, labels, buckets=buckets, registry=self._registry)
-
-
-@dataclass(frozen=True)
-class MetricInfo:
-    """A metric of the catalogue, as docs/metrics.md lists it."""
-
-    name: str
-    """As queries name it: a counter with its _total."""
-    kind: str
-    text: str
-    labels: tuple[str, ...]
-    buckets: tuple[float, ...]
-    """Upper edges of a histogram, without +Inf; empty for any other kind."""
-    services: str
-    """The services that export it."""
-
-
-def describe_metrics(part: object, services: str) -> tuple[MetricInfo, ...]:
-    """Every metric that is an attribute of `part`, in the order of definition."""
-    metrics = [value for value in vars(part).values() if isinstance(value, Counter | Gauge | Histogram)]
-    return tuple(_info(metric, services) for metric in metrics)
-
-
-def process_metrics() -> tuple[MetricInfo, ...]:
-    """What the system reports about the process of every service."""
-    return tuple(
-        MetricInfo(
-            family.name + "_total" * (family.type == "counter"), family.type, family.documentation, (), (), "all"
-        )
-        for family in ProcessCollector(registry=None).collect()
-    )
-
-
-def _info(metric: Counter | Gauge | Histogram, services: str) -> MetricInfo:
-    (family,) = metric.describe()
-    name = family.name + "_total" * (family.type == "counter")
-    # The library has no public name for these two.
-    labels = tuple(metric._labelnames)  # noqa: SLF001
-    edges = tuple(metric._upper_bounds[:-1]) if isinstance(metric, Histogram) else ()  # noqa: SLF001
-    return MetricInfo(name, family.type, family.documentation, labels, edges, services)
 
 
 @contextmanager

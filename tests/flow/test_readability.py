@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from gateway import merge
-from gateway.master.lesson import master_lesson
 from gateway.master.schema import MasterLesson, VocabularyEntry
 from lesson.items import extract_items
 from lesson.japanese.readability import readability, with_notes
@@ -35,6 +34,7 @@ from lesson.models import (
     Word,
     general_issue,
 )
+from tests.master import master_lesson
 from tests.model_server import Answer, ModelServer
 from tests.trio import trio
 

@@ -146,8 +146,7 @@ def test_a_kanji_has_on_readings_stems_and_whole_kun_readings_but_no_name_readin
     }
 
 
-def test_a_kanji_has_a_level_when_it_is_in_a_list(lexicon: Lexicon) -> None:
-    assert [lexicon.kanji_level(kanji) for kanji in "日空龘"] == ["N5", "N4", None]
+def test_only_a_single_kanji_has_readings_of_its_own(lexicon: Lexicon) -> None:
     assert lexicon.kanji_readings("食べ") == lexicon.kanji_readings("") == lexicon.kanji_readings("あ") == frozenset()
 
 

@@ -10,16 +10,29 @@ from pydantic import BaseModel
 
 from lesson import models, wire
 from lesson.fields import fields
-from lesson.models import Brief, Character, Content, Lesson, Level, SectionName
+from lesson.models import (
+    Brief,
+    Character,
+    Content,
+    EnhancedSection,
+    Item,
+    ItemKind,
+    Lesson,
+    Level,
+    SectionName,
+    SectionState,
+)
+from lesson.steps import Steps
 from lesson.v1 import content_service_pb2, enhancer_service_pb2, lesson_pb2, lesson_service_pb2
 from tests.budget import examples
 from tests.lesson import strategies
+from tests.lesson.travelling import MODELS
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 PROTOS = (lesson_pb2, lesson_service_pb2, content_service_pb2, enhancer_service_pb2)
 
 
-@pytest.mark.parametrize("kind", wire.MODELS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", MODELS, ids=lambda kind: kind.__name__)
 def test_no_field_of_a_model_is_missing_in_its_message_nor_the_other_way(kind: type[BaseModel]) -> None:
     message = wire._message_type(kind)
     assert {field.wire_name for field in fields(kind)} == {field.name for field in message.DESCRIPTOR.fields}
@@ -28,7 +41,7 @@ def test_no_field_of_a_model_is_missing_in_its_message_nor_the_other_way(kind: t
 def test_every_noun_of_lesson_proto_has_a_model() -> None:
     # A practice is one of several models; a model's end is said of a provider, not of a lesson.
     nouns = set(lesson_pb2.DESCRIPTOR.message_types_by_name) - {"Practice", "ModelEnd"}
-    assert nouns <= {kind.__name__ for kind in wire.MODELS}
+    assert nouns <= {kind.__name__ for kind in MODELS}
 
 
 @pytest.mark.parametrize("name", [*lesson_pb2.DESCRIPTOR.enum_types_by_name, "EnhancementMode"])
@@ -43,7 +56,7 @@ def test_every_value_of_an_enum_travels_and_zero_is_unset(name: str) -> None:
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("kind", wire.MODELS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", MODELS, ids=lambda kind: kind.__name__)
 def test_a_model_comes_back_from_the_wire_as_it_went(kind: type[BaseModel]) -> None:
     count = examples(6, 60) if kind is Lesson else examples(12, 200)
 
@@ -108,3 +121,21 @@ def test_no_message_has_a_float_for_money_or_a_name_that_python_reserves() -> No
 def test_section_names_are_the_fields_of_content() -> None:
     names = {field.name for field in lesson_pb2.Content.DESCRIPTOR.fields}
     assert names == {name.value for name in SectionName}
+
+
+def pauses(steps: Steps[object]) -> int:
+    return sum(1 for _ in steps)
+
+
+def test_each_item_of_a_section_is_a_step_of_its_own_both_ways() -> None:
+    items = tuple(
+        Item(id=f"reading.text.{index}", text="水", kind=ItemKind.SENTENCE, needs_translation=True)
+        for index in range(9)
+    )
+    section = EnhancedSection(
+        name=SectionName.READING, state=SectionState.PLAIN, reason="", revision=1, items=items, texts=()
+    )
+    message = lesson_pb2.EnhancedSection()
+    assert pauses(wire.fill(message, section)) == len(items)
+    assert message == wire.to_message(section)
+    assert pauses(wire.from_message_in_steps(EnhancedSection, message)) == len(items)

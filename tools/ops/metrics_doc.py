@@ -5,19 +5,15 @@ from __future__ import annotations
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+from prometheus_client import Counter, Gauge, Histogram, ProcessCollector
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from gateway.metrics import LessonMetrics
-from servicekit.telemetry import (
-    MetricInfo,
-    ModelMetrics,
-    Registry,
-    RpcMetrics,
-    describe_metrics,
-    process_metrics,
-)
+from servicekit.telemetry import ModelMetrics, Registry, RpcMetrics
 from tools.ops.rules import ROOT, keep
 
 PAGE = ROOT / "docs" / "metrics.md"
@@ -53,6 +49,46 @@ does not exist.
 """
 
 
+@dataclass(frozen=True)
+class MetricInfo:
+    """A metric of the catalogue, as docs/metrics.md lists it."""
+
+    name: str
+    """As queries name it: a counter with its _total."""
+    kind: str
+    text: str
+    labels: tuple[str, ...]
+    buckets: tuple[float, ...]
+    """Upper edges of a histogram, without +Inf; empty for any other kind."""
+    services: str
+    """The services that export it."""
+
+
+def _metrics_of(part: object, services: str) -> tuple[MetricInfo, ...]:
+    """Every metric that is an attribute of `part`, in the order of definition."""
+    metrics = [value for value in vars(part).values() if isinstance(value, Counter | Gauge | Histogram)]
+    return tuple(_info(metric, services) for metric in metrics)
+
+
+def _process_metrics() -> tuple[MetricInfo, ...]:
+    """What the system reports about the process of every service."""
+    return tuple(
+        MetricInfo(
+            family.name + "_total" * (family.type == "counter"), family.type, family.documentation, (), (), "all"
+        )
+        for family in ProcessCollector(registry=None).collect()
+    )
+
+
+def _info(metric: Counter | Gauge | Histogram, services: str) -> MetricInfo:
+    (family,) = metric.describe()
+    name = family.name + "_total" * (family.type == "counter")
+    # The library has no public name for these two.
+    labels = tuple(metric._labelnames)  # noqa: SLF001
+    edges = tuple(metric._upper_bounds[:-1]) if isinstance(metric, Histogram) else ()  # noqa: SLF001
+    return MetricInfo(name, family.type, family.documentation, labels, edges, services)
+
+
 def rows() -> list[dict[str, str]]:
     """What was asked for, and where it is."""
     found: list[dict[str, str]] = tomllib.loads(ROWS.read_text(encoding="utf-8"))["row"]
@@ -62,10 +98,10 @@ def rows() -> list[dict[str, str]]:
 def catalogue() -> tuple[MetricInfo, ...]:
     """Every metric that a service exports."""
     return (
-        *describe_metrics(LessonMetrics(Registry()), "gateway"),
-        *describe_metrics(ModelMetrics(Registry()), "content, enhancer"),
-        *describe_metrics(RpcMetrics(Registry()), "all"),
-        *process_metrics(),
+        *_metrics_of(LessonMetrics(Registry()), "gateway"),
+        *_metrics_of(ModelMetrics(Registry()), "content, enhancer"),
+        *_metrics_of(RpcMetrics(Registry()), "all"),
+        *_process_metrics(),
     )
 
 
