@@ -200,6 +200,7 @@ def _read(call: EnhanceCall, model_items: list[Item], reply: Reply) -> _Answers:
     except ExtractError as error:
         return _unanswered(model_items, AttemptOutcome.INVALID_JSON, f"{error.reason}: {error.detail}")
     numbers = {str(number): item.id for number, item in enumerate(call.items, start=1)}
+    # Of two answers for one item neither counts.
     entries = {id_: found for id_, found in _by_item(numbers, given).items() if len(found) == 1}
     corrections = _by_item(numbers, _list_under(reply, "corrections"))
     unsure = {numbers.get(str(number)) for number in _list_under(reply, "unsure")}
@@ -227,7 +228,7 @@ def _unanswered(model_items: list[Item], outcome: AttemptOutcome, reason: str) -
 
 
 def _by_item(numbers: Mapping[str, str], entries: Any) -> dict[str, list[Mapping[str, Any]]]:
-    """Entries by item id, without those that name no item. An id with two entries keeps both: neither will count."""
+    """Entries by item id, without those that name no item."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for entry in entries if isinstance(entries, list) else []:
         if isinstance(entry, Mapping) and str(entry.get("id")) in numbers:
