@@ -24,9 +24,9 @@ DEFAULT_SOURCE = "JF Can-do list"
 UNKNOWN_EDITION = "unknown"
 LICENCE_NOTE = "Imported here: the terms of its source apply. For use on this machine, not to be passed on."
 _ROWS_PER_REPORT = 2_000
-"""Rows between two words on how far it is."""
+"""Rows between two progress reports."""
 _LONGEST = {"kind": 40, "category": 200, "topic": 200, "topic_2": 200, "text_ja": 1000, "text_en": 1000}
-"""Characters; what a request to the gateway may have."""
+"""In characters: the limits of a request to the gateway."""
 
 
 @dataclass(frozen=True)
