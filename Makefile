@@ -58,7 +58,7 @@ test-slow: setup ## the same with many more examples, and what waits for real
 
 # The tracer more than doubles the time of a test, so it has a target of its own.
 coverage: setup ## every line and branch of the two-stage flow runs in its tests: 100 %
-	@$(BIN)/pytest --cov -n 2 --dist loadgroup tests/flow tests/gateway
+	@$(BIN)/pytest --cov -n 2 --dist loadgroup tests/flow tests/gateway tests/services/test_requests.py tests/services/test_settings.py
 
 # The judges that nobody here wrote run as processes of environments of their own, and the tests ask them over loopback.
 test-judges: setup $(JUDGES)/.ready ## the trio before a model server that breaks on purpose and judges its client (half a minute)
