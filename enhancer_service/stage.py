@@ -194,15 +194,16 @@ def _japanese_text(item: Item, annotation: Annotation, answer: _Answer, model: s
 def _read(call: EnhanceCall, model_items: list[Item], reply: Reply) -> _Answers:
     """Reads the answer: first the call's own outcome, then its JSON, then each item's part."""
     if reply.outcome is not CallOutcome.OK:
-        return _none(model_items, AttemptOutcome(reply.outcome.value), reply.reason)
+        return _unanswered(model_items, AttemptOutcome(reply.outcome.value), reply.reason)
     try:
         given = extract(reply.text, ["items"], reply.finish_reason).value["items"]
     except ExtractError as error:
-        return _none(model_items, AttemptOutcome.INVALID_JSON, f"{error.reason}: {error.detail}")
+        return _unanswered(model_items, AttemptOutcome.INVALID_JSON, f"{error.reason}: {error.detail}")
     numbers = {str(number): item.id for number, item in enumerate(call.items, start=1)}
+    # Of two answers for one item neither counts.
     entries = {id_: found for id_, found in _by_item(numbers, given).items() if len(found) == 1}
-    corrections = _by_item(numbers, _beside_items(reply, "corrections"))
-    unsure = {numbers.get(str(number)) for number in _beside_items(reply, "unsure")}
+    corrections = _by_item(numbers, _list_under(reply, "corrections"))
+    unsure = {numbers.get(str(number)) for number in _list_under(reply, "unsure")}
     answers = {
         item.id: replace(
             _answer(item, next(iter(entries.get(item.id, ())), None), corrections.get(item.id, []), call),
@@ -213,7 +214,7 @@ def _read(call: EnhanceCall, model_items: list[Item], reply: Reply) -> _Answers:
     return _Answers(AttemptOutcome.OK, "", answers)
 
 
-def _beside_items(reply: Reply, key: str) -> list[Any]:
+def _list_under(reply: Reply, key: str) -> list[Any]:
     """The list under `key`, next to the items. A missing list is not a fault."""
     try:
         given = extract(reply.text, [key], reply.finish_reason).value[key]
@@ -222,12 +223,12 @@ def _beside_items(reply: Reply, key: str) -> list[Any]:
     return given if isinstance(given, list) else []
 
 
-def _none(model_items: list[Item], outcome: AttemptOutcome, reason: str) -> _Answers:
+def _unanswered(model_items: list[Item], outcome: AttemptOutcome, reason: str) -> _Answers:
     return _Answers(outcome, reason, {item.id: _Answer(faults=(_UNANSWERED,)) for item in model_items})
 
 
 def _by_item(numbers: Mapping[str, str], entries: Any) -> dict[str, list[Mapping[str, Any]]]:
-    """Entries by item id, without those that name no item. An id with two entries keeps both: neither will count."""
+    """Entries by item id, without those that name no item."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for entry in entries if isinstance(entries, list) else []:
         if isinstance(entry, Mapping) and str(entry.get("id")) in numbers:

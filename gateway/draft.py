@@ -49,7 +49,7 @@ class DraftSection:
             if (item.needs_model(mode) or not self.best) and not is_accepted(self.best.get(item.id))
         )
 
-    def take_better(self, items: Iterable[EnhancedItem]) -> bool:
+    def keep_better(self, items: Iterable[EnhancedItem]) -> bool:
         """Keeps each annotation that is better than the current one. Returns True when a model gave one of them."""
         improved = False
         for item in items:

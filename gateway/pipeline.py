@@ -91,7 +91,7 @@ class Pipeline:
                 activity=entry.activity,
             )
         if not spec.topic or spec.level is None:
-            raise _not_enough(spec, catalogue)
+            raise _incomplete(spec, catalogue)
         return Brief(
             can_do_id=spec.can_do_id,
             topic=spec.topic,
@@ -108,7 +108,7 @@ class Pipeline:
         `caller_budget` pays for the lesson, within the daily budget of all callers. Raises ServiceError when there can
         be no lesson. With ON_DISCONNECT=cancel, closing the iterator cancels every call of the run.
         """
-        brief = await self._admitted(spec)
+        brief = await self._admit(spec)
         context = RunContext(
             config=self._config,
             shared=replace(self._shared, day=caller_budget) if caller_budget else self._shared,
@@ -135,7 +135,7 @@ class Pipeline:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-    async def _admitted(self, spec: LessonSpec) -> Brief:
+    async def _admit(self, spec: LessonSpec) -> Brief:
         """The brief of a request that may start a run. Raises ServiceError for any other request."""
         if not self._config.enabled:
             recorder.report_disabled(self._metrics, spec.can_do_id)
@@ -169,7 +169,7 @@ class Pipeline:
             task.exception()  # the watcher raises it; retrieving it keeps asyncio from logging it
 
 
-def _not_enough(spec: LessonSpec, catalogue: Catalogue) -> ServiceError:
+def _incomplete(spec: LessonSpec, catalogue: Catalogue) -> ServiceError:
     if spec.can_do_id:
         return UnknownCanDoError(catalogue.unknown(spec.can_do_id).message)
     violations = [] if spec.topic else [FieldViolation("spec.topic", "give a topic, or a can_do_id")]

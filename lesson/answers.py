@@ -27,7 +27,7 @@ def normalised(text: str) -> str:
     A mark between two digits belongs to the number and stays, except the comma of thousands: 3.5 is not 35, and 2、3日
     is not 23日, but 1,200 is 1200. A text of marks alone keeps them. Normalising twice changes nothing.
     """
-    spaceless = "".join(char for char in _even(text) if not _is_space(char))
+    spaceless = "".join(char for char in _folded(text) if not _is_space(char))
     kept = "".join(char for at, char in enumerate(spaceless) if not _is_mark(char) or _joins_digits(spaceless, at))
     return unicodedata.normalize("NFC", kept or spaceless)
 
@@ -45,7 +45,7 @@ def choice_form(text: str) -> str:
 
     Normalised, but questions differ from statements, and scripts differ: 魚, さかな and サカナ are three forms.
     """
-    return normalised(text) + ("?" if "?" in _even(text) else "")
+    return normalised(text) + ("?" if "?" in _folded(text) else "")
 
 
 def accepted_forms(answers: Iterable[Written | str]) -> tuple[str, ...]:
@@ -66,18 +66,18 @@ def order_of(pieces: Sequence[str], answer: str) -> tuple[int, ...] | None:
     Pieces of marks alone come last.
     """
     letters = [_letters(piece) for piece in pieces]
-    spoken = [index for index, piece in enumerate(letters) if piece]
-    order = _laid([letters[index] for index in spoken], _letters(answer))
+    sounding = [index for index, piece in enumerate(letters) if piece]
+    order = _arranged([letters[index] for index in sounding], _letters(answer))
     if order is None:
         return None
-    return (*(spoken[at] for at in order), *(index for index, piece in enumerate(letters) if not piece))
+    return (*(sounding[at] for at in order), *(index for index, piece in enumerate(letters) if not piece))
 
 
 # Pieces with a common beginning can have very many orders. The search gives up after this number.
 _MOST_TRIED = 20_000
 
 
-def _laid(pieces: Sequence[str], whole: str) -> tuple[int, ...] | None:
+def _arranged(pieces: Sequence[str], whole: str) -> tuple[int, ...] | None:
     if sorted("".join(pieces)) != sorted(whole):
         return None
     stack: list[tuple[tuple[int, ...], int]] = [((), 0)]
@@ -101,14 +101,14 @@ def _laid(pieces: Sequence[str], whole: str) -> tuple[int, ...] | None:
 _TO_HIRAGANA = {code: code - 0x60 for code in (*range(0x30A1, 0x30F7), 0x30FD, 0x30FE)}
 
 
-def _even(text: str) -> str:
+def _folded(text: str) -> str:
     # Lower case, not case folding, because every client has it. The wave dash has two code points.
     lowered = unicodedata.normalize("NFKC", text).lower().replace("〜", "~")
     return unicodedata.normalize("NFKC", lowered)
 
 
 def _letters(text: str) -> str:
-    return "".join(char for char in _even(text) if not _is_space(char) and not _is_mark(char))
+    return "".join(char for char in _folded(text) if not _is_space(char) and not _is_mark(char))
 
 
 def _is_space(char: str) -> bool:

@@ -38,7 +38,7 @@ def answer(bank: Bank, data: Stage1Data | Stage2Data, properties: Sequence[str] 
 def _stage1(bank: Bank, data: Stage1Data) -> tuple[str, dict[str, Any]]:
     """The lesson of exactly this Can-do. Another lesson with its topic and level never replaces it."""
     lesson = bank.lesson(data.brief.can_do_id)
-    if lesson is None or not _same_level(lesson, data.brief.level) or _elsewhere(bank, lesson, data.brief.topic):
+    if lesson is None or not _same_level(lesson, data.brief.level) or _other_topic(bank, lesson, data.brief.topic):
         raise _lesson_not_in_bank(bank, data.brief)
     _check_language([lesson], data.brief)
     return lesson.origin, bank.stage1(data.brief.can_do_id, data.sections)
@@ -51,11 +51,13 @@ def _stage2(bank: Bank, data: Stage2Data) -> dict[str, Any]:
     answered: dict[str, Any] = {"items": [entry for entry in entries if entry is not None], "unsure": []}
     if data.mode == "review":
         # The bank has a hand-written reading for every sentence and corrects any other reading that the caller shows.
-        answered["corrections"] = [correction for item in data.items if item.want for correction in _wrong(bank, item)]
+        answered["corrections"] = [
+            correction for item in data.items if item.want for correction in _corrections(bank, item)
+        ]
     return answered
 
 
-def _wrong(bank: Bank, item: ItemData) -> Iterator[dict[str, str]]:
+def _corrections(bank: Bank, item: ItemData) -> Iterator[dict[str, str]]:
     annotation = bank.annotation(brackets.plain(item.text).strip())
     if annotation is not None:
         for word, reading in brackets.differences(item.text.strip(), annotation.brackets):
@@ -83,7 +85,7 @@ def _same_level(lesson: BankLesson, level: str | None) -> bool:
     return not level or level == lesson.level.value
 
 
-def _elsewhere(bank: Bank, lesson: BankLesson, topic: str | None) -> bool:
+def _other_topic(bank: Bank, lesson: BankLesson, topic: str | None) -> bool:
     """Whether the topic names another lesson: an imported list may use the id JF:349 for travel, not food.
 
     A topic in the caller's own words does not count as another lesson.
@@ -101,10 +103,10 @@ def _check_language(lessons: Sequence[BankLesson], brief: BriefData) -> None:
 
 
 def _lesson_not_in_bank(bank: Bank, brief: BriefData) -> ApiError:
-    asked = _quoted(brief.can_do_id) + (f" at level {_quoted(brief.level)}" if brief.level else "")
-    asked += f" about {_quoted(brief.topic)}" if brief.topic else ""
+    wanted = _quoted(brief.can_do_id) + (f" at level {_quoted(brief.level)}" if brief.level else "")
+    wanted += f" about {_quoted(brief.topic)}" if brief.topic else ""
     held = ", ".join(map(_described, bank.lessons))
-    message = f"The offline model has no lesson for {asked}. It has {held}. {_REAL_MODEL}"
+    message = f"The offline model has no lesson for {wanted}. It has {held}. {_REAL_MODEL}"
     return ApiError(404, "lesson_not_in_bank", message)
 
 

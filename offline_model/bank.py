@@ -100,11 +100,11 @@ def load_bank(folder: Traversable | Path | None = None) -> Bank:
         raise BankError(f"{where}: has no lesson file (*.yaml)")
     by_id: dict[str, BankLesson] = {}
     annotations: dict[str, Annotation] = {}
-    lessons = tuple(_join_in(file, by_id, annotations) for file in files)
+    lessons = tuple(_add_file(file, by_id, annotations) for file in files)
     return Bank(lessons, MappingProxyType(by_id), MappingProxyType(annotations))
 
 
-def _join_in(file: Traversable, by_id: dict[str, BankLesson], annotations: dict[str, Annotation]) -> BankLesson:
+def _add_file(file: Traversable, by_id: dict[str, BankLesson], annotations: dict[str, Annotation]) -> BankLesson:
     """Reads a file and adds its lesson to those of the files before it."""
     try:
         lesson = _read(file.read_text(encoding="utf-8"))

@@ -24,7 +24,7 @@ from offline_model.errors import ApiError
 Read = TypeVar("Read", bound=BaseModel)
 
 
-class _Given(BaseModel):
+class _RequestPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
@@ -37,20 +37,20 @@ def _flat(content: object) -> object:
     return content
 
 
-class Message(_Given):
+class Message(_RequestPart):
     role: str
     content: Annotated[str, BeforeValidator(_flat)] = ""
 
 
-class StreamOptions(_Given):
+class StreamOptions(_RequestPart):
     include_usage: StrictBool | None = None
 
 
-class JsonSchema(_Given):
+class JsonSchema(_RequestPart):
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
 
 
-class ResponseFormat(_Given):
+class ResponseFormat(_RequestPart):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
@@ -73,7 +73,7 @@ class ResponseFormat(_Given):
 Tokens = Annotated[StrictInt, Field(ge=1)]
 
 
-class ChatRequest(_Given):
+class ChatRequest(_RequestPart):
     """The fields that change the answer. All others (temperature, seed, user, …) are accepted and ignored."""
 
     model: str
@@ -134,7 +134,7 @@ def _parameter_error(error: ValidationError) -> ApiError:
 # --- The data block: the stages' question as JSON between a line <data> and a line </data> -----------------------
 
 
-class _Data(_Given):
+class _Data(_RequestPart):
     model_config = ConfigDict(alias_generator=to_camel)
 
 

@@ -103,32 +103,32 @@ class _OfflineModel:
     def __init__(self, bank: Bank, chunk_delay_seconds: float) -> None:
         self._bank = bank
         self._delay = chunk_delay_seconds
-        self._listed = {"id": MODEL, "object": "model", "created": int(time.time()), "owned_by": "nidan"}
+        self._model_entry = {"id": MODEL, "object": "model", "created": int(time.time()), "owned_by": "nidan"}
 
     async def health(self, _request: web.Request) -> web.Response:
         return _json_response({"status": "ok", "lessons": len(self._bank.lessons)})
 
     async def models(self, _request: web.Request) -> web.Response:
-        return _json_response({"object": "list", "data": [self._listed]})
+        return _json_response({"object": "list", "data": [self._model_entry]})
 
     async def model(self, request: web.Request) -> web.Response:
         _check_model(request.match_info["id"])
-        return _json_response(self._listed)
+        return _json_response(self._model_entry)
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
-        asked = read_request(await request.read())
-        completion = self._complete(asked)
-        if asked.stream:
-            return await self._stream(request, completion.events(asked.include_usage))
+        chat_request = read_request(await request.read())
+        completion = self._complete(chat_request)
+        if chat_request.stream:
+            return await self._stream(request, completion.events(chat_request.include_usage))
         return _json_response(completion.whole())
 
-    def _complete(self, asked: ChatRequest) -> _Completion:
-        _check_model(asked.model)
-        content, origin = answer(self._bank, read_data(asked), asked.properties)
-        limit = asked.token_limit
+    def _complete(self, request: ChatRequest) -> _Completion:
+        _check_model(request.model)
+        content, origin = answer(self._bank, read_data(request), request.properties)
+        limit = request.token_limit
         kept = content if limit is None else tokens.cut(content, limit)
         reason = "stop" if kept == content else "length"
-        return _Completion(kept, reason, tokens.count(asked.prompt), origin or None)
+        return _Completion(kept, reason, tokens.count(request.prompt), origin or None)
 
     async def _stream(self, request: web.Request, events: Iterator[bytes]) -> web.StreamResponse:
         headers = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
@@ -159,7 +159,7 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     except ApiError as error:
         return _json_response(error.body, error.status)
     except web.HTTPException as error:
-        response = _json_response(_of_http(request, error).body, error.status)
+        response = _json_response(_http_error(request, error).body, error.status)
         if isinstance(error, web.HTTPMethodNotAllowed):
             response.headers["Allow"] = error.headers["Allow"]
         return response
@@ -173,14 +173,14 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return _json_response(ApiError(500, None, "The offline model failed.", type="server_error").body, 500)
 
 
-def _of_http(request: web.Request, error: web.HTTPException) -> ApiError:
-    asked = f"{request.method} {request.path}"
+def _http_error(request: web.Request, error: web.HTTPException) -> ApiError:
+    target = f"{request.method} {request.path}"
     match error.status:
         case 404:
-            return ApiError(404, "unknown_url", f"Unknown request URL: {asked}. Chat is at POST /v1/chat/completions.")
+            return ApiError(404, "unknown_url", f"Unknown request URL: {target}. Chat is at POST /v1/chat/completions.")
         case 405:
             allowed = error.headers["Allow"]
-            return ApiError(405, "method_not_supported", f"Not allowed: {asked}. Allowed here: {allowed}.")
+            return ApiError(405, "method_not_supported", f"Not allowed: {target}. Allowed here: {allowed}.")
         case 413:
             return ApiError(413, "request_too_large", f"The body is larger than {MAX_BODY_BYTES} bytes.")
         case status:

@@ -93,14 +93,14 @@ class PastAttempt:
     model: str
     kind: AttemptKind
     outcome: AttemptOutcome
-    faults: frozenset[str] = frozenset()
-    """What a re-ask should mend, one line per fault."""
+    issue_keys: frozenset[str] = frozenset()
+    """The faults of the answer, each as its issue's string."""
 
     @property
     def signature(self) -> tuple[AttemptOutcome, frozenset[str]]:
         """Equal when two attempts failed in the same way. Only faults of an answer count: an error message of the
         connection may hold an id or a time."""
-        return self.outcome, self.faults if remedy_for(self.outcome) is Remedy.REASK else frozenset()
+        return self.outcome, self.issue_keys if remedy_for(self.outcome) is Remedy.REASK else frozenset()
 
 
 @dataclass(frozen=True)

@@ -118,9 +118,9 @@ class AttemptScheduler:
             attempt = replace(attempt, kind=AttemptKind.PROBE)
         return AttemptPermit(attempt, prices[attempt.model], self._retry_after, reservation, self._breakers)
 
-    def record_outcome(self, attempt: Attempt, faults: Collection[str]) -> None:
-        """Adds an ended attempt to the history, with what a re-ask should mend."""
-        self._history.append(PastAttempt(attempt.model, attempt.kind, attempt.outcome, frozenset(faults)))
+    def record_outcome(self, attempt: Attempt, issue_keys: Collection[str]) -> None:
+        """Adds a finished attempt to the history, with its faults as in PastAttempt."""
+        self._history.append(PastAttempt(attempt.model, attempt.kind, attempt.outcome, frozenset(issue_keys)))
         self._retry_after.record(attempt.model, attempt.retry_after_seconds)
 
     def _planned(self, refused: Collection[str], prices: Mapping[str, float | None]) -> NextAttempt | None:

@@ -51,7 +51,7 @@ class CanDo:
     offline: bool = False
     """Whether the embedded offline model has a lesson for it."""
     text_sha256: str = ""
-    """Of the text as it was imported; tells two editions apart without showing either."""
+    """Of the text as imported; distinguishes two editions without showing either."""
 
     @property
     def topic(self) -> str:
@@ -80,13 +80,13 @@ class Unknown:
         """What is wrong and what to do; one paragraph."""
         named = ", ".join(f"{can_do_id} ({entry.topic[:40]}, {entry.level})" for can_do_id, entry in self.others)
         if self.known_form:
-            told = (
+            advice = (
                 f"{self.can_do_id!r} has a known form, but is not in your catalogue: import the list it is from "
                 "(nidan catalogue import FILE), or give topic and level beside it."
             )
         else:
-            told = f"No Can-do {self.can_do_id!r} in the catalogue. Give topic and level beside it, or an id from it."
-        return f"{told} {'Nearest' if self.near else 'For example'}: {named}." if named else told
+            advice = f"No Can-do {self.can_do_id!r} in the catalogue. Give topic and level beside it, or an id from it."
+        return f"{advice} {'Nearest' if self.near else 'For example'}: {named}." if named else advice
 
 
 class Catalogue:

@@ -23,10 +23,10 @@ MOST_ROWS = 100_000
 DEFAULT_SOURCE = "JF Can-do list"
 UNKNOWN_EDITION = "unknown"
 LICENCE_NOTE = "Imported here: the terms of its source apply. For use on this machine, not to be passed on."
-_TELL_EVERY = 2_000
-"""Rows between two words on how far it is."""
+_ROWS_PER_REPORT = 2_000
+"""Rows between two progress reports."""
 _LONGEST = {"kind": 40, "category": 200, "topic": 200, "topic_2": 200, "text_ja": 1000, "text_en": 1000}
-"""Characters; what a request to the gateway may have."""
+"""In characters: the limits of a request to the gateway."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def load(file: Path) -> bytes:
 
 
 def edition_of(file_name: str) -> str:
-    """The year, month and day that a file's name tells (jf_cando_202305.csv: 2023-05); else UNKNOWN_EDITION."""
+    """The year, month and day in a file's name (jf_cando_202305.csv: 2023-05); else UNKNOWN_EDITION."""
     name = unicodedata.normalize("NFKC", file_name)
     found = re.search(
         r"(?<!\d)((?:19|20)\d\d)(?:[-_.年]?(0[1-9]|1[0-2])(?:[-_.月]?(0[1-9]|[12]\d|3[01]))?)?(?!\d)", name
@@ -123,8 +123,8 @@ def edition_of(file_name: str) -> str:
     return "-".join(filter(None, found.groups())) if found else UNKNOWN_EDITION
 
 
-def read_list(data: bytes, source: str, edition: str, tell: Callable[[int], object]) -> CanDoList:
-    """The list's entries. `tell` is given the number of rows read so far, from time to time. Raises ListError."""
+def read_list(data: bytes, source: str, edition: str, report: Callable[[int], object]) -> CanDoList:
+    """The list's entries. Calls `report` from time to time with the number of rows read so far. Raises ListError."""
     text = _decoded(data)
     table = _Table.of(text)
     reader = _Reader(source, edition)
@@ -133,8 +133,8 @@ def read_list(data: bytes, source: str, edition: str, tell: Callable[[int], obje
         if rows > MOST_ROWS:
             raise ListError(f"has more than {MOST_ROWS:,} rows. Import the list in parts.")
         reader.take(row)
-        if rows % _TELL_EVERY == 0:
-            tell(rows)
+        if rows % _ROWS_PER_REPORT == 0:
+            report(rows)
     if not rows:
         raise ListError("has no row below the column names.")
     return CanDoList(tuple(reader.entries), tuple(reader.faults), rows, table.ignored, dict(reader.unknown_activities))
@@ -231,8 +231,8 @@ class _Table:
         records = (record for record in _records(self.text, self.delimiter) if any(record[1]))
         next(records)
         for line, cells in records:
-            told = {key: cells[place] if place < len(cells) else "" for key, place in self.places.items()}
-            yield _Row(line, dict.fromkeys(COLUMNS, "") | told, sum(map(bool, cells[self.width :])))
+            known = {key: cells[place] if place < len(cells) else "" for key, place in self.places.items()}
+            yield _Row(line, dict.fromkeys(COLUMNS, "") | known, sum(map(bool, cells[self.width :])))
 
 
 def _head(text: str, delimiter: str) -> list[str]:
@@ -330,8 +330,8 @@ class _Reader:
 
     def _activity(self, cell: str) -> str:
         """The first one that the cell names."""
-        told = _folded(cell).casefold().replace("やり取り", "やりとり")
-        named = sorted((told.find(name), activity) for name, activity in _ACTIVITIES.items() if name in told)
+        folded = _folded(cell).casefold().replace("やり取り", "やりとり")
+        named = sorted((folded.find(name), activity) for name, activity in _ACTIVITIES.items() if name in folded)
         if named:
             return named[0][1]
         self.unknown_activities.update([cell] if cell else [])

@@ -46,9 +46,9 @@ def read(file: Path) -> tuple[CanDo, ...]:
 
 def _expected(file: Path, head: bytes) -> int:
     with contextlib.suppress(ValueError):
-        told = json.loads(head)
-        if isinstance(told, dict) and told.get("format") == _FORMAT and isinstance(told.get("entries"), int):
-            return int(told["entries"])
+        header = json.loads(head)
+        if isinstance(header, dict) and header.get("format") == _FORMAT and isinstance(header.get("entries"), int):
+            return int(header["entries"])
     raise CatalogueFileError(
         f"{file} is no catalogue that `nidan catalogue import` wrote (its first line does not say {_FORMAT}). "
         "A list itself (CSV, TSV) is imported into another file."

@@ -150,7 +150,7 @@ class Stage2:
             result = await upstream.enhance(call, self._seconds_left)
             if result.attempt and await upstream.ready(Stage.STAGE2, self._context.config.restart_seconds):
                 result = await upstream.enhance(call, self._seconds_left)
-        section.take_better(result.items)
+        section.keep_better(result.items)
         section.shortfall = section.shortfall or self._why_no_model()
 
     def _why_no_model(self) -> str:
@@ -172,7 +172,7 @@ class Stage2:
                 )
                 tracing.note({"nidan.items": len(wanted)})
                 result = await context.shared.upstream.enhance(call, self._seconds_left)
-                improved = section.take_better(result.items)
+                improved = section.keep_better(result.items)
                 attempt = opened.settle(result.attempt or opened.cancelled, wasted=not improved)
         section.shortfall = _failure_of(attempt)
         return attempt, tuple(issue for item in result.items for issue in item.issues)

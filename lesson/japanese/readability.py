@@ -43,7 +43,7 @@ _PHRASES = re.compile(
     "|ごちそうさ|ございま|いらっしゃいま|かしこまりま|お世話にな|お疲れ|おかげさ|いってきま|いってらっしゃ|どうぞ|どうも"
     "|かもしれ|[てで]は(?:いけ|なり|なら)|なければ(?:いけ|なり|なら)|について|によ(?:って|ると?)|にとって|に対し"
 )
-_NAMED = 5
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,10 @@ def _grammar_notes(lesson: Lesson) -> Steps[tuple[Issue, ...]]:
     for text in (text for section in lesson.sections for text in section.texts):
         forms = (form for form in not_yet(level, text.words) if not (form.startswith(KEIGO) and text.id in staff))
         notes += [issue_at(text.id, f"{form}: not at {level} yet") for form in forms]
-        if len(notes) >= _NAMED:
+        if len(notes) >= _MOST_NAMED:
             break
         yield
-    return tuple(notes[:_NAMED])
+    return tuple(notes[:_MOST_NAMED])
 
 
 def _turns_of_staff(lesson: Lesson) -> frozenset[str]:
@@ -242,7 +242,7 @@ def _note(words: Sequence[ContentWord], level: Level, wanted: WordLevels) -> str
     if len(beyond) / len(words) <= FAR_OFF_SHARE:
         return ""
     # N1, N2, then words on no list, which may be rare words or well-known loanwords.
-    hardest = sorted(beyond, key=lambda word: word.level or "none")[:_NAMED]
+    hardest = sorted(beyond, key=lambda word: word.level or "none")[:_MOST_NAMED]
     [(section, _)] = Counter(word.section for word in beyond).most_common(1)
     return (
         f"Far too hard for {level}: {len(beyond)} of {len(words)} content words are outside N5 to {wanted.reach},"

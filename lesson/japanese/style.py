@@ -24,9 +24,9 @@ STYLE = IssueSeverity.STYLE
 
 def style_issues(content: Content, level: Level) -> tuple[Issue, ...]:
     """All style issues, in the order of the sections."""
-    found = [fault for name in content.written for fault in _of_section(name, content)]
+    found = [fault for name in content.written for fault in _section_issues(name, content)]
     if content.dialogue is not None:
-        found += _of_dialogue(content.dialogue, level)
+        found += _dialogue_issues(content.dialogue, level)
     return tuple(found)
 
 
@@ -43,16 +43,16 @@ _MARKDOWN = re.compile(r"\*\*|__|^#{1,6}\s|^\s*[-*]\s|`", re.MULTILINE)
 _ROMAJI = re.compile(r"[(（][a-zA-ZāīūēōĀĪŪĒŌ' ]{4,}[)）]")
 
 
-def _of_section(name: SectionName, content: Content) -> Iterator[Issue]:
+def _section_issues(name: SectionName, content: Content) -> Iterator[Issue]:
     section = content.section(name)
     assert section is not None  # noqa: S101 - `written` names only existing sections
     for note in language_notes(name, section):
         yield note.model_copy(update={"severity": STYLE})
     for item in extract_items(name, section):
-        yield from _of_text(item.id, item.text)
+        yield from _text_issues(item.id, item.text)
 
 
-def _of_text(path: str, text: str) -> Iterator[Issue]:
+def _text_issues(path: str, text: str) -> Iterator[Issue]:
     for pattern, what in ((_FURIGANA, "furigana"), (_MARKDOWN, "Markdown"), (_ROMAJI, "romaji or a translation")):
         if pattern.search(text):
             yield issue_at(path, f"holds {what}, wanted plain Japanese", STYLE)
@@ -93,9 +93,9 @@ _SHORT_TURN = 6
 _SIGNS = re.compile(r"[\s、。！？!?…・「」『』（）()ー―～〜]")
 
 
-def _of_dialogue(dialogue: Dialogue, level: Level) -> Iterator[Issue]:
+def _dialogue_issues(dialogue: Dialogue, level: Level) -> Iterator[Issue]:
     texts = [turn.text for turn in dialogue.turns]
-    yield from _persons(dialogue, level)
+    yield from _person_issues(dialogue, level)
     if sum(bool(_REACTION.search(text)) for text in texts) < _FEWEST_REACTIONS:
         yield issue_at(
             "dialogue.turns", f"fewer than {_FEWEST_REACTIONS} reactions or fillers (へえ, ええと, そうですか)"
@@ -112,7 +112,7 @@ def _of_dialogue(dialogue: Dialogue, level: Level) -> Iterator[Issue]:
             yield issue_at(f"dialogue.turns.{index}.text", "repeats most of the turn before", STYLE)
 
 
-def _persons(dialogue: Dialogue, level: Level) -> Iterator[Issue]:
+def _person_issues(dialogue: Dialogue, level: Level) -> Iterator[Issue]:
     me: Counter[str] = Counter()
     for index, turn in enumerate(dialogue.turns):
         path = f"dialogue.turns.{index}.text"

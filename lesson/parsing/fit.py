@@ -68,10 +68,10 @@ class Fit:
         fitted: dict[str, object] = {}
         for _, alias, name, hint in fields(kind):
             given = value.get(alias, value.get(name))
-            if given is None and _absence(hint) is not _REQUIRED:
+            if given is None and _absent_value(hint) is not _REQUIRED:
                 if alias not in value and name not in value:
                     self._notes.append(issue_at(f"{path}.{name}", "not given"))
-                fitted[alias] = _absence(hint)
+                fitted[alias] = _absent_value(hint)
             elif alias in value or name in value:
                 fitted[alias] = self.fit(hint, given, f"{path}.{name}")
         known = {spelling for field in fields(kind) for spelling in (field.wire_name, field.json_name)}
@@ -120,7 +120,7 @@ def practice_class(kind: str) -> type[BaseModel]:
     return _PRACTICE_CLASSES.get(kind, ProductionPractice)
 
 
-def _absence(hint: Any) -> object:
+def _absent_value(hint: Any) -> object:
     """The value of a field that the answer leaves out: None, an empty list or a harmless member; else _REQUIRED."""
     inner, optional = _bare(hint)
     if optional:

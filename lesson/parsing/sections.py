@@ -1,8 +1,8 @@
 """Parses the sections of a model's answer: lenient in form, strict in substance.
 
-It fills in optional fields as explicitly absent, and accepts other spellings, the earlier system's simpler shape and
-slips of form. Each such step leaves a note. A defect that makes a section useless is a fault with its path, for a
-re-ask. It invents nothing: every derived value comes from the answer or the brief.
+The parser fills in optional fields as explicitly absent. It accepts other spellings, the earlier system's simpler shape
+and slips of form. Each such step leaves a note. A defect that makes a section useless is a fault with its path, for a
+re-ask. The parser invents nothing: every derived value comes from the answer or the brief.
 """
 
 from __future__ import annotations

@@ -302,7 +302,7 @@ def closing_lines(lesson: Lesson, view: View) -> Iterator[Lines]:
     texts = [text for section in lesson.sections for text in section.texts]
     stages = [f"Stage {number}: {_models(lesson, stage)}" for number, stage in enumerate(Stage, start=1)]
     parts = f"Stage 1 {lesson.stage1_seconds:.1f} s, Stage 2 {lesson.stage2_seconds:.1f} s"
-    lines = [provenance(texts), *(f"note: {note}" for note in lesson.notes if view.teacher or not _tells_answer(note))]
+    lines = [provenance(texts), *(f"note: {note}" for note in lesson.notes if view.teacher or not _gives_answer(note))]
     lines += [" · ".join(stages), f"{cost(lesson.attempts)} · {lesson.duration_seconds:.1f} s ({parts})"]
     yield from (Lines(line, "dim") for line in lines)
     hints = [*([] if view.teacher else [_TEACHER_HINT]), *([] if view.translation else [_TRANSLATION_HINT])]
@@ -310,7 +310,7 @@ def closing_lines(lesson: Lesson, view: View) -> Iterator[Lines]:
         yield Lines(" · ".join(hints))
 
 
-def _tells_answer(note: Issue) -> bool:
+def _gives_answer(note: Issue) -> bool:
     """Whether it may quote an answer: it is of a question or an exercise."""
     return note.section is SectionName.PRACTICE or ".comprehension." in note.path
 

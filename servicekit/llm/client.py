@@ -166,7 +166,7 @@ class ModelClient:
         task.add_done_callback(self._leaving.discard)
 
     def settle(self, answer: Answer) -> None:
-        """Ends the call: prices a usage that is plausible, and tells the observer."""
+        """Ends the call: prices a plausible usage and calls the observer."""
         self.in_use -= 1
         reply, request, at = answer.settle(), answer.request, self._now()
         if reply.usage is not None and not is_plausible(self.provider, request, reply.usage, at):

@@ -288,7 +288,7 @@ def _is_empty(value: Any) -> bool:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equality that tells 1 from True and 1.0."""
+    """Equality that distinguishes 1, True and 1.0."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 

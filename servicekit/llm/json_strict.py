@@ -99,7 +99,7 @@ def strict_value(text: str, start: int) -> tuple[Any, int]:
     """(value, end) of the strict JSON value at `start`. Raises json.JSONDecodeError for syntax, else ExtractError."""
     try:
         value, end = _DECODER.raw_decode(text, start)
-    except ExtractError as error:  # raised by a hook, which is told no position
+    except ExtractError as error:  # raised by a hook, which gets no position
         raise ExtractError(error.reason, error.detail, start) from None
     except RecursionError:
         raise ExtractError("too_deep", f"more than {MAX_DEPTH} levels", start) from None

@@ -115,7 +115,7 @@ def test_equal_histories_give_equal_answers_and_any_prefix_replays(
     history = history_of(tuple(chain), outcomes, tuple(refused))
     for made, past in enumerate(history):
         # Rebuilt as from a store: equal records, not identical ones.
-        stored = [PastAttempt(row.model, row.kind, row.outcome, frozenset(row.faults)) for row in history[:made]]
+        stored = [PastAttempt(row.model, row.kind, row.outcome, frozenset(row.issue_keys)) for row in history[:made]]
         attempt = next_attempt(stored, tuple(chain), refused)
         assert attempt == next_attempt(history[:made], tuple(chain), refused)
         assert attempt is not None

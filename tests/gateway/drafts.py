@@ -57,7 +57,7 @@ def drafts(draw: st.DrawFn) -> Draft:
         written.done, written.shortfall = draw(st.booleans()), draw(REASONS)
         kinds = st.just("whole") if draw(st.booleans()) else KINDS
         chosen = [(item, draw(kinds)) for item in written.items]
-        written.take_better(
+        written.keep_better(
             EnhancedItem(text=annotation(item, kind), issues=()) for item, kind in chosen if kind != "none"
         )
     draft.missing_reasons = {name: draw(REASONS) for name in draft.missing if draw(st.booleans())}

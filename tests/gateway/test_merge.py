@@ -105,7 +105,7 @@ def test_an_annotation_is_only_ever_replaced_by_a_better_one(value: object, kind
     written = draft.put(SectionName.DIALOGUE, value, 0.0)  # type: ignore[arg-type] # of the strategy
     item = written.items[0]
     for kind in kinds:
-        written.take_better([EnhancedItem(text=annotation(item, kind), issues=())])
+        written.keep_better([EnhancedItem(text=annotation(item, kind), issues=())])
     kept = written.best.get(item.id)
     assert is_accepted(kept) == any(annotation(item, kind).complete for kind in kinds)
     assert (item.id in written.ids_needing_model(EnhancementMode.MODEL)) == (
