@@ -214,7 +214,7 @@ class EnhancerServiceDescribeResponse(_message.Message):
     """Version of dictionary, rules and overrides."""
     @_builtins.property
     def model_ends(self) -> _containers.RepeatedCompositeFieldContainer[_lesson_pb2.ModelEnd]:
-        """The end dates that the provider's own list of models tells, as far as it was asked. Empty: it tells none."""
+        """The end dates in the provider's list of models, if the stage has read it. Empty: none known."""
 
     def __init__(
         self,
