@@ -264,7 +264,7 @@ def fugashi() -> System:
 
 
 def openjtalk() -> System:
-    """It tells how a sentence sounds; long vowels and づ, ぢ are asked for as they are written."""
+    """OpenJTalk gives the sound of a sentence; long vowels and づ, ぢ are compared as written."""
     library = importlib.import_module("pyopenjtalk")
 
     def read(sentence: str) -> Annotated:
@@ -472,7 +472,7 @@ def miss_table(found: Sequence[Miss]) -> list[str]:
 
 def speed_lines(speed: Speed) -> list[str]:
     def mb(value: float | None) -> str:
-        return "not told by this system" if value is None else f"{value:.0f} MB"
+        return "not reported by this system" if value is None else f"{value:.0f} MB"
 
     rates = f"{speed.best:,.0f} sentences a second of process time at best, {speed.median:,.0f} in the median"
     return [
