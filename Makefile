@@ -16,7 +16,7 @@ OPS_IMAGE := .venv-ops-image
 OPS_ALERTS := .venv-ops-alerts
 CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools benchmarks
 
-.PHONY: help setup demo up check test test-slow test-judges test-real-model bench bench-smoke bench-reader bench-traces faults soak accuracy bank-check cost traces contract-baseline stubs golden compose ops ops-alerts ops-rules ops-kube ops-image lock clean
+.PHONY: help setup demo up check test test-slow coverage test-judges test-real-model bench bench-smoke bench-reader bench-traces faults soak accuracy bank-check cost traces contract-baseline stubs golden compose ops ops-alerts ops-rules ops-kube ops-image lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -49,11 +49,16 @@ check: setup ## ruff, mypy strict, import contracts, buf lint and breaking, stub
 	@$(BIN)/mypy $(CODE)
 	@echo "check passed"
 
+# loadgroup keeps the tests that share processes on one worker.
 test: setup ## everything that a change can break, through the wire; names the twenty slowest (four minutes)
-	@$(BIN)/pytest --cov --durations=20 -n 2 --dist worksteal tests
+	@$(BIN)/pytest --durations=20 -n 2 --dist loadgroup tests
 
 test-slow: setup ## the same with many more examples, and what waits for real
-	@TESTS_DEEP=1 $(BIN)/pytest --durations=20 -n 2 --dist worksteal -m 'slow or deep' tests
+	@TESTS_DEEP=1 $(BIN)/pytest --durations=20 -n 2 --dist loadgroup -m 'slow or deep' tests
+
+# The tracer more than doubles the time of a test, so it has a target of its own.
+coverage: setup ## every line and branch of the two-stage flow runs in its tests: 100 %
+	@$(BIN)/pytest --cov -n 2 --dist loadgroup tests/flow tests/gateway
 
 # The judges that nobody here wrote run as processes of environments of their own, and the tests ask them over loopback.
 test-judges: setup $(JUDGES)/.ready ## the trio before a model server that breaks on purpose and judges its client (half a minute)

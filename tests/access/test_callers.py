@@ -23,8 +23,7 @@ from servicekit.settings import SettingsError, load
 from tests.access.callers import NOW, Ring, bearer, gateway_with, ring_of_every_kind
 from tests.access.rpcs import HEALTH, LESSONS, REFLECTION, UNSERVED, Metadata, call_rpc, methods
 from tests.model_server import Answer, ModelServer
-from tests.servicekit.test_errors import service
-from tests.servicekit.test_server import quick, scraped
+from tests.servicekit.served import quick, scraped, service
 from tests.trio import DAY, trio
 
 SERVED = dict(methods(LESSONS, HEALTH, REFLECTION))

@@ -21,7 +21,7 @@ from lesson.v1 import lesson_service_pb2 as pb
 from servicekit.errors import read_error
 from tests.access.callers import Ring, bearer
 from tests.nidan.conftest import nidan
-from tests.services.test_processes import OFFLINE, Process, start, stub
+from tests.services.processes import OFFLINE, Process, start, stub
 from tests.trio import FREE_PORTS
 
 REQUEST = pb.GenerateLessonRequest()

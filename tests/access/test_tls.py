@@ -21,8 +21,7 @@ from servicekit.settings import SettingsError
 from tests.access.certificates import Authority, Identity, put, shown
 from tests.access.rpcs import CONTENT, ENHANCER, HEALTH, LESSONS, REFLECTION, UNSERVED, call_rpc, methods
 from tests.model_server import Answer, ModelServer
-from tests.servicekit.test_errors import service
-from tests.servicekit.test_server import OK, health, quick
+from tests.servicekit.served import OK, health, quick, service
 from tests.trio import trio
 
 

@@ -197,7 +197,7 @@ def test_an_entry_that_has_no_id_left_is_out() -> None:
     assert {entry.edition for entry in both.entries if entry.kind} == {"2023"}
 
 
-def test_an_imported_entry_is_offline_where_its_id_and_level_are_and_has_the_topic_in_english() -> None:
+def test_an_imported_entry_is_offline_where_its_id_and_level_are() -> None:
     given = [row(349), row(350), row(349, 種別="JFまるごと", レベル="A2", 第1トピック="宇宙")]
     mine = read_list(table(given).encode(), "S", "E", lambda _: None).entries
     both = Catalogue.shipped().with_imported(mine)

@@ -15,7 +15,7 @@ from lesson.v1 import lesson_service_pb2 as pb
 from servicekit.errors import RemoteError, read_error
 from tests.catalogue.lists import ROW, Kept, row, rows
 from tests.model_server import ModelServer
-from tests.services.test_processes import Process, start, stub
+from tests.services.processes import Process, start, stub
 from tests.trio import FREE_PORTS, trio
 
 EN = "JF Can-do (English)"

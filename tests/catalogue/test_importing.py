@@ -96,7 +96,7 @@ def test_a_column_is_known_by_any_of_its_spellings(name: str, other: str) -> Non
     assert read(table(given, names)) == WHOLE
 
 
-def test_blank_rows_and_columns_that_nobody_knows_are_left_out_and_the_latter_are_told() -> None:
+def test_blank_rows_and_unknown_columns_are_left_out() -> None:
     text = table([*rows(2), {}, *rows(3)[2:], {}], (*NAMES, "備考", "公開日・更新日"))
     found = read(f"\n,,\n{text}")
     assert found.entries == WHOLE.entries

@@ -110,7 +110,7 @@ def test_every_rule_has_been_seen_to_catch_something() -> None:
 # --- .env.example ---------------------------------------------------------------------------------------------
 
 
-def test_every_line_of_the_example_is_a_setting_that_reaches_every_service_that_reads_it() -> None:
+def test_every_line_of_the_example_reaches_every_service_that_reads_it() -> None:
     for name in (assignments(EXAMPLE) | commented(EXAMPLE)).keys() - COMPOSES_OWN.keys():
         readers = [service for service, module in MODULES.items() if name in defaults(module)]
         assert readers, f"{name} is read by no service"

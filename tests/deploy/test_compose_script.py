@@ -59,7 +59,7 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
-def test_compose_is_asked_without_and_with_the_example_and_never_with_the_callers_variables(checkout: Checkout) -> None:
+def test_compose_is_asked_with_and_without_the_example_alone(checkout: Checkout) -> None:
     checkout.with_compose()
     assert checkout.run("config").returncode == 0
     bare, example = checkout.asked()
@@ -82,9 +82,7 @@ def test_a_file_that_is_not_there_is_refused(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize("version", [None, "1.29.2"])
-def test_without_a_compose_v2_and_a_way_to_fetch_one_it_says_that_nothing_was_checked(
-    checkout: Checkout, version: str | None
-) -> None:
+def test_without_compose_v2_it_says_that_nothing_was_checked(checkout: Checkout, version: str | None) -> None:
     if version:
         checkout.with_compose(version)
     told = checkout.run("config")

@@ -64,7 +64,7 @@ def same_but_data(call: Call, plain: Call) -> None:
     assert user["role"] == "user"
 
 
-async def test_thirty_attempts_in_the_words_of_a_caller_change_nothing_but_the_data(
+async def test_attempts_in_the_words_of_a_caller_change_nothing_but_the_data(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     async with trio(monkeypatch, model) as running:
@@ -83,7 +83,7 @@ async def test_thirty_attempts_in_the_words_of_a_caller_change_nothing_but_the_d
             assert (call.data["brief"]["level"], call.data["sections"]) == ("A1", plain.data["sections"])
 
 
-async def test_thirty_attempts_in_what_stage_1_wrote_change_nothing_of_stage_2_but_the_data(
+async def test_attempts_in_what_stage_1_wrote_change_nothing_but_the_data(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     async with trio(monkeypatch, model) as running:

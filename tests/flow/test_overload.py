@@ -15,7 +15,7 @@ from lesson.v1 import content_service_pb2 as pb
 from servicekit.errors import OverloadedError
 from servicekit.server import serving
 from servicekit.settings import load
-from tests.flow.test_scripted_stages import content_service, finished, whole
+from tests.flow.scripted import content_service, finished, whole
 from tests.model_server import Answer, ModelServer
 from tests.trio import Trio, analyser, port_of_its_own, trio, until
 

@@ -313,9 +313,7 @@ def test_what_takes_more_than_the_limit_is_killed_and_the_service_lives(stack: S
 
 
 @pytest.mark.parametrize("service", ["content", "enhancer"])
-def test_a_stage_that_is_restarted_in_mid_lesson_ends_its_calls_first_and_the_lesson_is_whole(
-    stack: Stack, service: str
-) -> None:
+def test_a_stage_restarted_in_mid_lesson_ends_its_calls_first(stack: Stack, service: str) -> None:
     watched = in_mid_lesson(stack)
     began = time.monotonic()
     grace = seconds(SHIPPED.services[service]["stop_grace_period"])

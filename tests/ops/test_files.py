@@ -123,7 +123,7 @@ def test_a_query_asks_only_for_metrics_of_the_catalogue_and_for_records(query: s
 
 
 @pytest.mark.parametrize("name", alerts())
-def test_an_alert_says_how_grave_it_is_what_happened_where_to_read_and_where_to_look(name: str) -> None:
+def test_an_alert_says_its_severity_what_happened_and_where_to_look(name: str) -> None:
     rule = alerts()[name]
     told = rule["annotations"]
     assert rule["labels"]["severity"] in ("critical", "warning") or name == WATCHDOG
@@ -171,7 +171,7 @@ def test_the_runbook_says_of_an_alert_what_it_is_what_to_look_at_and_what_to_do(
         assert title in {one.partition(": ")[2] for one in panel_titles()} | {"Status, Rules", "Runtime", "Success"}
 
 
-def test_the_runbook_has_no_heading_of_an_alert_that_does_not_exist_and_no_dead_anchor() -> None:
+def test_the_runbook_has_no_heading_without_an_alert_and_no_dead_anchor() -> None:
     headings = re.findall(r"^#+ (.+)$", RUNBOOK, re.MULTILINE)
     assert {heading for heading in headings if heading.startswith("Nidan")} == set(alerts())
     anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -195,7 +195,7 @@ def test_the_runbook_asks_only_for_metrics_and_log_events_that_exist() -> None:
 
 
 @pytest.mark.parametrize("row", metrics_doc.rows(), ids=lambda row: row.get("told") or row["event"])
-def test_a_row_of_the_monitoring_names_a_metric_a_rule_an_alert_and_a_panel_that_exist(row: dict[str, str]) -> None:
+def test_each_row_of_the_monitoring_names_what_exists(row: dict[str, str]) -> None:
     assert all(row.values())
     assert row["metric"] in METRICS
     assert row["rule"] in records()
@@ -203,7 +203,7 @@ def test_a_row_of_the_monitoring_names_a_metric_a_rule_an_alert_and_a_panel_that
     assert row["panel"] in panel_titles()
 
 
-def test_every_log_event_of_the_earlier_system_has_its_row_and_is_written_by_the_gateway() -> None:
+def test_the_gateway_writes_every_log_event_of_the_earlier_system() -> None:
     events = {row["event"] for row in metrics_doc.rows() if "event" in row}
     written = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "gateway").rglob("*.py"))
     assert {event for event in events if f'"{event}"' not in written} == set()

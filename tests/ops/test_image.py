@@ -312,9 +312,7 @@ def entrypoint() -> str:
 
 
 @pytest.mark.parametrize("given", ["", "of the operator"])
-def test_grafana_starts_with_the_operators_password_or_with_one_that_nobody_else_has(
-    image: Built, tmp_path: Path, given: str
-) -> None:
+def test_grafana_starts_with_the_operators_password_or_a_random_one(image: Built, tmp_path: Path, given: str) -> None:
     """Grafana's own image cannot be had here: its /run.sh is a stand-in that tells what it was started with."""
     (tmp_path / "run.sh").write_text('#!/bin/sh\necho "started with [$GF_SECURITY_ADMIN_PASSWORD]"\n', encoding="utf-8")
     (tmp_path / "run.sh").chmod(0o755)

@@ -24,7 +24,7 @@ from tests.deploy.shipped import MODULES, defaults, settings_class, written
 from tests.ops import kube_rules
 from tests.ops.kube_rules import CALLS_LIMIT, RULES, TRIO, Rule, effective
 from tests.ops.manifests import K8S, OVERLAYS, ROOT, Manifests, Object, overlay_text, rendered
-from tests.services.test_processes import Process, start
+from tests.services.processes import Process, start
 
 pytestmark = pytest.mark.ops
 

@@ -143,7 +143,7 @@ def ends_in(days: int) -> str:
     return (datetime.now(UTC).date() + timedelta(days=days)).isoformat()
 
 
-async def test_faults_reach_who_is_to_hear_of_them_and_so_does_their_end_and_every_panel_shows_something(
+async def test_alerts_reach_their_receivers_and_every_panel_shows_something(
     tmp_path: Path, model: ModelServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common: dict[str, Any] = {"object": "model", "created": 1, "owned_by": "x"}

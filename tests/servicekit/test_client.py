@@ -282,7 +282,7 @@ async def test_a_server_that_does_not_answer_at_all_is_too_slow(limits: dict[str
     assert reply.outcome is outcome
 
 
-async def test_a_reader_who_takes_longer_than_the_limits_of_silence_is_not_cut_in_mid_answer() -> None:
+async def test_a_reader_slower_than_the_limits_of_silence_is_not_cut() -> None:
     lines = [delta("a"), delta("b"), delta("c"), delta(finish="stop"), DONE]
     request = ModelRequest("gpt-4.1", "s", "u", "id", 100, 5.0, first_token_seconds=0.5, stall_seconds=0.5)
     async with client(events(*lines, pause=0.1)) as made, made.stream(request) as stream:
@@ -344,7 +344,7 @@ async def test_a_stream_that_comes_compressed_is_read_too() -> None:
         ([b": " + b"x" * 2000], 0.02, False),  # too much
     ],
 )
-async def test_a_connection_is_used_again_when_the_end_of_the_answer_follows_its_last_event(
+async def test_a_connection_is_used_again_when_the_end_follows_the_last_event(
     after: list[bytes], pause: float, reused: bool
 ) -> None:
     ports: list[Any] = []
@@ -515,7 +515,7 @@ def test_every_way_a_call_can_end_is_an_outcome_of_an_attempt() -> None:
     assert {outcome.value for outcome in CallOutcome} <= {outcome.value for outcome in AttemptOutcome}
 
 
-def test_a_strict_schema_requires_every_property_and_drops_what_strict_decoders_refuse() -> None:
+def test_a_strict_schema_requires_all_and_drops_what_decoders_refuse() -> None:
     schema = {
         "type": "object",
         "title": "T",

@@ -3,63 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import pytest
 
 from lesson.v1 import lesson_service_pb2 as pb
-from lesson.v1 import lesson_service_pb2_grpc
 from servicekit import errors
 from servicekit.errors import FieldViolation, RemoteError, ServiceError, read_error, to_status
-from servicekit.server import Service, serving
 from servicekit.telemetry import Registry
-
-Handler = Callable[[Any, Any], Awaitable[pb.GenerateLessonResponse]]
-
-
-class Servicer(lesson_service_pb2_grpc.LessonServiceServicer):
-    """A servicer whose behaviour the test supplies."""
-
-    def __init__(self, handler: Handler) -> None:
-        self._handler = handler
-
-    async def StreamLesson(self, request: Any, context: Any) -> AsyncIterator[pb.StreamLessonResponse]:  # noqa: N802
-        yield pb.StreamLessonResponse()
-
-    async def GenerateLesson(self, request: Any, context: Any) -> pb.GenerateLessonResponse:  # noqa: N802
-        return await self._handler(request, context)
-
-    def register(self, server: Any) -> None:
-        lesson_service_pb2_grpc.add_LessonServiceServicer_to_server(self, server)
-
-
-def service(handler: Handler, **changes: Any) -> Service:
-    values: dict[str, Any] = {
-        "name": "test",
-        "bind": "127.0.0.1",
-        "port": 0,
-        "health_port": 0,
-        "metrics_port": 0,
-        "grpc_names": ("lesson.v1.LessonService",),
-        "register": Servicer(handler).register,
-        "registry": Registry(),
-        "longest_call_seconds": 5.0,
-        "calls_limit": 10,
-    }
-    return Service(**values | changes)
-
-
-@asynccontextmanager
-async def served(handler: Handler, **changes: Any) -> AsyncIterator[Any]:
-    """A stub of a real server whose GenerateLesson is the test's handler."""
-    async with (
-        serving(service(handler, **changes)) as ports,
-        grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel,
-    ):
-        yield lesson_service_pb2_grpc.LessonServiceStub(channel)
+from tests.servicekit.served import served
 
 
 async def remote(error: BaseException) -> RemoteError:

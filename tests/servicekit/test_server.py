@@ -9,7 +9,6 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lesson.v1 import lesson_service_pb2 as pb
 from lesson.v1 import lesson_service_pb2_grpc
@@ -18,20 +17,7 @@ from servicekit.interceptors import MetricsInterceptor
 from servicekit.probe import serves
 from servicekit.server import server_options, serving
 from servicekit.telemetry import Registry, RpcMetrics
-from tests.servicekit.test_errors import served, service
-
-OK = pb.GenerateLessonResponse(master_json="{}")
-
-
-async def quick(_request: Any, _context: Any) -> pb.GenerateLessonResponse:
-    return OK
-
-
-async def health(port: int, name: str = "") -> str:
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)
-        answer = await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=2)
-    return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+from tests.servicekit.served import OK, health, quick, scraped, served, service
 
 
 async def test_health_is_served_on_the_main_and_on_the_health_port() -> None:
@@ -110,12 +96,6 @@ async def test_above_its_limit_a_service_sheds_at_once_with_a_retry_time() -> No
     assert 'nidan_rpc_limit{service="test"} 1.0' in metrics
     assert 'nidan_shed_total{service="test"} 1.0' in metrics
     assert 'nidan_rpcs_in_flight{service="test"} 1.0' in metrics
-
-
-async def scraped(port: int) -> str:
-    url = f"http://127.0.0.1:{port}/metrics"
-    async with aiohttp.ClientSession() as session, session.get(url) as response:
-        return await response.text()
 
 
 async def test_a_stopping_server_lets_an_aborting_call_send_its_error() -> None:

@@ -6,10 +6,8 @@ The model server runs in this process, so that its pace is set here and its call
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -21,80 +19,62 @@ from lesson.models import Lesson, Outcome, ReadingProvenance, SectionName, Secti
 from lesson.v1 import lesson_service_pb2 as pb
 from servicekit.errors import read_error
 from tests.model_server import Answer, ModelServer, model_server
-from tests.services.test_processes import Process, start, stub
-from tests.trio import check_lesson, port_of_its_own, until
+from tests.services.processes import House, stub
+from tests.trio import check_lesson, until
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("killed")]
 
 AWAY_SECONDS = 1.0
 """Between a process's end and its next start; its start takes as long again."""
 PACED = Answer(chunk_delay_seconds=0.0005)
 """A Stage 1 answer that takes a second or two."""
 NEVER = Answer(delay_seconds=60.0)
-MODULES = ("content_service", "enhancer_service", "gateway")
 SPEC = pb.LessonSpec(can_do_id="JF:349")
 
 
-@dataclass
-class House:
-    """The three services as processes, and the model server they ask."""
-
-    model: ModelServer
-    processes: dict[str, Process] = field(default_factory=dict)
-
-    async def start(self, module: str) -> None:
-        """Starts it, on the port it had if it ran before."""
-        port = self.processes[module].port if module in self.processes else port_of_its_own()
-        env = {
-            "CANDO_AI_STAGE1_PROVIDER": "openai",
-            "CANDO_AI_STAGE2_PROVIDER": "openai",
-            "OPENAI_BASE_URL": self.model.url,
-            "OPENAI_API_KEY": "test",
-        }
-        if module == "gateway":
-            env["CONTENT_ADDRESS"] = f"127.0.0.1:{self.processes['content_service'].port}"
-            env["ENHANCER_ADDRESS"] = f"127.0.0.1:{self.processes['enhancer_service'].port}"
-        name = module.removesuffix("_service").upper()
-        self.processes[module] = await start(module, **env, **{f"{name}_PORT": str(port)})
-
-    async def kill(self, module: str) -> None:
-        assert await self.processes[module].end(signal.SIGKILL) == -signal.SIGKILL
-
-    async def kill_and_start_again(self, module: str) -> None:
-        await self.kill(module)
-        await asyncio.sleep(AWAY_SECONDS)
-        await self.start(module)
-
-    async def make_whole(self) -> None:
-        """Starts what does not run, and then a new gateway, which has met no dead stage yet."""
-        dead = [name for name in MODULES if name not in self.processes or self.processes[name].running.returncode]
-        await asyncio.gather(*(self.start(name) for name in dead if name != "gateway"))
-        if not dead:
-            return
-        if "gateway" not in dead:
-            await self.processes["gateway"].end()
-        await self.start("gateway")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_model() -> AsyncIterator[ModelServer]:
+    async with model_server() as model:
+        yield model
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared() -> AsyncIterator[House]:
-    async with model_server() as model:
-        house = House(model)
-        try:
-            yield house
-        finally:
-            await asyncio.gather(*(process.end() for process in house.processes.values()))
+async def shared(shared_model: ModelServer) -> AsyncIterator[House]:
+    house = House(
+        {
+            "CANDO_AI_STAGE1_PROVIDER": "openai",
+            "CANDO_AI_STAGE2_PROVIDER": "openai",
+            "OPENAI_BASE_URL": shared_model.url,
+            "OPENAI_API_KEY": "test",
+        }
+    )
+    try:
+        yield house
+    finally:
+        await house.end()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def house(shared: House) -> House:
-    """All three run, and the model server has been asked nothing yet."""
+    """All three run."""
     await shared.make_whole()
-    shared.model.calls.clear()
-    shared.model.script.clear()
-    shared.model.always.clear()
-    shared.model.chunks_written = 0
     return shared
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def model(house: House, shared_model: ModelServer) -> ModelServer:
+    """The model server of the house, which has been asked nothing yet."""
+    shared_model.calls.clear()
+    shared_model.script.clear()
+    shared_model.always.clear()
+    shared_model.chunks_written = 0
+    return shared_model
+
+
+async def kill_and_start_again(house: House, module: str) -> None:
+    await house.kill(module)
+    await asyncio.sleep(AWAY_SECONDS)
+    await house.start(module)
 
 
 class Caller:
@@ -153,51 +133,56 @@ async def some_chunks_more(model: ModelServer) -> None:
     await until(lambda: model.chunks_written > before + 20)
 
 
-PHASES = [None, SectionName.FRAME, SectionName.DIALOGUE, SectionName.GRAMMAR, SectionName.CULTURE]
-PHASE_NAMES = ["before_any_section", "after_frame", "after_dialogue", "after_grammar", "while_practice_is_written"]
+PHASES = [
+    pytest.param(None, id="before any section", marks=pytest.mark.slow),
+    pytest.param(SectionName.FRAME, id="after frame", marks=pytest.mark.slow),
+    pytest.param(SectionName.DIALOGUE, id="after dialogue", marks=pytest.mark.slow),
+    pytest.param(SectionName.GRAMMAR, id="after grammar", marks=pytest.mark.slow),
+    pytest.param(SectionName.CULTURE, id="while practice is written"),
+]
 
 
-@pytest.mark.parametrize("last_written", PHASES, ids=PHASE_NAMES)
-async def test_a_lesson_whose_content_service_is_killed_and_started_again_ends_complete(
-    house: House, last_written: SectionName | None
+@pytest.mark.parametrize("last_written", PHASES)
+async def test_a_content_service_killed_and_started_again_ends_its_lesson(
+    house: House, model: ModelServer, last_written: SectionName | None
 ) -> None:
-    house.model.script["stage1"] = [PACED]
+    model.script["stage1"] = [PACED]
     async with caller(house) as begin:
         reader = begin()
         if last_written:
             await reader.until("section_ready", last_written)
-        await some_chunks_more(house.model)
-        await house.kill_and_start_again("content_service")
+        await some_chunks_more(model)
+        await kill_and_start_again(house, "content_service")
         lesson = await reader.lesson()
 
     assert lesson.outcome is Outcome.COMPLETE
     # What had come is kept: no section is asked again, told again or taken back.
     assert sorted(reader.told("section_ready"), key=str) == sorted(SectionName)
     assert reader.told("section_replaced") == []
-    asked_again = house.model.asked("stage1")[-1].data["sections"]
+    asked_again = model.asked("stage1")[-1].data["sections"]
     assert asked_again == [name.json_key for name in list(SectionName)[-len(asked_again) :]]
     assert last_written is None or last_written.json_key not in asked_again
-    assert len(house.model.asked("stage1")) == 2
+    assert len(model.asked("stage1")) == 2
 
 
-async def test_a_lesson_whose_enhancer_is_killed_and_started_again_ends_complete(house: House) -> None:
+async def test_an_enhancer_killed_and_started_again_ends_its_lesson(house: House, model: ModelServer) -> None:
     annotated = [name for name in SectionName if name is not SectionName.LESSON_PLAN]
-    house.model.script = {name.value: [Answer(delay_seconds=10.0)] for name in annotated}
+    model.script = {name.value: [Answer(delay_seconds=10.0)] for name in annotated}
     async with caller(house) as begin:
         reader = begin()
         await reader.until("section_ready", SectionName.LESSON_PLAN)
-        await until(lambda: all(house.model.asked(name.value) for name in annotated))
-        await house.kill_and_start_again("enhancer_service")
+        await until(lambda: all(model.asked(name.value) for name in annotated))
+        await kill_and_start_again(house, "enhancer_service")
         lesson = await reader.lesson()
     assert lesson.outcome is Outcome.COMPLETE
 
 
-async def test_a_lesson_whose_enhancer_is_gone_is_partial_with_every_text_and_what_was_annotated(house: House) -> None:
-    house.model.always = {name.value: NEVER for name in SectionName if name is not SectionName.FRAME}
+async def test_without_its_enhancer_a_lesson_keeps_every_text_and_annotation(house: House, model: ModelServer) -> None:
+    model.always = {name.value: NEVER for name in SectionName if name is not SectionName.FRAME}
     async with caller(house) as begin:
         reader = begin()
         await reader.until("section_enhanced", SectionName.FRAME)
-        await until(lambda: house.model.in_flight == 5)  # the other sections are being annotated
+        await until(lambda: model.in_flight == 5)  # the other sections are being annotated
         await house.kill("enhancer_service")
         lesson = await reader.lesson()
 
@@ -211,15 +196,15 @@ async def test_a_lesson_whose_enhancer_is_gone_is_partial_with_every_text_and_wh
         assert {text.reading_provenance for text in section.texts} == {ReadingProvenance.NONE}
 
 
-async def test_a_lesson_whose_content_service_is_gone_is_partial_once_it_has_its_grammar_and_else_an_error(
-    house: House,
+async def test_without_its_content_service_a_lesson_is_partial_after_its_grammar(
+    house: House, model: ModelServer
 ) -> None:
-    house.model.script["stage1"] = [PACED, Answer(chunk_delay_seconds=1.0)]
+    model.script["stage1"] = [PACED, Answer(chunk_delay_seconds=1.0)]
     async with caller(house) as begin:
         far = begin()
         await far.until("section_ready", SectionName.GRAMMAR)
         near = begin()
-        await until(lambda: len(house.model.asked("stage1")) == 2)
+        await until(lambda: len(model.asked("stage1")) == 2)
         await house.kill("content_service")
         lesson, error = await asyncio.gather(far.lesson(), near.error())
 
@@ -235,8 +220,7 @@ async def test_a_lesson_whose_content_service_is_gone_is_partial_once_it_has_its
     assert (error.stage, error.retryable, error.reason) == ("stage1", True, "STAGE1_UPSTREAM")
 
 
-async def test_a_killed_gateway_leaves_no_model_call_behind(house: House) -> None:
-    model = house.model
+async def test_a_killed_gateway_leaves_no_model_call_behind(house: House, model: ModelServer) -> None:
     model.always = {name.value: NEVER for name in SectionName} | {"stage1": Answer(chunk_delay_seconds=0.003)}
     async with caller(house) as begin:
         reader = begin()

@@ -16,7 +16,7 @@ from tests.trio import analyser
 
 
 @pytest.mark.parametrize("level", Level)
-def test_the_level_stands_behind_the_static_part_with_its_row_its_grammar_and_a_fragment(level: Level) -> None:
+def test_the_level_follows_the_static_part_with_its_grammar_and_a_fragment(level: Level) -> None:
     static, _, told = stage1.system_prompt(level, with_shape=False).partition("# The level: ")
     assert static == stage1.system_prompt(Level.A1, with_shape=False).partition("# The level: ")[0]
     row = LEVEL_TABLE[level]

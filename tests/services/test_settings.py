@@ -199,7 +199,7 @@ async def test_a_full_flex_tier_is_passed_by_in_the_same_attempt(
     assert "unavailable_tier=flex" in capsys.readouterr().out
 
 
-async def test_the_default_effort_of_stage_2_is_low_and_its_limit_of_output_leaves_room_for_the_thinking(
+async def test_stage_2_reasons_little_and_its_output_limit_leaves_room_for_it(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
     model.script["culture"] = [Answer(text="", refusal="no")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.model_server import ModelServer
-from tests.services.test_processes import REQUEST
+from tests.services.processes import REQUEST
 from tests.tracing.collector import Collector
 from tests.trio import Trio, trio
 

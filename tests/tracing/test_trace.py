@@ -11,7 +11,7 @@ import pytest
 from lesson.models import Outcome
 from lesson.v1 import lesson_service_pb2 as pb
 from tests.model_server import SNAPSHOT, Answer, ModelServer
-from tests.services.test_processes import REQUEST, house, stub
+from tests.services.processes import REQUEST, offline_house, stub
 from tests.tracing.collector import Collector
 from tests.trio import trio, until
 
@@ -194,7 +194,7 @@ async def test_lessons_at_once_do_not_mix(
 async def test_processes_send_their_spans_before_they_exit_and_log_the_trace(
     taken: Collector,
 ) -> None:
-    async with house() as made, stub(made["gateway"]) as lessons:
+    async with offline_house() as house, stub(house.processes["gateway"]) as lessons:
         await lessons.GenerateLesson(REQUEST, timeout=20)
     (trace_id,) = {span.trace_id for span in taken.spans}
     assert {span.service for span in taken.spans} == {"gateway", "content_service", "enhancer_service"}
@@ -205,6 +205,6 @@ async def test_processes_send_their_spans_before_they_exit_and_log_the_trace(
         ("content_service", "model_call_ended"),
         ("enhancer_service", "model_call_ended"),
     ):
-        lines = [line for line in made[name].log if line["event"] == event]
+        lines = [line for line in house.processes[name].log if line["event"] == event]
         assert lines
         assert {line["trace_id"] for line in lines} == {trace_id}
