@@ -49,7 +49,7 @@ BOUNDS = {EnhancementMode.MODEL: 0.5, EnhancementMode.REVIEW: 0.2, EnhancementMo
 
 @dataclass(frozen=True)
 class Call:
-    """One call of Stage 2: what is sent, and what a right answer is."""
+    """One call of Stage 2: its request and a right answer."""
 
     lesson: str
     section: SectionName
@@ -66,7 +66,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Written:
-    """Stage 1 of one lesson: what is sent, in the order in which it is, and what a right answer is."""
+    """Stage 1 of one lesson: the parts of its request in order, and a right answer."""
 
     static: str
     level: str
@@ -188,7 +188,7 @@ def written(lesson: BankLesson) -> Written:
 
 
 def characters(one: Written, asked: Iterable[Call]) -> int:
-    """Of all that is counted of a lesson."""
+    """The sum over all counted parts of a lesson."""
     return sum(len(text) for text in (*one.texts, *(text for call in asked for text in call.texts)))
 
 
@@ -275,7 +275,7 @@ def lesson_report(report: Report) -> list[str]:
 
 
 def thinking_report(report: Report) -> list[str]:
-    """What reasoning is estimated to add, for the models that reason."""
+    """The estimated cost of reasoning, for the models that reason."""
     default, economical = Choice.default(PRICED_AT), Choice.economical(PRICED_AT)
     calls = mean(tokens.stage2[default.mode].calls for tokens in report.lessons)
     stage2 = tuple(round(calls * tokens) for tokens in STAGE2_THINKING)
@@ -389,7 +389,7 @@ def mode_report(report: Report) -> list[str]:
 
 
 def above_bounds(report: Report) -> list[str]:
-    """What is above its bound, a line each; empty when all is well."""
+    """A line for each figure above its bound."""
     shares = {mode: mean(one.stage2[mode].answers for one in report.lessons) / report.earlier for mode in BOUNDS}
     wrong = [
         f"{mode}: {share:.1%}, more than {BOUNDS[mode]:.0%}" for mode, share in shares.items() if share > BOUNDS[mode]
