@@ -39,14 +39,14 @@ DOCUMENT = where.ROOT / "docs" / "accuracy.md"
 _SETS = ("furigana", "gold_ordinary", "gold_traps", "gold_everyday", "gold_public")
 SETS = tuple(where.ROOT / "tests" / "japanese" / f"{name}.tsv" for name in _SETS)
 FLOORS: Final = {"segments": 98.0, "reading": 98.0, "romaji letters": 98.0, "romaji words": 96.0}
-"""The four measures, and the per cent of each set's sentences that ours must get right."""
+"""The least share of right sentences in each set, in per cent, by measure."""
 
 _SPEED_SENTENCES = 3_000
 _SPEED_PASSES = 5
 
 
 class AccuracyError(Exception):
-    """A gold row that cannot be judged by, or a document without its marks; says where and what is wanted."""
+    """An unusable gold row, or a document without its marks; names the place and the expected form."""
 
 
 # --- the gold -----------------------------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ class AccuracyError(Exception):
 
 @dataclass(frozen=True)
 class Gold:
-    """A row of a gold set: a sentence and what is right, the alternatives of `also` worked in."""
+    """A row of a gold set: a sentence and its right answers, with the alternatives of `also`."""
 
     sentence: str
     kind: str
@@ -157,7 +157,7 @@ def _romaji_variants(sentence: str, own: Segments, others: Sequence[Also], latin
 
 @dataclass(frozen=True)
 class Annotated:
-    """How a system annotates a sentence; None for what it does not give."""
+    """A system's annotation of a sentence; None for parts that the system lacks."""
 
     segments: Segments | None
     reading: str | None
@@ -264,7 +264,7 @@ def fugashi() -> System:
 
 
 def openjtalk() -> System:
-    """It tells how a sentence sounds; long vowels and づ, ぢ are asked for as they are written."""
+    """OpenJTalk gives the sound of a sentence; long vowels and づ, ぢ are compared as written."""
     library = importlib.import_module("pyopenjtalk")
 
     def read(sentence: str) -> Annotated:
@@ -355,7 +355,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Miss:
-    """A sentence of which ours says something else than the gold."""
+    """A sentence on which our result differs from the gold."""
 
     set_name: str
     measure: str
@@ -375,7 +375,7 @@ class Speed:
     load_before: float
     load_after: float
     resident_loaded: float | None
-    """Growth of the resident memory in MB by loading; None where the system does not tell."""
+    """Growth of the resident memory in MB by loading; None if the operating system does not report it."""
     resident_after: float | None
     """The same after every sentence was read."""
 
@@ -410,7 +410,7 @@ def _shown(measure: str, row: Gold, annotated: Annotated) -> tuple[str, str]:
 
 
 def below_floors(scores: Mapping[str, Mapping[str, Score]]) -> list[str]:
-    """Where one system, its scores given by set, is below a floor; empty when it is nowhere."""
+    """The sets and measures in which one system is below a floor."""
     return [
         f"{set_name}, {measure}: {of_set[measure]}, less than {floor:g} %"
         for set_name, of_set in scores.items()
@@ -420,7 +420,7 @@ def below_floors(scores: Mapping[str, Mapping[str, Score]]) -> list[str]:
 
 
 def speed(system: System, sentences: Sequence[str], resident_before: float | None, load_before: float) -> Speed:
-    """Reads all sentences again and again; how often is what makes about 3,000, and the machine's clock has no say."""
+    """Reads all sentences repeatedly, about 3,000 in all, so that the amount of work does not depend on the machine."""
     loaded = _growth(resident_before)
     all_of_them = list(sentences) * max(1, round(_SPEED_SENTENCES / len(sentences)))
     rates = []
@@ -461,7 +461,7 @@ def score_table(scores: Scores) -> list[str]:
 
 
 def miss_table(found: Sequence[Miss]) -> list[str]:
-    """Every miss a row, or a sentence that there is none."""
+    """One row for each miss, or a sentence that says there is none."""
     if not found:
         return ["Nothing that ours says differs from the gold."]
     lines = ["| set | measure | kind | expected | came |", "|---|---|---|---|---|"]
@@ -472,7 +472,7 @@ def miss_table(found: Sequence[Miss]) -> list[str]:
 
 def speed_lines(speed: Speed) -> list[str]:
     def mb(value: float | None) -> str:
-        return "not told by this system" if value is None else f"{value:.0f} MB"
+        return "not reported by this system" if value is None else f"{value:.0f} MB"
 
     rates = f"{speed.best:,.0f} sentences a second of process time at best, {speed.median:,.0f} in the median"
     return [
@@ -484,7 +484,7 @@ def speed_lines(speed: Speed) -> list[str]:
 
 
 def _place(command: str) -> list[str]:
-    """What was run, of what, where and when."""
+    """The command, versions, machine and date of the run."""
     return [
         f"- command: `{command}`",
         f"- commit: {where.commit(_MEASURED)}",

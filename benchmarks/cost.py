@@ -49,7 +49,7 @@ BOUNDS = {EnhancementMode.MODEL: 0.5, EnhancementMode.REVIEW: 0.2, EnhancementMo
 
 @dataclass(frozen=True)
 class Call:
-    """One call of Stage 2: what is sent, and what a right answer is."""
+    """One call of Stage 2: its request and a right answer."""
 
     lesson: str
     section: SectionName
@@ -66,7 +66,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Written:
-    """Stage 1 of one lesson: what is sent, in the order in which it is, and what a right answer is."""
+    """Stage 1 of one lesson: the parts of its request in order, and a right answer."""
 
     static: str
     level: str
@@ -133,10 +133,10 @@ def _call(
         "model": "nidan-offline",
         "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
     }
-    said = answer(
+    written = answer(
         bank, read_data(read_request(json.dumps(request).encode())), list(prompts.answer_schema(mode)["properties"])
     )
-    return Call(lesson.can_do_id, name, mode.value, system, _compact(prompts.answer_schema(mode)), user, said.text)
+    return Call(lesson.can_do_id, name, mode.value, system, _compact(prompts.answer_schema(mode)), user, written.text)
 
 
 def _brief(lesson: BankLesson) -> Brief:
@@ -155,13 +155,13 @@ def _earlier(bank: Bank, annotator: JapaneseAnnotator, asked: Sequence[Item], na
     """The same annotations as the earlier system had its model write them: each text again, its segments as objects."""
     entries = []
     for item in asked:
-        told = annotator.annotate(item.text, names)
+        annotated = annotator.annotate(item.text, names)
         known = bank.annotation(item.text.strip())
         entries.append(
             {
                 "kanji": item.text,
-                "romaji": told.romaji,
-                "furigana": [{"text": segment.text, "ruby": segment.ruby} for segment in told.segments],
+                "romaji": annotated.romaji,
+                "furigana": [{"text": segment.text, "ruby": segment.ruby} for segment in annotated.segments],
                 "translation": known.translation if known else None,
             }
         )
@@ -188,7 +188,7 @@ def written(lesson: BankLesson) -> Written:
 
 
 def characters(one: Written, asked: Iterable[Call]) -> int:
-    """Of all that is counted of a lesson."""
+    """The sum over all counted parts of a lesson."""
     return sum(len(text) for text in (*one.texts, *(text for call in asked for text in call.texts)))
 
 
@@ -196,11 +196,11 @@ def count(texts: Sequence[str]) -> list[int]:
     """The texts in tokens. Raises CalledProcessError when the tokenizer cannot be installed or run."""
     if not (TOKENIZER / "node_modules").exists():
         subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=TOKENIZER, check=True)  # noqa: S607
-    told = subprocess.run(
+    counted_tokens = subprocess.run(
         ["node", "count.mjs"],  # noqa: S607
         cwd=TOKENIZER, input=json.dumps(texts), capture_output=True, text=True, check=True,
     )  # fmt: skip
-    tokens: list[int] = json.loads(told.stdout)
+    tokens: list[int] = json.loads(counted_tokens.stdout)
     return tokens
 
 
@@ -242,10 +242,10 @@ def _stage2(asked: Sequence[Call], sizes: Mapping[str, int]) -> Stage2Tokens:
 # --- the document's tables, a line each -------------------------------------------------------------------------------
 
 
-def lesson_report(told: Report) -> list[str]:
+def lesson_report(report: Report) -> list[str]:
     """What a lesson costs by default, by part."""
     choice = Choice.default(PRICED_AT)
-    lessons = told.lessons
+    lessons = report.lessons
     one = [(tokens.stage1, tokens.stage2[choice.mode]) for tokens in lessons]
     sent, wrote = "sent", "written"
     parts = [
@@ -274,16 +274,16 @@ def lesson_report(told: Report) -> list[str]:
     ]
 
 
-def thinking_report(told: Report) -> list[str]:
-    """What reasoning is estimated to add, for the models that reason."""
+def thinking_report(report: Report) -> list[str]:
+    """The estimated cost of reasoning, for the models that reason."""
     default, economical = Choice.default(PRICED_AT), Choice.economical(PRICED_AT)
-    calls = mean(tokens.stage2[default.mode].calls for tokens in told.lessons)
+    calls = mean(tokens.stage2[default.mode].calls for tokens in report.lessons)
     stage2 = tuple(round(calls * tokens) for tokens in STAGE2_THINKING)
     lines = ["| reasoning at effort `low`, estimated | model | tokens a lesson | $ |", "|---|---|---|---|"]
     for stage, choice, thought in ((1, default, STAGE1_THINKING), (2, default, stage2), (2, economical, stage2)):
         model = choice.stage1 if stage == 1 else choice.stage2
         reasons = capabilities(choice.provider, model).reasons
-        low, high = (mean(choice.thinking_usd(one)[stage - 1][end] for one in told.lessons) for end in (0, 1))
+        low, high = (mean(choice.thinking_usd(one)[stage - 1][end] for one in report.lessons) for end in (0, 1))
         tokens = f"{thought[0]} to {thought[1]} | {low:.4f} to {high:.4f}" if reasons else "does not reason | 0"
         lines.append(f"| Stage {stage} | {model} | {tokens} |")
     with_it = {
@@ -291,17 +291,17 @@ def thinking_report(told: Report) -> list[str]:
         f"the same with `AI_SERVICE_TIER={FLEX}`": default.with_tier(FLEX),
         "a lesson by the economical chain, with it": economical,
     }
-    return [*lines, *(f"| {name} | | | {_with_thinking(told, choice)} |" for name, choice in with_it.items())]
+    return [*lines, *(f"| {name} | | | {_with_thinking(report, choice)} |" for name, choice in with_it.items())]
 
 
-def _with_thinking(told: Report, choice: Choice) -> str:
-    plain = mean(map(choice.lesson_usd, told.lessons))
-    ranges = [choice.thinking_usd(tokens) for tokens in told.lessons]
+def _with_thinking(report: Report, choice: Choice) -> str:
+    plain = mean(map(choice.lesson_usd, report.lessons))
+    ranges = [choice.thinking_usd(tokens) for tokens in report.lessons]
     low, high = (plain + mean(one[end] + two[end] for one, two in ranges) for end in (0, 1))
     return f"{low:.4f} to {high:.4f}"
 
 
-def chains_report(told: Report) -> list[str]:
+def chains_report(report: Report) -> list[str]:
     """Both chains, at the standard tier and with flex: the arithmetic of each."""
     lines = [
         "| chain | Stage 1 | Stage 2 | Stage 1, $ | Stage 2, $ | a lesson, $ | of the target |",
@@ -310,7 +310,7 @@ def chains_report(told: Report) -> list[str]:
     chains = {"the default (quality)": Choice.default(PRICED_AT), "the economical one": Choice.economical(PRICED_AT)}
     for name, choice in chains.items():
         for label, priced in ((name, choice), (f"{name}, `AI_SERVICE_TIER={FLEX}`", choice.with_tier(FLEX))):
-            one, two = mean(map(priced.stage1_usd, told.lessons)), mean(map(priced.stage2_usd, told.lessons))
+            one, two = mean(map(priced.stage1_usd, report.lessons)), mean(map(priced.stage2_usd, report.lessons))
             models = " | ".join(_named(priced, model) for model in (priced.stage1, priced.stage2))
             share = f"{(one + two) / TARGET_USD:.0%}"
             lines.append(f"| {label} | {models} | {one:.4f} | {two:.4f} | {one + two:.4f} | {share} |")
@@ -323,9 +323,9 @@ def _named(choice: Choice, model: str) -> str:
     return model if factor is None else f"{model} x {factor:g}"
 
 
-def cases_report(told: Report) -> list[str]:
+def cases_report(report: Report) -> list[str]:
     """The same lesson otherwise."""
-    default, economical, lessons = Choice.default(PRICED_AT), Choice.economical(PRICED_AT), told.lessons
+    default, economical, lessons = Choice.default(PRICED_AT), Choice.economical(PRICED_AT), report.lessons
     plain, cheap = mean(map(default.lesson_usd, lessons)), mean(map(economical.lesson_usd, lessons))
     default_stage2 = mean(map(default.stage2_usd, lessons))
     calls = mean(tokens.stage2[default.mode].calls for tokens in lessons)
@@ -351,7 +351,7 @@ def cases_report(told: Report) -> list[str]:
     ]
 
 
-def level_report(told: Report) -> list[str]:
+def level_report(report: Report) -> list[str]:
     """The default by level."""
     choice = Choice.default(PRICED_AT)
     parts = "system, static | system, level | schema | data | answer"
@@ -359,8 +359,8 @@ def level_report(told: Report) -> list[str]:
         f"| level | {parts} | Stage 1, $ | of it sent | Stage 2, $ | a lesson, $ |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for level in dict.fromkeys(tokens.level for tokens in told.lessons):
-        mine = [lesson for lesson in told.lessons if lesson.level is level]
+    for level in dict.fromkeys(tokens.level for tokens in report.lessons):
+        mine = [lesson for lesson in report.lessons if lesson.level is level]
         ones = [lesson.stage1 for lesson in mine]
         tokens = [(one.static, one.level, one.schema, one.data, one.answer) for one in ones]
         sizes = " | ".join(f"{mean(part):.0f}" for part in zip(*tokens, strict=True))
@@ -373,7 +373,7 @@ def level_report(told: Report) -> list[str]:
     return lines
 
 
-def mode_report(told: Report) -> list[str]:
+def mode_report(report: Report) -> list[str]:
     """Stage 2 by mode and model."""
     choice = Choice.default(PRICED_AT)
     lines = [
@@ -381,16 +381,16 @@ def mode_report(told: Report) -> list[str]:
         f"|---|---|---|---|{'---|' * len(MODELS)}",
     ]
     for mode in EnhancementMode:
-        sums = [tokens.stage2[mode] for tokens in told.lessons]
+        sums = [tokens.stage2[mode] for tokens in report.lessons]
         sent, wrote = mean(one.sent for one in sums), mean(one.answers for one in sums)
         dollars = " | ".join(f"{choice.usd(model, sent=sent, written=wrote):.4f}" for model in MODELS)
-        lines.append(f"| {mode} | {sent:.0f} | {wrote:.0f} | {wrote / told.earlier:.1%} | {dollars} |")
-    return [*lines, f"| {EARLIER} | | {told.earlier:.0f} | 100.0% |{' |' * len(MODELS)}"]
+        lines.append(f"| {mode} | {sent:.0f} | {wrote:.0f} | {wrote / report.earlier:.1%} | {dollars} |")
+    return [*lines, f"| {EARLIER} | | {report.earlier:.0f} | 100.0% |{' |' * len(MODELS)}"]
 
 
-def above_bounds(told: Report) -> list[str]:
-    """What is above its bound, a line each; empty when all is well."""
-    shares = {mode: mean(one.stage2[mode].answers for one in told.lessons) / told.earlier for mode in BOUNDS}
+def above_bounds(report: Report) -> list[str]:
+    """A line for each figure above its bound."""
+    shares = {mode: mean(one.stage2[mode].answers for one in report.lessons) / report.earlier for mode in BOUNDS}
     wrong = [
         f"{mode}: {share:.1%}, more than {BOUNDS[mode]:.0%}" for mode, share in shares.items() if share > BOUNDS[mode]
     ]
@@ -398,7 +398,7 @@ def above_bounds(told: Report) -> list[str]:
         "the economical chain": Choice.economical(PRICED_AT),
         f"the default with {FLEX}": Choice.default(PRICED_AT).with_tier(FLEX),
     }
-    dollars = {name: mean(map(choice.lesson_usd, told.lessons)) for name, choice in below.items()}
+    dollars = {name: mean(map(choice.lesson_usd, report.lessons)) for name, choice in below.items()}
     return wrong + [
         f"{name}: ${usd:.4f}, not below ${TARGET_USD}" for name, usd in dollars.items() if usd >= TARGET_USD
     ]
@@ -407,19 +407,19 @@ def above_bounds(told: Report) -> list[str]:
 def main() -> int:
     """Prints the tables, and with --write puts them into the document between their marks; 1 when a bound is passed."""
     bank = load_bank()
-    told = counted(bank, list(calls(bank, JapaneseAnnotator.load())))
+    report = counted(bank, list(calls(bank, JapaneseAnnotator.load())))
     tables = {
-        "chains": chains_report(told),
-        "a lesson": lesson_report(told),
-        "reasoning": thinking_report(told),
-        "cases": cases_report(told),
-        "levels": level_report(told),
-        "modes": mode_report(told),
+        "chains": chains_report(report),
+        "a lesson": lesson_report(report),
+        "reasoning": thinking_report(report),
+        "cases": cases_report(report),
+        "levels": level_report(report),
+        "modes": mode_report(report),
     }
     print("\n\n".join("\n".join(lines) for lines in tables.values()))
-    wrong = above_bounds(told)
+    wrong = above_bounds(report)
     if "--write" in sys.argv[1:]:
-        record(told.lessons)
+        record(report.lessons)
         for mark, lines in tables.items():
             _write(mark, lines)
     print("\n".join(wrong) or "within the bounds")

@@ -23,21 +23,21 @@ SECTIONS = ("lessonPlan", "reading", "dialogue", "grammar", "practice", "culture
 """What its Stage 1 wrote; it had no frame."""
 EXAMPLES_A_POINT = 2
 _CALL_SECONDS = 300.0
-"""So that a dead server ends the benchmark."""
+"""A dead server ends the benchmark after this time."""
 
 
 @dataclass(frozen=True)
 class PartRun:
-    """One part of the plan as it went."""
+    """The measurements of one part of the plan."""
 
     seconds: float
     calls: int
     tokens: int
-    """Told together, by the server's usage."""
+    """The sum of the server's usage reports."""
 
 
 class PlanError(Exception):
-    """The plan did not get through; says at which call."""
+    """The plan failed; names the call."""
 
 
 async def run(base_url: str, can_do_id: str) -> dict[str, PartRun]:

@@ -118,10 +118,10 @@ async def span_alone(endpoint: str) -> tuple[float, float]:
     """Microseconds that a span as a model call's takes: of the loop's thread, and of all, its export included."""
     tracer = Tracer("benchmark", endpoint, 1.0, with_text=False)
     lesson = tracer.begin("lesson", "internal", {}, {})
-    told = {f"gen_ai.attribute.{number}": "a value as they are" for number in range(12)}
+    attributes = {f"gen_ai.attribute.{number}": "a value as they are" for number in range(12)}
     every, own = time.process_time(), time.thread_time()
     for _ in range(_SPANS):
-        span = tracer.begin("chat", "client", told, lesson)
+        span = tracer.begin("chat", "client", attributes, lesson)
         span.note({"nidan.outcome": "ok", "nidan.cost_usd": 0.01})
         span.end()
     own = time.thread_time() - own

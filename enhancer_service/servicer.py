@@ -11,6 +11,7 @@ from enhancer_service import prompts
 from enhancer_service.stage import EnhancerStage
 from lesson import wire
 from lesson.calls import EnhanceCall
+from lesson.limits import ITEM_BYTES, SECTION_ITEMS
 from lesson.models import Brief, EnhancementMode, Frame, Issue, ItemKind, Model, SectionName
 from lesson.v1 import enhancer_service_pb2 as pb
 from lesson.v1 import enhancer_service_pb2_grpc, lesson_pb2
@@ -19,10 +20,6 @@ from servicekit.llm.shutdown_dates import ShutdownDates
 
 FULL_NAME = "lesson.v1.EnhancerService"
 _REPLY_SECONDS = 0.5
-MOST_ITEMS = 1000
-"""Per section. The largest built-in lesson has about a hundred in all its sections."""
-MOST_TEXT_BYTES = 32 * 1024
-"""Per item, because the analyser's time grows with the length. A sentence has a hundredth of this."""
 
 
 class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
@@ -54,7 +51,6 @@ class EnhancerServicer(enhancer_service_pb2_grpc.EnhancerServiceServicer):
             model_ends=[
                 lesson_pb2.ModelEnd(model=name, date=on.isoformat()) for name, on in self._ends.known().items()
             ],
-            languages=[self._stage.annotator.language],
         )
 
     def _call(self, request: pb.EnhanceSectionRequest) -> EnhanceCall:
@@ -76,10 +72,10 @@ def _items_are_valid(request: pb.EnhanceSectionRequest) -> bool:
 
 
 def _items_problem(request: pb.EnhanceSectionRequest) -> str:
-    if len(request.items) > MOST_ITEMS:
-        return f"has {len(request.items):,} items; at most {MOST_ITEMS:,}"
-    if any(len(item.text.encode()) > MOST_TEXT_BYTES for item in request.items):
-        return f"a text has more than {MOST_TEXT_BYTES:,} bytes"
+    if len(request.items) > SECTION_ITEMS:
+        return f"has {len(request.items):,} items; at most {SECTION_ITEMS:,}"
+    if any(len(item.text.encode()) > ITEM_BYTES for item in request.items):
+        return f"a text has more than {ITEM_BYTES:,} bytes"
     return "" if _items_are_valid(request) else "every item needs an id and a kind"
 
 

@@ -30,8 +30,8 @@ from lesson.models import Level
 from servicekit import files
 from servicekit.settings import SettingsError
 
-_MOST_FAULTS = 200
-"""Faulty rows that are listed."""
+_MOST_ERRORS = 200
+"""Errors that the output lists."""
 
 _REASONS: Mapping[type[Exception], tuple[str, str]] = {
     ListError: ("LIST_NOT_READ", "{file}: "),
@@ -141,7 +141,7 @@ def _name(text: str) -> str:
 
 
 def _catalogue(file: Path) -> Catalogue:
-    return Catalogue.shipped().under(read(file))
+    return Catalogue.shipped().with_imported(read(file))
 
 
 def _list(options: argparse.Namespace, file: Path) -> None:
@@ -185,7 +185,7 @@ def _import(options: argparse.Namespace, file: Path) -> None:
     edition = options.edition or list_import.edition_of(options.file.name)
     data = list_import.load(options.file)
     found = list_import.read_list(data, options.source, edition, lambda rows: _write_line("progress", rows=rows))
-    if found.faults:
+    if found.errors:
         _refuse(found)
     merged = _dry(found, file) if options.dry_run else _written(found, file)
     _write_line(
@@ -206,12 +206,12 @@ def _import(options: argparse.Namespace, file: Path) -> None:
 
 
 def _refuse(found: CanDoList) -> NoReturn:
-    for fault in found.faults[:_MOST_FAULTS]:
-        _write_line("fault", **asdict(fault))
-    rows = len({fault.line for fault in found.faults})
-    listed = f" Only the first {_MOST_FAULTS} faults are listed." if len(found.faults) > _MOST_FAULTS else ""
+    for error in found.errors[:_MOST_ERRORS]:
+        _write_line("fault", **asdict(error))
+    rows = len({error.line for error in found.errors})
+    listed = f" Only the first {_MOST_ERRORS} errors are listed." if len(found.errors) > _MOST_ERRORS else ""
     raise _RefusedError(
-        "ROWS_REJECTED", f"{rows:,} of {found.rows:,} rows cannot be taken, so nothing was imported.{listed}"
+        "ROWS_REJECTED", f"{rows:,} of {found.rows:,} rows have errors, so nothing was imported.{listed}"
     )
 
 

@@ -375,8 +375,8 @@ def _practised(lesson: Checked, pattern: str) -> bool:
     pieces = [piece for piece in re.split(r"[～〜…／/（）()A-ZＡ-ＺVNー\s・、]+", pattern) if piece]
     for index, practice in enumerate(lesson.content.practice):
         if pattern in practice.target_refs:
-            said = "".join(text.kanji for id_, text in lesson.texts.items() if id_.startswith(f"practice.{index}."))
-            if any(piece[: max(2, len(piece) - 2)] in said for piece in pieces):
+            written = "".join(text.kanji for id_, text in lesson.texts.items() if id_.startswith(f"practice.{index}."))
+            if any(piece[: max(2, len(piece) - 2)] in written for piece in pieces):
                 return True
     return False
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Asks a real Compose v2 whether it accepts a compose file. Needs no Docker engine.
+# Checks a compose file with a real Compose v2. Needs no Docker engine.
 #
-#   tools/compose.sh config [FILE]   `config -q` on FILE (docker-compose.yml): as it stands without .env, and with
-#                                    .env.example. Ends 0 when both pass, 1 when Compose refuses, 3 when there is no
-#                                    Compose here and none could be had.
-#   tools/compose.sh path            prints the Compose that is used, one word a line
+#   tools/compose.sh config [FILE]   `config -q` on FILE (docker-compose.yml), without .env and with .env.example.
+#                                    Exits 0 when both pass, 1 when Compose refuses one, 3 when there is no Compose
+#                                    and none can be fetched.
+#   tools/compose.sh path            prints the command of the Compose in use, one word a line
 #
-# The first of these is used: .nidan/tools/docker-compose, `docker compose`, `docker-compose`. Where there is none, a
-# Debian machine fetches trixie's docker-compose (2.26.1) from the mirror that its own apt sources name, checked by
-# apt's signatures, and unpacks the one binary into .nidan/tools. It is not installed, and nothing else is changed.
+# Uses the first of .nidan/tools/docker-compose, `docker compose` and `docker-compose`. Without one, on Debian, it fetches
+# trixie's docker-compose (2.26.1) from the mirror of the machine's own apt sources, verifies apt's signatures and unpacks
+# the one binary into .nidan/tools. It installs nothing and changes nothing else.
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -42,7 +42,7 @@ fetch() {
     cannot "no Compose v2 is installed, and there is no apt-get to fetch one with. Install Docker Compose 2.20 or later."
   mkdir -p "$TOOLS"
   lab="$(mktemp -d "$TOOLS/fetch.XXXXXX")"
-  # shellcheck disable=SC2064 - the folder of now, not of then
+  # shellcheck disable=SC2064 - expands the folder now, not at exit
   trap "rm -rf '$lab'" EXIT
   mkdir "$lab/parts"
   reason="$(debian_source "$lab/parts" "$RELEASE")" ||
@@ -62,7 +62,7 @@ fetch() {
 need_compose() {
   find_compose && return
   fetch
-  find_compose || cannot "what was fetched does not run here as Compose v2."
+  find_compose || cannot "the fetched program does not run here as Compose v2."
 }
 
 config() { # FILE
@@ -70,7 +70,7 @@ config() { # FILE
   [[ -f "$file" ]] || { echo "tools/compose.sh: no such file: $file" >&2; exit 1; }
   need_compose
   for environment in /dev/null "$ROOT/.env.example"; do
-    # The caller's own variables would hide what the files say.
+    # The caller's own variables would override those of the files.
     env -i PATH="$PATH" HOME="${HOME:-/}" "${COMPOSE[@]}" --project-directory "$ROOT" --env-file "$environment" -f "$file" config -q || {
       echo "tools/compose.sh: Compose refuses $file (variables from $environment)" >&2
       exit 1

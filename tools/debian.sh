@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Sourced by the scripts that need packages of another Debian release than the machine's own. No mirror is named here:
-# the machine's own apt sources say where packages come from, and apt's signatures say whether they are Debian's.
+# For scripts that need packages of a different Debian release than the machine's own. It names no mirror: the packages
+# come from the machine's own apt sources, and apt's signatures prove that they are Debian's.
 
-# The machine's own Debian source with another release in place of its own; nothing when it has none.
+# Prints the machine's own Debian source with the other release; nothing when it has none.
 _deb822_source() { # CODENAME RELEASE FILE...
   awk -v RS= -v own="$1" -v other="$2" '
     $0 ~ "(^|\n)Suites:([^\n]* )?" own "( [^\n]*)?(\n|$)" {
@@ -15,8 +15,8 @@ _one_line_source() { # CODENAME RELEASE FILE...
     $1 == "deb" { for (i = 2; i <= NF; i++) if ($i == own) { $i = other; print; exit } }' "${@:3}"
 }
 
-# Writes FOLDER/nidan.sources or FOLDER/nidan.list. Fails, with the reason on stdout, where there is no Debian or none of
-# its sources names the machine's own release.
+# Writes FOLDER/nidan.sources or FOLDER/nidan.list. Fails, with the reason on stdout, when the machine is no Debian or no
+# source names its release.
 debian_source() { # FOLDER RELEASE
   local codename files
   codename="$(. /etc/os-release 2>/dev/null && [[ "${ID:-}" == debian ]] && echo "${VERSION_CODENAME:-}")" || true
@@ -33,8 +33,8 @@ debian_source() { # FOLDER RELEASE
   [[ -s "$1/nidan.sources" || -s "$1/nidan.list" ]] || { echo "this machine's apt sources name no mirror of its own release ($codename)"; return 1; }
 }
 
-# `apt-get -c FOLDER/apt.conf` then reads that source alone and writes nowhere else: the machine's own lists stay as
-# they are. Read after the machine's own settings, so that its proxies stay and its hooks, which touch the host, do not run.
+# Makes `apt-get -c FOLDER/apt.conf` read only that source and write only into FOLDER. apt reads this file after the
+# machine's settings: proxies stay in effect, and hooks, which would change the host, are cleared.
 private_apt() { # FOLDER (with parts/nidan.sources or parts/nidan.list in it)
   mkdir -p "$1"/{parts,lists/partial,cache/archives/partial}
   cat >"$1/apt.conf" <<CONF

@@ -113,8 +113,8 @@ class Entry:
         senses = [sense for sense in self.senses if sense.holds_for(form, reading)] or list(self.senses)
         parts: list[list[str]] = []
         for sense in senses[:3]:
-            said = {gloss for part in parts for gloss in part}
-            parts.append([gloss for gloss in sense.glosses[:3] if gloss not in said])
+            given = {gloss for part in parts for gloss in part}
+            parts.append([gloss for gloss in sense.glosses[:3] if gloss not in given])
         return "; ".join(", ".join(part) for part in parts if part)
 
 

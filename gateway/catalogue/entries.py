@@ -1,4 +1,4 @@
-"""Which Can-do an id means. Ids are compared without width, case and spaces; an unknown one is never guessed."""
+"""Finds a Can-do by its id, ignoring width, case and spaces. Never guesses an unknown id."""
 
 from __future__ import annotations
 
@@ -18,74 +18,74 @@ from lesson.models import Level
 _OWN_WORDING = "nidan's own wording, Apache-2.0"
 _NEAREST = 5
 _SAME_START = 3
-"""Characters that an id must share with another one to be called near."""
+"""An id is near another one when at least this many first characters agree."""
 _LIST_ID = re.compile(r"([^\W\d_][^:]*):(\d{1,9})")
 _LIST_KINDS = ("jf", "cefr")
-"""How the kinds of published lists begin, as ids are compared."""
+"""The beginnings of the kinds of published lists, in normalised form."""
 
 
 @dataclass(frozen=True, slots=True)
 class CanDo:
-    """An entry, wherever it came from: what names it, its wording, and what it is about."""
+    """An entry of the catalogue, shipped or imported: its ids, its wording and its subject."""
 
     ids: tuple[str, ...]
-    """Every id that names it; the first is its own."""
+    """All its ids; the first is its own, the others are aliases."""
     level: Level
     text_ja: str
     text_en: str = ""
     topics: tuple[str, ...] = ()
     topic_en: str = ""
-    """The first topic in English, where we have a word for it."""
+    """The first topic in English, if the shipped catalogue translates it."""
     activity: str = ""
     """reception, production, interaction, or empty."""
     category: str = ""
     source: str = "nidan"
     edition: str = ""
     kind: str = ""
-    """As its list abbreviates it (JF, JFまるごと, CEFR); empty for our own."""
+    """The kind in its list's abbreviation (JF, JFまるごと, CEFR); empty for shipped entries."""
     number: int | None = None
-    """Its row in that list. A list is ordered anew from edition to edition."""
+    """Its row in that list. Each edition of a list numbers its rows anew."""
     type: str = ""
-    """種類: 活動 and the like, as the list has it."""
+    """The list's 種類, such as 活動."""
     licence_note: str = ""
     offline: bool = False
     """Whether the embedded offline model has a lesson for it."""
     text_sha256: str = ""
-    """Of the text as imported; distinguishes two editions without showing either."""
+    """Hash of the imported text, which distinguishes two editions without showing either."""
 
     @property
     def topic(self) -> str:
-        """What a lesson on it is about: a row without a topic still has its category, or at least its text."""
+        """The topic of a lesson on this entry. The category or the text replaces a missing topic."""
         return next(filter(None, (*self.topics, self.category)), self.text_ja[:200])
 
     def text_in(self, language: str) -> str:
-        """The wording a learner of that language reads; English serves where there is no other."""
+        """The wording for a learner of that language: Japanese for Japanese, otherwise English if there is one."""
         japanese = language.split("-", maxsplit=1)[0].lower() == "ja"
         return self.text_ja if japanese or not self.text_en else self.text_en
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """An id that names nothing here, with others that do: pairs of an id and its entry."""
+    """An id that the catalogue lacks. `others` are pairs of a known id and its entry."""
 
     can_do_id: str
     known_form: bool
-    """It looks like a row of a published list, which may be imported."""
+    """Whether it looks like a row of a published list, which the user can import."""
     near: bool
-    """Whether the others are like it, or only examples."""
+    """Whether the others resemble it. If not, they are examples."""
     others: tuple[tuple[str, CanDo], ...]
 
     @property
     def message(self) -> str:
-        """What is wrong and what to do; one paragraph."""
+        """The problem and the next step, in one paragraph."""
         named = ", ".join(f"{can_do_id} ({entry.topic[:40]}, {entry.level})" for can_do_id, entry in self.others)
         if self.known_form:
             advice = (
-                f"{self.can_do_id!r} has a known form, but is not in your catalogue: import the list it is from "
-                "(nidan catalogue import FILE), or give topic and level beside it."
+                f"{self.can_do_id!r} has a known form, but is not in your catalogue: import the list that "
+                "contains it (nidan catalogue import FILE), or add a topic and a level."
             )
         else:
-            advice = f"No Can-do {self.can_do_id!r} in the catalogue. Give topic and level beside it, or an id from it."
+            advice = f"No Can-do {self.can_do_id!r} in the catalogue. Add a topic and a level, or use an id from it."
         return f"{advice} {'Nearest' if self.near else 'For example'}: {named}." if named else advice
 
 
@@ -107,18 +107,18 @@ class Catalogue:
 
     @classmethod
     def shipped(cls) -> Catalogue:
-        """The catalogue that comes with the package."""
+        """The catalogue in the package."""
         text = resources.files("gateway.catalogue").joinpath("catalogue.yaml").read_text(encoding="utf-8")
         return cls(_entry(raw) for raw in yaml.load(text, yaml.CSafeLoader))
 
-    def under(self, imported: Iterable[CanDo]) -> Catalogue:
-        """These entries and the imported ones. An id that several claim is the last one's; nobody else has it then.
+    def with_imported(self, imported: Iterable[CanDo]) -> Catalogue:
+        """These entries and the imported ones. If several entries claim an id, only the last keeps it.
 
-        An entry that has no id left is out. An imported one learns what only we know: whether it is `offline`, because
-        it takes the id of one that is, and its topic in English.
+        Entries without an id left drop out. Imported entries get two values from the shipped ones: the topic in English
+        and, when they take over the id of an `offline` entry at the same level, `offline`.
         """
         english = {entry.topic: entry.topic_en for entry in self.entries}
-        every = [*self.entries, *(self._known_here(entry, english) for entry in imported)]
+        every = [*self.entries, *(self._with_shipped_data(entry, english) for entry in imported)]
         owner = {normalised(can_do_id): place for place, entry in enumerate(every) for can_do_id in entry.ids}
         left = (
             replace(entry, ids=tuple(name for name in entry.ids if owner[normalised(name)] == place))
@@ -126,7 +126,7 @@ class Catalogue:
         )
         return Catalogue(entry for entry in left if entry.ids)
 
-    def _known_here(self, imported: CanDo, english: Mapping[str, str]) -> CanDo:
+    def _with_shipped_data(self, imported: CanDo, english: Mapping[str, str]) -> CanDo:
         ours = self.find(imported.ids[0])
         offline = ours is not None and ours.offline and ours.level is imported.level  # the bank knows ids, not wordings
         return replace(imported, offline=offline, topic_en=english.get(imported.topic, ""))
@@ -135,7 +135,7 @@ class Catalogue:
         return self._by_id.get(normalised(can_do_id))
 
     def unknown(self, can_do_id: str) -> Unknown:
-        """What to say of an id that `find` does not find."""
+        """Describes an id that `find` does not find."""
         compared = normalised(can_do_id)
         form = _LIST_ID.fullmatch(compared)
         kind = form[1] if form else ""
@@ -145,14 +145,14 @@ class Catalogue:
         return Unknown(can_do_id, kind.startswith(_LIST_KINDS) or kind in self._numbers, bool(near), others)
 
     def _by_number(self, kind: str, number: int) -> list[str]:
-        """Rows of the same kind, the nearest number first."""
+        """Ids of the same kind, nearest number first."""
         numbers = self._numbers[kind]
         place = bisect(numbers, (number, ""))
         around = numbers[max(0, place - _NEAREST) : place + _NEAREST]
         return [name for _, name in sorted(around, key=lambda row: abs(row[0] - number))[:_NEAREST]]
 
     def _by_start(self, compared: str) -> list[str]:
-        """Ids that begin as this one does, the longest start first; none where that is no more than chance."""
+        """Ids with the same beginning, longest first; empty when the shared beginning is too short to mean anything."""
         place = bisect(self._sorted, compared)
         around = self._sorted[max(0, place - _NEAREST) : place + _NEAREST]
         shared = {name: _same_start(name, compared) for name in around}
@@ -161,12 +161,12 @@ class Catalogue:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The own id of each entry."""
+        """The first id of each entry."""
         return tuple(entry.ids[0] for entry in self.entries)
 
 
 def normalised(can_do_id: str) -> str:
-    """The id as it is compared: full-width forms folded, case and spaces dropped (ｊｆ： 349 is JF:349)."""
+    """The id in the form for comparison, without width, case and spaces (ｊｆ： 349 is JF:349)."""
     return "".join(unicodedata.normalize("NFKC", can_do_id).casefold().split())
 
 
@@ -180,7 +180,7 @@ def text_hash(text_ja: str, text_en: str) -> str:
 
 
 def _numbers(ids: Iterable[str]) -> dict[str, list[tuple[int, str]]]:
-    """Kind -> number and id of each of its rows, in order."""
+    """By kind: number and id of each of its rows, in order."""
     found: dict[str, list[tuple[int, str]]] = {}
     for name in ids:
         if form := _LIST_ID.fullmatch(name):
@@ -191,7 +191,7 @@ def _numbers(ids: Iterable[str]) -> dict[str, list[tuple[int, str]]]:
 def _entry(raw: Mapping[str, object]) -> CanDo:
     ids = raw["ids"]
     if not isinstance(ids, list):
-        raise TypeError(f"catalogue: ids of {raw} are no list")
+        raise TypeError(f"catalogue: ids of {raw} are not a list")
     return CanDo(
         ids=tuple(str(name) for name in ids),
         level=Level(str(raw["level"])),

@@ -1,6 +1,6 @@
-"""A published Can-do list, as CSV or TSV, made entries: all of its rows or, with every fault named, none.
+"""Converts a published Can-do list (CSV or TSV) to entries: all its rows or, with a list of all errors, none.
 
-Columns are found by the names in the first line, in any order. Pure but for `load`: bytes in, entries and faults out.
+The first line names the columns, in any order. Only `load` does I/O; the rest is pure.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LONGEST = {"kind": 40, "category": 200, "topic": 200, "topic_2": 200, "text_ja"
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the list: its name there, other names it goes by, and whether a list may lack it."""
+    """A column of the list: its usual name, its other names, and whether every list must have it."""
 
     name: str
     aliases: tuple[str, ...] = ()
@@ -62,12 +62,12 @@ _ACTIVITIES = {
 
 
 class ListError(Exception):
-    """The list cannot be read as a whole; says what to do."""
+    """The list is unreadable as a whole. The message says what to do."""
 
 
 @dataclass(frozen=True)
-class Fault:
-    """What is wrong with a row, in which line of the file it begins, and what to do."""
+class RowError:
+    """An error in a row: the line where the row begins, the column, the problem and the next step."""
 
     line: int
     column: str
@@ -77,30 +77,30 @@ class Fault:
 
 @dataclass(frozen=True)
 class CanDoList:
-    """A list that was read: entries where there is no fault, and what was left out of them."""
+    """A parsed list: entries of the valid rows, errors of the others, and the parts that the entries leave out."""
 
     entries: tuple[CanDo, ...]
-    faults: tuple[Fault, ...]
+    errors: tuple[RowError, ...]
     rows: int
     ignored_columns: tuple[str, ...] = ()
     unknown_activities: Mapping[str, int] = field(default_factory=dict)
-    """What stands for the language activity and is none that we know -> in how many rows."""
+    """Number of rows by unknown value of the language activity."""
 
 
 @dataclass(frozen=True)
 class Merged:
-    """The catalogue's file after an import, and what the import changed in it."""
+    """The entries of the catalogue's file after an import, and the changes by the import."""
 
     entries: tuple[CanDo, ...]
     new: int
     updated: int
     unchanged: int
     overruled: Mapping[tuple[str, str], int]
-    """Source and edition of earlier imports -> how many of their ids this one takes."""
+    """Number of ids that this import takes over, by source and edition of earlier imports."""
 
 
 def load(file: Path) -> bytes:
-    """The file's bytes. Raises ListError when there are none, or more than MOST_BYTES."""
+    """The file's bytes. Raises ListError for an unreadable file and for more than MOST_BYTES."""
     try:
         with file.open("rb") as source:
             data = source.read(MOST_BYTES + 1)
@@ -108,8 +108,8 @@ def load(file: Path) -> bytes:
         raise ListError(f"cannot be read ({error.strerror or error}). Name a CSV or TSV file.") from error
     if len(data) > MOST_BYTES:
         raise ListError(
-            f"has more than {MOST_BYTES // 1024**2} MB. A list is a table of text: is this the file? "
-            "If it is, import it in parts; each part needs the line with the column names."
+            f"has more than {MOST_BYTES // 1024**2} MB. Is this the right file? A list is a table of text. "
+            "If so, import it in parts, each with the line of column names."
         )
     return data
 
@@ -132,18 +132,18 @@ def read_list(data: bytes, source: str, edition: str, report: Callable[[int], ob
     for rows, row in enumerate(table.rows(), start=1):
         if rows > MOST_ROWS:
             raise ListError(f"has more than {MOST_ROWS:,} rows. Import the list in parts.")
-        reader.take(row)
+        reader.add(row)
         if rows % _ROWS_PER_REPORT == 0:
             report(rows)
     if not rows:
         raise ListError("has no row below the column names.")
-    return CanDoList(tuple(reader.entries), tuple(reader.faults), rows, table.ignored, dict(reader.unknown_activities))
+    return CanDoList(tuple(reader.entries), tuple(reader.errors), rows, table.ignored, dict(reader.unknown_activities))
 
 
 def merge(before: Iterable[CanDo], imported: Sequence[CanDo]) -> Merged:
-    """The entries of before with the imported ones, which come last and so have their ids.
+    """The entries of `before` and the imported ones, which come last and so keep their ids.
 
-    An entry is the same by source, edition, kind and number. What the new list lacks stays.
+    Source, edition, kind and number identify an entry. Entries that the new list lacks stay.
     """
     kept = {_key(entry): entry for entry in before}
     news = {_key(entry): entry for entry in imported}
@@ -173,13 +173,13 @@ def _decoded(data: bytes) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ListError("is UTF-16. Save it as CSV in UTF-8, or: iconv -f UTF-16 -t UTF-8 FILE > list.csv")
     if data.startswith(b"PK\x03\x04"):
-        raise ListError("is a spreadsheet or an archive, no CSV. Save the sheet as CSV in UTF-8.")
+        raise ListError("is a spreadsheet or an archive, not CSV. Save the sheet as CSV in UTF-8.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         with contextlib.suppress(UnicodeDecodeError):
             text = data.decode("cp932")
-            if COLUMNS["kind"].name in text:  # nearly any bytes are some text in cp932
+            if COLUMNS["kind"].name in text:  # almost any bytes are valid cp932
                 return text
         line = data.count(b"\n", 0, error.start) + 1
         raise ListError(
@@ -192,14 +192,14 @@ def _decoded(data: bytes) -> str:
 class _Row:
     line: int
     cells: Mapping[str, str]
-    """By key of COLUMNS, line breaks joined; empty where the list lacks the column."""
+    """By key of COLUMNS, without line breaks; empty where the list lacks the column."""
     surplus: int = 0
-    """Cells beyond the last column that hold something."""
+    """Number of non-empty cells beyond the last column."""
 
 
 @dataclass(frozen=True)
 class _Table:
-    """The text below the column names, and which column stands where."""
+    """A list as text, with the positions of its columns."""
 
     text: str
     delimiter: str
@@ -209,25 +209,25 @@ class _Table:
 
     @classmethod
     def of(cls, text: str) -> _Table:
-        """Comma or tab: whichever makes more of the first line a column. Raises ListError."""
+        """Picks the delimiter, comma or tab, that finds more known columns in the first line. Raises ListError."""
         delimiter, head = max(((mark, _head(text, mark)) for mark in ",\t"), key=lambda found: len(_places(found[1])))
         places = _places(head)
         missing = [column.name for key, column in COLUMNS.items() if column.required and key not in places]
         if missing:
             raise ListError(
-                f"the first line lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}. It has to name the "
-                "columns as the published list does, in any order, with commas or tabs between: "
+                f"the first line lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}. It must name the "
+                "columns as the published list does, in any order, separated by commas or tabs: "
                 + ", ".join(column.name for column in COLUMNS.values() if column.required)
             )
         names = [_compared(cell) for cell in head]
         twice = [head[place] for place in places.values() if names.count(names[place]) > 1]
         if twice:
-            raise ListError(f"two columns are named {twice[0]}. Leave one of them out.")
+            raise ListError(f"two columns are named {twice[0]}. Remove one of them.")
         ignored = (cell for place, cell in enumerate(head) if cell and place not in places.values())
         return cls(text, delimiter, places, len(head), tuple(ignored))
 
     def rows(self) -> Iterator[_Row]:
-        """Every row that is not blank, below the names. Raises ListError where the text stops being a table."""
+        """All non-blank rows below the column names. Raises ListError where the text is not a table."""
         records = (record for record in _records(self.text, self.delimiter) if any(record[1]))
         next(records)
         for line, cells in records:
@@ -236,14 +236,14 @@ class _Table:
 
 
 def _head(text: str, delimiter: str) -> list[str]:
-    """The first row that is not blank; nothing where no row can be had with that delimiter."""
+    """The first non-blank row; empty when that delimiter gives none."""
     with contextlib.suppress(ListError):
         return next((cells for _, cells in _records(text, delimiter) if any(cells)), [])
     return []
 
 
 def _places(head: Sequence[str]) -> dict[str, int]:
-    """Key of COLUMNS -> its place; the name itself goes before an alias."""
+    """Position by key of COLUMNS. The usual name takes precedence over aliases."""
     names = [_compared(cell) for cell in head]
     known = {key: map(_compared, (column.name, *column.aliases)) for key, column in COLUMNS.items()}
     found = {key: next((name for name in mine if name in names), None) for key, mine in known.items()}
@@ -251,7 +251,7 @@ def _places(head: Sequence[str]) -> dict[str, int]:
 
 
 def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Each record with the line in which it begins, its cells joined and stripped."""
+    """Each record: the line where it begins, and its cells, each on one line and stripped."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
     try:
@@ -260,13 +260,13 @@ def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             line = reader.line_num + 1
     except csv.Error as error:
         raise ListError(
-            f"line {line} is no row of a table ({error}). A cell that holds a quotation mark stands in quotation "
-            'marks, and the mark in it is doubled: "say ""hello""".'
+            f"line {line} is not a row of a table ({error}). Put a cell with a quotation mark into quotation "
+            'marks, and double the mark inside: "say ""hello""".'
         ) from error
 
 
 def joined(cell: str) -> str:
-    """The cell in one line: Japanese goes on where its line was broken, other words get a space."""
+    """The cell on one line. A line break becomes nothing next to Japanese, else a space."""
     text = ""
     for line in filter(None, map(str.strip, cell.splitlines())):
         glue = "" if not text or _is_wide(text[-1]) or _is_wide(line[0]) else " "
@@ -279,35 +279,35 @@ def _is_wide(char: str) -> bool:
 
 
 def _compared(name: str) -> str:
-    """A column's name as it is compared: width, case, spaces and the kind of hyphen do not count."""
+    """A column's name in the form for comparison, without width, case, spaces and the kind of hyphen."""
     return re.sub("[‐‑‒–—−]", "-", normalised(name))
 
 
-# --- a row made an entry ----------------------------------------------------------------------------------------
+# --- from a row to an entry -------------------------------------------------------------------------------------
 
 
 class _Reader:
-    """Makes entries of rows, and keeps what is wrong with them."""
+    """Collects the entries of valid rows and the errors of the others."""
 
     def __init__(self, source: str, edition: str) -> None:
         self.entries: list[CanDo] = []
-        self.faults: list[Fault] = []
+        self.errors: list[RowError] = []
         self.unknown_activities: Counter[str] = Counter()
         self._source = source
         self._edition = edition
         self._lines: dict[str, int] = {}
 
-    def take(self, row: _Row) -> None:
-        faults = [*_form_faults(row), *_value_faults(row)]
-        if not faults:
+    def add(self, row: _Row) -> None:
+        errors = [*_form_errors(row), *_value_errors(row)]
+        if not errors:
             entry = self._entry(row)
             first = self._lines.setdefault(normalised(entry.ids[0]), row.line)
             if first == row.line:
                 self.entries.append(entry)
                 return
-            problem = f"{entry.ids[0]} stands in line {first} already"
-            faults = [_fault(row, "number", problem, "Number each row of a kind once; leave one of the two out.")]
-        self.faults += faults
+            problem = f"{entry.ids[0]} is already in line {first}"
+            errors = [_error(row, "number", problem, "Give each row of a kind its own number, or remove one row.")]
+        self.errors += errors
 
     def _entry(self, row: _Row) -> CanDo:
         cells, kind, number = row.cells, kind_of(row.cells["kind"]), int(_folded(row.cells["number"]))
@@ -329,7 +329,7 @@ class _Reader:
         )
 
     def _activity(self, cell: str) -> str:
-        """The first one that the cell names."""
+        """The first activity that the cell names."""
         folded = _folded(cell).casefold().replace("やり取り", "やりとり")
         named = sorted((folded.find(name), activity) for name, activity in _ACTIVITIES.items() if name in folded)
         if named:
@@ -339,7 +339,7 @@ class _Reader:
 
 
 def kind_of(cell: str) -> str:
-    """種別 as ids have it: NFKC, without spaces and without "Can-do" at its end. JF Can-do is JF, JFまるごと itself."""
+    """種別 as in ids: NFKC, without spaces and a final "Can-do". JF Can-do becomes JF; JFまるごと stays."""
     return re.sub(r"can-?dos?$", "", _compared_kind(cell), flags=re.IGNORECASE)
 
 
@@ -351,42 +351,40 @@ def _folded(cell: str) -> str:
     return unicodedata.normalize("NFKC", cell).strip()
 
 
-def _fault(row: _Row, key: str, problem: str, next_step: str) -> Fault:
-    return Fault(row.line, COLUMNS[key].name, problem, next_step)
+def _error(row: _Row, key: str, problem: str, next_step: str) -> RowError:
+    return RowError(row.line, COLUMNS[key].name, problem, next_step)
 
 
-def _form_faults(row: _Row) -> Iterator[Fault]:
+def _form_errors(row: _Row) -> Iterator[RowError]:
     if row.surplus:
-        problem = f"{row.surplus} more cells than columns are named"
-        yield Fault(row.line, "", problem, "Put a cell that holds the separator in quotation marks.")
+        problem = f"{row.surplus} more cells than columns"
+        yield RowError(row.line, "", problem, "Put a cell that contains the separator into quotation marks.")
     for key, cell in row.cells.items():
         if strange := _strange(cell):
-            yield _fault(
-                row, key, f"holds U+{ord(strange):04X}, which is no letter", "Take it out, or write what it is for."
-            )
+            yield _error(row, key, f"contains U+{ord(strange):04X}, which is not text", "Delete it or correct it.")
         longest = _LONGEST.get(key, 100)
         if len(cell) > longest:
             problem = f"has {len(cell):,} characters; at most {longest:,}"
-            yield _fault(row, key, problem, "Shorten it; if rows ran together, a quotation mark is not closed.")
+            yield _error(row, key, problem, "Shorten it. If rows ran together, close the quotation mark before them.")
 
 
 def _strange(cell: str) -> str:
-    """The first character that no text has; as a request to the gateway may have none."""
-    if cell.isprintable():  # nearly always, and fast
+    """The first control, surrogate, private or unassigned character, which a request may not contain, either."""
+    if cell.isprintable():  # almost always, and fast
         return ""
     return next((char for char in cell if unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn")), "")
 
 
-def _value_faults(row: _Row) -> Iterator[Fault]:
+def _value_errors(row: _Row) -> Iterator[RowError]:
     number, kind, level = (_folded(row.cells[key]) for key in ("number", "kind", "level"))
     if not re.fullmatch(r"[0-9]{1,9}", number):
-        problem = f"{number[:40]!r} is no number" if number else "is empty"
-        yield _fault(row, "number", problem, "Write the row's number in the list, as 349.")
+        problem = f"{number[:40]!r} is not a number" if number else "is empty"
+        yield _error(row, "number", problem, "Write the row's number in the list, such as 349.")
     if not kind_of(kind) or ":" in kind:
         problem = f"{kind[:40]!r} cannot begin an id" if kind else "is empty"
-        yield _fault(row, "kind", problem, "Write the kind as the list does: JF, JFまるごと, CEFR.")
+        yield _error(row, "kind", problem, "Write the kind as the list does: JF, JFまるごと, CEFR.")
     if level.upper() not in set(Level):
-        problem = f"{level[:40]!r} is no level" if level else "is empty"
-        yield _fault(row, "level", problem, f"Write one of {', '.join(Level)}.")
+        problem = f"{level[:40]!r} is not a level" if level else "is empty"
+        yield _error(row, "level", problem, f"Write one of {', '.join(Level)}.")
     if not row.cells["text_ja"]:
-        yield _fault(row, "text_ja", "is empty", "Write the Can-do, or leave the row out.")
+        yield _error(row, "text_ja", "is empty", "Write the Can-do or remove the row.")

@@ -1,7 +1,7 @@
-"""The file of imported entries: read whole, written whole, and watched by a gateway that runs.
+"""The file of imported entries, which a running gateway reads again when it changes.
 
-JSON lines: a head that names the format and counts the entries, then an entry a line. Nobody ever sees half of it: it
-is written beside its place, synced, and renamed. What is imported comes from one machine's own lists and stays on it.
+It holds JSON lines: a header with the format and the number of entries, then one entry per line. A write syncs a draft
+and renames it, so that no reader sees half a file. Imported entries come from this machine's lists and stay on it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _ANEW = "Move it away and import the lists again (nidan catalogue import FILE)."
 
 
 class CatalogueFileError(Exception):
-    """The file cannot be read or written; says why and what to do. What it held before is unharmed."""
+    """The file cannot be read or written. The message says why and what to do. The file has not changed."""
 
 
 def read(file: Path) -> tuple[CanDo, ...]:
-    """The entries in the order in which they were imported; none when there is no file. Raises CatalogueFileError."""
+    """The entries in the order of their import; empty without a file. Raises CatalogueFileError."""
     try:
         lines = file.read_bytes().split(b"\n")
     except (FileNotFoundError, NotADirectoryError):
@@ -40,7 +40,7 @@ def read(file: Path) -> tuple[CanDo, ...]:
     expected = _expected(file, lines[0])
     entries = tuple(_entry(file, number, line) for number, line in enumerate(lines[1:], start=2) if line)
     if len(entries) != expected:
-        raise CatalogueFileError(f"{file} holds {len(entries):,} of its {expected:,} entries: it was cut. {_ANEW}")
+        raise CatalogueFileError(f"{file} holds {len(entries):,} of its {expected:,} entries: it is truncated. {_ANEW}")
     return entries
 
 
@@ -50,8 +50,8 @@ def _expected(file: Path, head: bytes) -> int:
         if isinstance(header, dict) and header.get("format") == _FORMAT and isinstance(header.get("entries"), int):
             return int(header["entries"])
     raise CatalogueFileError(
-        f"{file} is no catalogue that `nidan catalogue import` wrote (its first line does not say {_FORMAT}). "
-        "A list itself (CSV, TSV) is imported into another file."
+        f"{file} is not a catalogue from `nidan catalogue import` (its first line does not say {_FORMAT}). "
+        "Import a list (CSV, TSV) into another file."
     )
 
 
@@ -66,14 +66,14 @@ def _entry(file: Path, number: int, line: bytes) -> CanDo:
     if not (entry.ids and entry.text_ja.strip()):
         raise CatalogueFileError(f"{file}, line {number}: an entry needs an id and a text. {_ANEW}")
     if entry.text_sha256 != text_hash(entry.text_ja, entry.text_en):
-        raise CatalogueFileError(f"{file}, line {number}: the text of {entry.ids[0]} is not what was imported. {_ANEW}")
+        raise CatalogueFileError(f"{file}, line {number}: the text of {entry.ids[0]} differs from the import. {_ANEW}")
     return entry
 
 
 def write(file: Path, entries: Sequence[CanDo]) -> None:
-    """Replaces the file, or leaves it as it was. Raises CatalogueFileError.
+    """Replaces the file, or leaves it unchanged. Raises CatalogueFileError.
 
-    Only under `locked`: the draft has one name.
+    Call it under `locked`, because all drafts have the same name.
     """
     if len(entries) > MOST_ENTRIES:
         raise CatalogueFileError(
@@ -85,57 +85,57 @@ def write(file: Path, entries: Sequence[CanDo]) -> None:
         files.replace(file, itertools.chain([head], lines))
     except OSError as error:
         raise CatalogueFileError(
-            f"cannot write {file}: {error.strerror or error}. Nothing was imported; the catalogue is as it was."
+            f"cannot write {file}: {error.strerror or error}. Nothing was imported; the catalogue has not changed."
         ) from error
 
 
 @contextlib.contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Held by one import at a time, among all processes; the system frees it however that ends.
+    """Lets one import at a time into the block, among all processes. The system frees the lock of a killed process.
 
-    Raises CatalogueFileError at once when another one holds it.
+    Raises CatalogueFileError at once when another import holds the lock.
     """
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(files.locked(file))
         except BlockingIOError as error:
-            raise CatalogueFileError(f"another import into {file} is under way. Wait until it has ended.") from error
+            raise CatalogueFileError(f"another import into {file} is running. Wait until it ends.") from error
         except OSError as error:
             raise CatalogueFileError(f"cannot write beside {file}: {error.strerror or error}.") from error
         yield
 
 
 class LiveCatalogue:
-    """The shipped entries under those of a file that may change at any time.
+    """The shipped entries with the imported ones of a file that may change at any time.
 
-    Raises CatalogueFileError when the file cannot be read at first. Later the last good state is kept, and the log says
-    so once for each state of the file: `catalogue_not_read`.
+    The constructor raises CatalogueFileError when it cannot read the file. Later the last good entries stay in use, and
+    the log has one `catalogue_not_read` for each bad state of the file.
     """
 
     def __init__(self, shipped: Catalogue, file: Path) -> None:
         self._shipped = shipped
         self._file = file
         self._seen = files.stamp(file)
-        self._catalogue = shipped.under(read(file))
+        self._catalogue = shipped.with_imported(read(file))
         self._reading = asyncio.Lock()
 
     async def current(self) -> Catalogue:
-        """The catalogue as the file says now. Costs one stat; a changed file is read in a thread, once for all."""
+        """The current catalogue. Costs one stat; one thread reads a changed file for all callers."""
         if files.stamp(self._file) != self._seen:
             async with self._reading:
                 await self._read()
         return self._catalogue
 
     async def _read(self) -> None:
-        stamp = files.stamp(self._file)  # before reading: what changes meanwhile is a change to be seen
+        stamp = files.stamp(self._file)  # taken before reading, so that the next call notices a change made meanwhile
         if stamp == self._seen:
             return
         try:
             imported = await asyncio.to_thread(read, self._file)
-            self._catalogue = await asyncio.to_thread(self._shipped.under, imported)
+            self._catalogue = await asyncio.to_thread(self._shipped.with_imported, imported)
             logger().info("catalogue_read", file=str(self._file), entries_imported=len(imported))
         except CatalogueFileError as error:
             logger().error(
-                "catalogue_not_read", file=str(self._file), error=str(error), note="the last good one is kept"
+                "catalogue_not_read", file=str(self._file), error=str(error), note="the last good entries are in use"
             )
         self._seen = stamp

@@ -1,4 +1,4 @@
-"""Which entries some words mean: Japanese or English, over ids, topics and wording. Simple, and the same every time."""
+"""Searches entries by Japanese or English words in ids, topics and wording. Deterministic."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from gateway.catalogue.entries import CanDo
 
 
 def search(entries: Iterable[CanDo], words: Sequence[str]) -> list[CanDo]:
-    """The entries that hold all the words, the best first; where none does, those that hold any."""
-    wanted = [word for said in words for word in _folded(said).split()]
+    """The entries that contain all words, best first. If there are none, the entries that contain any."""
+    wanted = [word for phrase in words for word in _folded(phrase).split()]
     ranked = sorted(((_rank(entry, wanted), entry) for entry in entries), key=lambda found: found[0], reverse=True)
     most = ranked[0][0][0] if ranked else 0
     least = len(wanted) if most == len(wanted) else 1
@@ -18,7 +18,7 @@ def search(entries: Iterable[CanDo], words: Sequence[str]) -> list[CanDo]:
 
 
 def _rank(entry: CanDo, wanted: Sequence[str]) -> tuple[int, int]:
-    """How many of the words it holds, and how well."""
+    """How many of the words the entry contains, and their total score."""
     topics = [_folded(text) for text in (*entry.topics, entry.topic_en, entry.category) if text]
     ids = [_folded(name) for name in entry.ids]
     texts = [f" {_folded(text)}" for text in (entry.text_ja, entry.text_en)]
@@ -27,7 +27,7 @@ def _rank(entry: CanDo, wanted: Sequence[str]) -> tuple[int, int]:
 
 
 def _score(word: str, ids: Sequence[str], topics: Sequence[str], texts: Sequence[str]) -> int:
-    """An id or a topic says more than a word of the text, its beginning more than its middle."""
+    """A match in an id or a topic counts more than one in the text, and at the beginning more than in the middle."""
     if word in ids:
         return 32
     if any(name.startswith(word) for name in ids):

@@ -146,8 +146,8 @@ class ContentResult(_message.Message):
     ISSUES_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     origin: _builtins.str
-    """What the provider says of content that no language model wrote: a built-in lesson, and whether a teacher has
-    reviewed it. Empty for what a language model wrote.
+    """Where content comes from that no language model wrote: a built-in lesson, and whether a teacher has reviewed it.
+    Empty for a language model's content.
     """
     @_builtins.property
     def content(self) -> _lesson_pb2.Content:
@@ -209,7 +209,7 @@ class ContentServiceDescribeResponse(_message.Message):
     """Version of the content model."""
     @_builtins.property
     def model_ends(self) -> _containers.RepeatedCompositeFieldContainer[_lesson_pb2.ModelEnd]:
-        """The end dates that the provider's own list of models tells, as far as it was asked. Empty: it tells none."""
+        """The end dates in the provider's list of models, if the stage has read it. Empty: none known."""
 
     def __init__(
         self,

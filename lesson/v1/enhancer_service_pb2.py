@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from lesson.v1 import lesson_pb2 as lesson_dot_v1_dot_lesson__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lesson/v1/enhancer_service.proto\x12\tlesson.v1\x1a\x16lesson/v1/lesson.proto\"\xea\x02\n\x15\x45nhanceSectionRequest\x12\'\n\x07section\x18\x01 \x01(\x0e\x32\x16.lesson.v1.SectionName\x12\x1f\n\x05\x62rief\x18\x02 \x01(\x0b\x32\x10.lesson.v1.Brief\x12\x1f\n\x05\x66rame\x18\x03 \x01(\x0b\x32\x10.lesson.v1.Frame\x12\x1e\n\x05items\x18\x04 \x03(\x0b\x32\x0f.lesson.v1.Item\x12\x12\n\nwanted_ids\x18\x05 \x03(\t\x12(\n\x04mode\x18\x06 \x01(\x0e\x32\x1a.lesson.v1.EnhancementMode\x12\r\n\x05model\x18\x07 \x01(\t\x12\x12\n\nattempt_id\x18\x08 \x01(\t\x12\x19\n\x0cmax_cost_usd\x18\t \x01(\x01H\x00\x88\x01\x01\x12\'\n\rreask_reasons\x18\n \x03(\x0b\x32\x10.lesson.v1.Issue\x12\x10\n\x08language\x18\x0b \x01(\tB\x0f\n\r_max_cost_usd\"W\n\x0c\x45nhancedItem\x12%\n\x04text\x18\x01 \x01(\x0b\x32\x17.lesson.v1.JapaneseText\x12 \n\x06issues\x18\x02 \x03(\x0b\x32\x10.lesson.v1.Issue\"e\n\x16\x45nhanceSectionResponse\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.lesson.v1.EnhancedItem\x12#\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x12.lesson.v1.Attempt\" \n\x1e\x45nhancerServiceDescribeRequest\"\x90\x01\n\x1f\x45nhancerServiceDescribeResponse\x12\x16\n\x0eprompt_version\x18\x01 \x01(\t\x12\x19\n\x11\x61nnotator_version\x18\x02 \x01(\t\x12\x11\n\tlanguages\x18\x03 \x03(\t\x12\'\n\nmodel_ends\x18\x04 \x03(\x0b\x32\x13.lesson.v1.ModelEnd*\x8b\x01\n\x0f\x45nhancementMode\x12 \n\x1c\x45NHANCEMENT_MODE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45NHANCEMENT_MODE_MODEL\x10\x01\x12\x1b\n\x17\x45NHANCEMENT_MODE_REVIEW\x10\x02\x12\x1d\n\x19\x45NHANCEMENT_MODE_ANALYSER\x10\x03\x32\xd0\x01\n\x0f\x45nhancerService\x12U\n\x0e\x45nhanceSection\x12 .lesson.v1.EnhanceSectionRequest\x1a!.lesson.v1.EnhanceSectionResponse\x12\x66\n\x08\x44\x65scribe\x12).lesson.v1.EnhancerServiceDescribeRequest\x1a*.lesson.v1.EnhancerServiceDescribeResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lesson/v1/enhancer_service.proto\x12\tlesson.v1\x1a\x16lesson/v1/lesson.proto\"\xea\x02\n\x15\x45nhanceSectionRequest\x12\'\n\x07section\x18\x01 \x01(\x0e\x32\x16.lesson.v1.SectionName\x12\x1f\n\x05\x62rief\x18\x02 \x01(\x0b\x32\x10.lesson.v1.Brief\x12\x1f\n\x05\x66rame\x18\x03 \x01(\x0b\x32\x10.lesson.v1.Frame\x12\x1e\n\x05items\x18\x04 \x03(\x0b\x32\x0f.lesson.v1.Item\x12\x12\n\nwanted_ids\x18\x05 \x03(\t\x12(\n\x04mode\x18\x06 \x01(\x0e\x32\x1a.lesson.v1.EnhancementMode\x12\r\n\x05model\x18\x07 \x01(\t\x12\x12\n\nattempt_id\x18\x08 \x01(\t\x12\x19\n\x0cmax_cost_usd\x18\t \x01(\x01H\x00\x88\x01\x01\x12\'\n\rreask_reasons\x18\n \x03(\x0b\x32\x10.lesson.v1.Issue\x12\x10\n\x08language\x18\x0b \x01(\tB\x0f\n\r_max_cost_usd\"W\n\x0c\x45nhancedItem\x12%\n\x04text\x18\x01 \x01(\x0b\x32\x17.lesson.v1.JapaneseText\x12 \n\x06issues\x18\x02 \x03(\x0b\x32\x10.lesson.v1.Issue\"e\n\x16\x45nhanceSectionResponse\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.lesson.v1.EnhancedItem\x12#\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x12.lesson.v1.Attempt\" \n\x1e\x45nhancerServiceDescribeRequest\"}\n\x1f\x45nhancerServiceDescribeResponse\x12\x16\n\x0eprompt_version\x18\x01 \x01(\t\x12\x19\n\x11\x61nnotator_version\x18\x02 \x01(\t\x12\'\n\nmodel_ends\x18\x03 \x03(\x0b\x32\x13.lesson.v1.ModelEnd*\x8b\x01\n\x0f\x45nhancementMode\x12 \n\x1c\x45NHANCEMENT_MODE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45NHANCEMENT_MODE_MODEL\x10\x01\x12\x1b\n\x17\x45NHANCEMENT_MODE_REVIEW\x10\x02\x12\x1d\n\x19\x45NHANCEMENT_MODE_ANALYSER\x10\x03\x32\xd0\x01\n\x0f\x45nhancerService\x12U\n\x0e\x45nhanceSection\x12 .lesson.v1.EnhanceSectionRequest\x1a!.lesson.v1.EnhanceSectionResponse\x12\x66\n\x08\x44\x65scribe\x12).lesson.v1.EnhancerServiceDescribeRequest\x1a*.lesson.v1.EnhancerServiceDescribeResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENHANCERSERVICE'].methods_by_name['Describe']._loaded_options = None
   _globals['_ENHANCERSERVICE'].methods_by_name['Describe']._serialized_options = b'\220\002\001'
-  _globals['_ENHANCEMENTMODE']._serialized_start=810
-  _globals['_ENHANCEMENTMODE']._serialized_end=949
+  _globals['_ENHANCEMENTMODE']._serialized_start=790
+  _globals['_ENHANCEMENTMODE']._serialized_end=929
   _globals['_ENHANCESECTIONREQUEST']._serialized_start=72
   _globals['_ENHANCESECTIONREQUEST']._serialized_end=434
   _globals['_ENHANCEDITEM']._serialized_start=436
@@ -44,8 +44,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENHANCESECTIONRESPONSE']._serialized_end=626
   _globals['_ENHANCERSERVICEDESCRIBEREQUEST']._serialized_start=628
   _globals['_ENHANCERSERVICEDESCRIBEREQUEST']._serialized_end=660
-  _globals['_ENHANCERSERVICEDESCRIBERESPONSE']._serialized_start=663
-  _globals['_ENHANCERSERVICEDESCRIBERESPONSE']._serialized_end=807
-  _globals['_ENHANCERSERVICE']._serialized_start=952
-  _globals['_ENHANCERSERVICE']._serialized_end=1160
+  _globals['_ENHANCERSERVICEDESCRIBERESPONSE']._serialized_start=662
+  _globals['_ENHANCERSERVICEDESCRIBERESPONSE']._serialized_end=787
+  _globals['_ENHANCERSERVICE']._serialized_start=932
+  _globals['_ENHANCERSERVICE']._serialized_end=1140
 # @@protoc_insertion_point(module_scope)

@@ -76,7 +76,7 @@ class EnhanceSectionRequest(_message.Message):
     max_cost_usd: _builtins.float
     """The most this attempt may cost, in US dollars. Unset: no grant is enforced here."""
     language: _builtins.str
-    """BCP-47 tag of the items. Empty: ja. A language that is not among Describe's is answered UNIMPLEMENTED."""
+    """BCP-47 tag of the items. Empty: ja. UNIMPLEMENTED for a language that the enhancer does not serve."""
     @_builtins.property
     def brief(self) -> _lesson_pb2.Brief:
         """What the lesson teaches: topic, level."""
@@ -87,7 +87,7 @@ class EnhanceSectionRequest(_message.Message):
 
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_lesson_pb2.Item]:
-        """The whole section in order; what is not wanted is context. At most 1,000, each of at most 32,768 bytes."""
+        """The whole section in order; unwanted items are context. At most 1,000 items, each of at most 32,768 bytes."""
 
     @_builtins.property
     def wanted_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -207,31 +207,25 @@ class EnhancerServiceDescribeResponse(_message.Message):
 
     PROMPT_VERSION_FIELD_NUMBER: _builtins.int
     ANNOTATOR_VERSION_FIELD_NUMBER: _builtins.int
-    LANGUAGES_FIELD_NUMBER: _builtins.int
     MODEL_ENDS_FIELD_NUMBER: _builtins.int
     prompt_version: _builtins.str
     """Version of its prompt."""
     annotator_version: _builtins.str
     """Version of dictionary, rules and overrides."""
     @_builtins.property
-    def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The languages it can annotate, BCP-47."""
-
-    @_builtins.property
     def model_ends(self) -> _containers.RepeatedCompositeFieldContainer[_lesson_pb2.ModelEnd]:
-        """The end dates that the provider's own list of models tells, as far as it was asked. Empty: it tells none."""
+        """The end dates in the provider's list of models, if the stage has read it. Empty: none known."""
 
     def __init__(
         self,
         *,
         prompt_version: _builtins.str = ...,
         annotator_version: _builtins.str = ...,
-        languages: _abc.Iterable[_builtins.str] | None = ...,
         model_ends: _abc.Iterable[_lesson_pb2.ModelEnd] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator_version", b"annotator_version", "languages", b"languages", "model_ends", b"model_ends", "prompt_version", b"prompt_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator_version", b"annotator_version", "model_ends", b"model_ends", "prompt_version", b"prompt_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

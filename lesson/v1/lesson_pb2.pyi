@@ -811,7 +811,7 @@ class Character(_message.Message):
     role: Global___Role.ValueType
     """Who they are to the learner."""
     relationship: _builtins.str
-    """To whom they are what, in the learner's language. Unset: not said."""
+    """Their relationship to the others, in the learner's language. Unset: not given."""
     def __init__(
         self,
         *,
@@ -1002,7 +1002,7 @@ class Reading(_message.Message):
     title: _builtins.str
     """Title in Japanese. Unset: none."""
     text_type: _builtins.str
-    """message, menu, e-mail, blog, and so on. Unset: not said."""
+    """message, menu, e-mail, blog, and so on. Unset: not given."""
     text: _builtins.str
     """The whole text, paragraphs parted by line breaks."""
     @_builtins.property
@@ -1044,7 +1044,7 @@ class Turn(_message.Message):
     speaker_id: _builtins.str
     """The id of the character who speaks."""
     text: _builtins.str
-    """What is said, in Japanese."""
+    """The spoken line, in Japanese."""
     note: _builtins.str
     """A note in the learner's language. Unset: none."""
     def __init__(
@@ -1079,7 +1079,7 @@ class Dialogue(_message.Message):
     title: _builtins.str
     """Title in Japanese. Unset: none."""
     setting: _builtins.str
-    """Where and when, in the learner's language. Unset: not said."""
+    """Where and when, in the learner's language. Unset: not given."""
     learner_role: _builtins.str
     """The id of the character whom the learner plays. Unset: nobody in particular."""
     register: Global___Register.ValueType
@@ -1596,11 +1596,11 @@ class PlanStep(_message.Message):
     STUDENT_TASK_FIELD_NUMBER: _builtins.int
     TEACHER_NOTES_FIELD_NUMBER: _builtins.int
     phase: Global___PlanPhase.ValueType
-    """What it is for. Unspecified: not said."""
+    """What it is for. Unspecified: not given."""
     minutes: _builtins.int
-    """Minutes. Unset: not said."""
+    """Minutes. Unset: not given."""
     grouping: _builtins.str
-    """pairs, whole class, alone. Unset: not said."""
+    """pairs, whole class, alone. Unset: not given."""
     student_task: _builtins.str
     """What the learner does."""
     teacher_notes: _builtins.str
@@ -1971,7 +1971,7 @@ class Attempt(_message.Message):
     reason: _builtins.str
     """One line for people; empty when ok."""
     retry_after_seconds: _builtins.float
-    """How long the provider asked to wait. Unset: not said."""
+    """How long the provider asked to wait. Unset: not given."""
     cost_usd: _builtins.float
     """US dollars at list price. Unset: usage or price not known."""
     first_token_seconds: _builtins.float
@@ -1980,7 +1980,7 @@ class Attempt(_message.Message):
     """Seconds in all."""
     @_builtins.property
     def usage(self) -> Global___Usage:
-        """Tokens. Unset: the provider told none, so the cost is not known."""
+        """Tokens. Unset: the provider reported none, so the cost is not known."""
 
     def __init__(
         self,

@@ -183,7 +183,7 @@ class StreamLessonResponse(_message.Message):
 
     @_builtins.property
     def section_replaced(self) -> Global___SectionReplaced:
-        """What was said of a section no longer holds; a new section_ready follows, or completed without it."""
+        """A section's earlier events no longer hold. A new section_ready follows, or completed without the section."""
 
     @_builtins.property
     def completed(self) -> Global___LessonCompleted:
@@ -304,7 +304,7 @@ Global___SectionEnhanced: _TypeAlias = SectionEnhanced  # noqa: Y015
 
 @_typing.final
 class SectionReplaced(_message.Message):
-    """What was said of a section no longer holds."""
+    """A section's earlier events no longer hold."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

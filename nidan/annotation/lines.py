@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
+from lesson.limits import ITEM_BYTES
 from nidan.errors import GivenUpError
 from nidan.explain import line_too_long, not_utf8, unreadable_input
 
 BATCH_LINES = 50
-MOST_BYTES = 32 * 1024
+MOST_BYTES = ITEM_BYTES
 """Limit of a line, and of the lines of a batch. An answer may have 4 MiB: it takes 20 times its text, and 113 times
 where one word with a long gloss fills the line (響響響…)."""
 

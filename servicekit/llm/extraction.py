@@ -49,7 +49,7 @@ class Extracted:
 
 @dataclass(frozen=True)
 class Section:
-    """One top-level value, sure as far as the text has come. `at`: the offset just after the character that said so."""
+    """One top-level value, certain at this point of the text. `at`: the offset after the character that settled it."""
 
     key: str
     value: Any

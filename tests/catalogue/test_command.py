@@ -227,10 +227,10 @@ def test_one_bad_row_keeps_all_out_and_every_fault_is_told(kept: Kept, tmp_path:
     status, out, err = kept.nidan("import", str(file))
     assert (status, out) == (1, "")
     assert err.splitlines() == [
-        "line 3, No: 'x' is no number. Write the row's number in the list, as 349.",
-        "line 3, レベル: 'Z9' is no level. Write one of A1, A2, B1, B2, C1, C2.",
-        "line 4, No: JF:1 stands in line 2 already. Number each row of a kind once; leave one of the two out.",
-        "Not imported (ROWS_REJECTED): 2 of 3 rows cannot be taken, so nothing was imported.",
+        "line 3, No: 'x' is not a number. Write the row's number in the list, such as 349.",
+        "line 3, レベル: 'Z9' is not a level. Write one of A1, A2, B1, B2, C1, C2.",
+        "line 4, No: JF:1 is already in line 2. Give each row of a kind its own number, or remove one row.",
+        "Not imported (ROWS_REJECTED): 2 of 3 rows have errors, so nothing was imported.",
         "Fix the rows that are named and import the file again.",
     ]
     assert kept.file.read_bytes() == before
@@ -245,7 +245,7 @@ def test_of_very_many_faults_the_first_are_told(kept: Kept, tmp_path: Path) -> N
     file = write_list(tmp_path / "bad.csv", [row("x")] * 500)
     status, _, err = kept.nidan("import", str(file))
     assert status == 1
-    assert err.count("is no number") == 20
+    assert err.count("is not a number") == 20
     assert "… and more; --json lists them all." not in err
     assert "… and more; --json lists up to 200." in err
     assert "500 of 500 rows" in err

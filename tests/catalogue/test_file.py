@@ -56,12 +56,12 @@ def test_a_link_stays_a_link_and_a_mode_stays_a_mode(tmp_path: Path) -> None:
 def _broken(good: bytes) -> Iterator[tuple[bytes, str]]:
     lines = good.splitlines(keepends=True)
     yield b"", "its first line does not say nidan-catalogue-1"
-    yield b"No,\xe7\xa8\xae\xe5\x88\xa5\n", "A list itself (CSV, TSV) is imported into another file."
+    yield b"No,\xe7\xa8\xae\xe5\x88\xa5\n", "Import a list (CSV, TSV) into another file."
     yield b"[1]\n", "its first line does not say"
-    yield b"".join(lines[:-1]), "holds 2 of its 3 entries: it was cut."
+    yield b"".join(lines[:-1]), "holds 2 of its 3 entries: it is truncated."
     yield good[:-200], "line 4: Invalid JSON"
     yield good.replace(b'"A1"', b'"A7"', 1), "line 2: level: "
-    yield good.replace("文2を".encode(), "文7を".encode(), 1), "line 3: the text of JF:2 is not what was imported"
+    yield good.replace("文2を".encode(), "文7を".encode(), 1), "line 3: the text of JF:2 differs from the import"
     yield good.replace(b'["JF:3"]', b"[]", 1), "line 4: an entry needs an id and a text"
     yield good.replace(b'{"ids"', b'\xff{"ids"', 1), "line 2: Invalid JSON"
 
@@ -95,7 +95,7 @@ def test_a_disk_that_is_full_is_a_clear_error_and_the_file_is_as_it_was(kept: Ke
     full = _admin(kept, str(write_list(tmp_path / "list.csv", rows(2_000))), limit_blocks=64)
     out, _ = full.communicate(timeout=60)
     assert full.returncode == 1
-    assert "Nothing was imported; the catalogue is as it was." in out.decode()
+    assert "Nothing was imported; the catalogue has not changed." in out.decode()
     assert kept.file.read_bytes() == before
     assert {path.name for path in kept.file.parent.iterdir()} == {kept.file.name, f"{kept.file.name}.lock"}
     assert "2,000 unchanged" not in kept.imported(rows(2_000))
@@ -116,7 +116,7 @@ def test_an_import_beside_another_one_is_refused_and_changes_nothing(kept: Kept,
         status, out, err = kept.nidan("import", str(write_list(tmp_path / "list.csv", rows(5))))
     assert (status, out) == (1, "")
     assert "another import into" in err
-    assert "Wait until it has ended." in err
+    assert "Wait until it ends." in err
     assert kept.file.read_bytes() == before
 
 
@@ -182,7 +182,7 @@ def _shipped_id(can_do_id: str, catalogue: Catalogue) -> CanDo:
 def test_an_imported_entry_takes_its_id_and_ours_keeps_the_others() -> None:
     ours = Catalogue.shipped()
     mine = read_list(table([row(349)]).encode(), "S", "E", lambda _: None).entries
-    both = ours.under(mine)
+    both = ours.with_imported(mine)
     assert _shipped_id("ｊｆ：349", both).text_ja == mine[0].text_ja
     assert _shipped_id("nidan:food-a1-1", both).ids == ("JFまるごと:349", "nidan:food-a1-1")
     assert _shipped_id("nidan:food-a1-1", both).text_ja == _shipped_id("JF:349", ours).text_ja
@@ -192,7 +192,7 @@ def test_an_imported_entry_takes_its_id_and_ours_keeps_the_others() -> None:
 def test_an_entry_that_has_no_id_left_is_out() -> None:
     ours = Catalogue.shipped()
     mine = [*_entries(349, "2010"), *_entries(349, "2023")]
-    both = ours.under(mine)
+    both = ours.with_imported(mine)
     assert len(both.entries) == len(ours.entries) + 349
     assert {entry.edition for entry in both.entries if entry.kind} == {"2023"}
 
@@ -200,14 +200,14 @@ def test_an_entry_that_has_no_id_left_is_out() -> None:
 def test_an_imported_entry_is_offline_where_its_id_and_level_are() -> None:
     given = [row(349), row(350), row(349, 種別="JFまるごと", レベル="A2", 第1トピック="宇宙")]
     mine = read_list(table(given).encode(), "S", "E", lambda _: None).entries
-    both = Catalogue.shipped().under(mine)
+    both = Catalogue.shipped().with_imported(mine)
     found = [_shipped_id(name, both) for name in ("JF:349", "JF:350", "JFまるごと:349")]
     assert [entry.offline for entry in found] == [True, False, False]
     assert [entry.topic_en for entry in found] == ["Food and eating", "Food and eating", ""]
 
 
 def test_many_entries_are_found_and_missed_quickly() -> None:
-    catalogue = Catalogue.shipped().under(_entries(20_000))
+    catalogue = Catalogue.shipped().with_imported(_entries(20_000))
     start = time.process_time()
     for number in range(1, 20_001, 20):
         assert catalogue.find(f"JF:{number}")

@@ -46,7 +46,7 @@ async def test_an_unknown_id_is_refused_with_the_way_to_it_until_it_is_imported(
     async with trio(monkeypatch, model, {"CATALOGUE_FILE": str(kept.file)}) as running:
         unknown = await running.refused("CEFR:12")
         assert (unknown.status, unknown.reason) == (grpc.StatusCode.NOT_FOUND, "UNKNOWN_CAN_DO")
-        assert "import the list it is from (nidan catalogue import FILE)" in unknown.message
+        assert "import the list that contains it (nidan catalogue import FILE)" in unknown.message
         kept.imported([row(12, 種別="CEFR Can-do"), row(13, 種別="CEFR Can-do")])
         assert "Nearest: CEFR:13 (食生活, A1), CEFR:12 (食生活, A1)." in (await running.refused("CEFR:14")).message
         call = running.stub.StreamLesson(pb.StreamLessonRequest(spec=pb.LessonSpec(can_do_id="CEFR:12")), timeout=20)

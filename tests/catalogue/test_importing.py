@@ -34,13 +34,13 @@ def read(text: str | bytes, source: str = "S", edition: str = "E") -> CanDoList:
 
 def faults(*given: dict[str, str]) -> list[tuple[int, str, str]]:
     found = read(table(given))
-    assert all(fault.next_step for fault in found.faults)
-    return [(fault.line, fault.column, fault.problem) for fault in found.faults]
+    assert all(error.next_step for error in found.errors)
+    return [(error.line, error.column, error.problem) for error in found.errors]
 
 
 def test_a_row_becomes_an_entry_that_keeps_where_it_is_from() -> None:
     found = read(table([ROW | {"第2トピック": "健康"}], (*NAMES, "第2トピック")), "JF list", "2023-05")
-    assert found.faults == ()
+    assert found.errors == ()
     assert found.entries == (
         CanDo(
             ids=("JF:349",),
@@ -120,9 +120,9 @@ def test_a_list_without_a_column_is_refused_and_the_column_named(missing: str) -
         (table(rows(2)).encode() + b"\xff\xff\n", "line 4 is neither UTF-8 nor Shift_JIS (cp932): byte 0xFF"),
         (table(rows(2)).encode().replace("文2".encode(), b"\x83"), "line 3 is neither UTF-8 nor Shift_JIS"),
         (table(rows(1), (*NAMES, "レベル")), "two columns are named レベル"),
-        (table(rows(1)) + '1,"JF', "line 3 is no row of a table"),
-        (table(rows(1)) + '1,"JF" x,', "line 3 is no row of a table"),
-        (table(rows(1)) + "1," + "長" * 200_000, "line 3 is no row of a table"),
+        (table(rows(1)) + '1,"JF', "line 3 is not a row of a table"),
+        (table(rows(1)) + '1,"JF" x,', "line 3 is not a row of a table"),
+        (table(rows(1)) + "1," + "長" * 200_000, "line 3 is not a row of a table"),
     ],
 )
 def test_what_is_no_list_is_refused_with_what_to_do(data: str | bytes, told: str) -> None:
@@ -155,7 +155,7 @@ def test_any_bytes_are_entries_or_faults_or_a_refusal(data: bytes) -> None:
     except ListError:
         return  # any other error fails the test
     assert found.rows >= 1
-    assert len(found.entries) + len({fault.line for fault in found.faults}) == found.rows
+    assert len(found.entries) + len({error.line for error in found.errors}) == found.rows
 
 
 def test_it_says_how_far_it_is() -> None:
@@ -235,19 +235,19 @@ def test_what_may_be_missing_has_something_in_its_place() -> None:
     ("cells", "fault"),
     [
         ({"No": ""}, ("No", "is empty")),
-        ({"No": "12a"}, ("No", "'12a' is no number")),
-        ({"No": "-1"}, ("No", "'-1' is no number")),
-        ({"No": "1" * 10}, ("No", f"'{'1' * 10}' is no number")),
+        ({"No": "12a"}, ("No", "'12a' is not a number")),
+        ({"No": "-1"}, ("No", "'-1' is not a number")),
+        ({"No": "1" * 10}, ("No", f"'{'1' * 10}' is not a number")),
         ({"種別": ""}, ("種別", "is empty")),
         ({"種別": "Can-do"}, ("種別", "'Can-do' cannot begin an id")),
         ({"種別": "JF：A"}, ("種別", "'JF:A' cannot begin an id")),
         ({"種別": "J" * 41}, ("種別", "has 41 characters; at most 40")),
         ({"レベル": ""}, ("レベル", "is empty")),
-        ({"レベル": "A3"}, ("レベル", "'A3' is no level")),
+        ({"レベル": "A3"}, ("レベル", "'A3' is not a level")),
         ({JA: " \n "}, (JA, "is empty")),
         ({JA: "長" * 1001}, (JA, "has 1,001 characters; at most 1,000")),
-        ({EN: "a\x07b"}, (EN, "holds U+0007, which is no letter")),
-        ({"第1トピック": "\ue000"}, ("第1トピック", "holds U+E000, which is no letter")),
+        ({EN: "a\x07b"}, (EN, "contains U+0007, which is not text")),
+        ({"第1トピック": "\ue000"}, ("第1トピック", "contains U+E000, which is not text")),
     ],
 )
 def test_a_fault_is_told_by_line_and_column(cells: dict[str, str], fault: tuple[str, str]) -> None:
@@ -255,12 +255,12 @@ def test_a_fault_is_told_by_line_and_column(cells: dict[str, str], fault: tuple[
 
 
 def test_a_row_that_stands_twice_is_told_with_the_line_of_the_first() -> None:
-    assert faults(row(349), row(350), row("０３４９", 種別="jf")) == [(4, "No", "jf:349 stands in line 2 already")]
+    assert faults(row(349), row(350), row("０３４９", 種別="jf")) == [(4, "No", "jf:349 is already in line 2")]
     assert faults(row(349), row(349, 種別="JFまるごと")) == []
 
 
 def test_lines_are_those_of_the_file_also_behind_cells_of_many_lines() -> None:
-    assert faults(row(1, text="一\n二\n三"), row("x")) == [(5, "No", "'x' is no number")]
+    assert faults(row(1, text="一\n二\n三"), row("x")) == [(5, "No", "'x' is not a number")]
 
 
 def test_all_faults_of_all_rows_are_told() -> None:
@@ -273,7 +273,7 @@ def test_a_cell_too_many_is_a_fault_and_one_too_few_is_empty() -> None:
     text[1] += ",,stray"
     text[2] = text[2].rpartition(",")[0]
     found = read("\n".join(text))
-    assert [(fault.line, fault.problem) for fault in found.faults] == [(2, "1 more cells than columns are named")]
+    assert [(error.line, error.problem) for error in found.errors] == [(2, "1 more cells than columns")]
     assert [(entry.number, entry.text_en) for entry in found.entries] == [(2, "")]
 
 

@@ -156,14 +156,14 @@ def files_that_settings_name_are_mounted(manifests: Manifests) -> Iterator[str]:
             yield f"{name}: a file mounted by subPath never changes"
 
 
-def its_doors_are_locked_or_open_on_purpose(manifests: Manifests) -> Iterator[str]:
-    """Keys, or GATEWAY_ALLOW_ANONYMOUS=true to be seen; mutual TLS whole, on both sides, or not at all."""
-    told = manifests.settings("gateway")
-    anonymous = told.get("GATEWAY_ALLOW_ANONYMOUS") == "true"
-    if anonymous == bool(told.get("GATEWAY_KEYS_FILE")):
+def callers_have_keys_or_are_anonymous_on_purpose(manifests: Manifests) -> Iterator[str]:
+    """Callers have keys over TLS, or GATEWAY_ALLOW_ANONYMOUS=true; mutual TLS is complete on both sides, or off."""
+    settings = manifests.settings("gateway")
+    anonymous = settings.get("GATEWAY_ALLOW_ANONYMOUS") == "true"
+    if anonymous == bool(settings.get("GATEWAY_KEYS_FILE")):
         yield "gateway: neither keys nor anonymous, or both"
-    if told.get("GATEWAY_KEYS_FILE") and not told.get("GATEWAY_TLS_CERT_FILE"):
-        yield "gateway: keys come in through a door without TLS"
+    if settings.get("GATEWAY_KEYS_FILE") and not settings.get("GATEWAY_TLS_CERT_FILE"):
+        yield "gateway: callers send keys without TLS"
     whole = {"TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CA_FILE"}
     given = {name: frozenset(whole & manifests.settings(name).keys()) for name in TRIO}
     if set(given.values()) not in ({frozenset()}, {frozenset(whole)}):
@@ -504,7 +504,7 @@ RULES: tuple[Rule, ...] = (
     listens_where_other_pods_reach_it,
     keeps_secrets_out_of_sight,
     files_that_settings_name_are_mounted,
-    its_doors_are_locked_or_open_on_purpose,
+    callers_have_keys_or_are_anonymous_on_purpose,
     probes_ask_the_health_port,
     every_container_is_probed_where_it_listens,
     has_time_to_end_what_it_began,

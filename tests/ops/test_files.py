@@ -194,7 +194,7 @@ def test_the_runbook_asks_only_for_metrics_and_log_events_that_exist() -> None:
 # --- row -> metric -> rule -> alert -> panel --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row", metrics_doc.rows(), ids=lambda row: row.get("told") or row["event"])
+@pytest.mark.parametrize("row", metrics_doc.rows(), ids=lambda row: row.get("request") or row["event"])
 def test_each_row_of_the_monitoring_names_what_exists(row: dict[str, str]) -> None:
     assert all(row.values())
     assert row["metric"] in METRICS

@@ -295,7 +295,7 @@ def test_the_audit_finds_a_fault_and_says_when_it_could_not_look(
     assert (done.returncode, bool(re.search(words, done.stdout + done.stderr))) == (code, True), done
 
 
-# --- limits, and Grafana's door -------------------------------------------------------------------------------
+# --- limits, and Grafana's port -------------------------------------------------------------------------------
 
 
 def test_a_container_that_takes_more_memory_than_it_may_is_killed(image: Built) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from lesson.limits import SPEC_CHARACTERS
-from lesson.v1 import content_service_pb2, enhancer_service_pb2, lesson_pb2, lesson_service_pb2
+from lesson.limits import ITEM_BYTES, SECTION_ITEMS, SPEC_CHARACTERS
+from lesson.v1 import lesson_service_pb2
+from tests.repo.contract_reads import Read, product_reads, unread
 
-PROTOS = (content_service_pb2, enhancer_service_pb2, lesson_pb2, lesson_service_pb2)
 ROOT = Path(__file__).resolve().parents[2]
 BASELINE = ROOT / "protos" / "baseline" / "v0.1.0.binpb"
 BUF = ROOT / ".venv" / "bin" / "buf"
@@ -77,31 +80,83 @@ def test_no_comment_of_the_contract_is_a_single_word() -> None:
         assert not empty, (proto.name, empty)
 
 
-# Nobody of this project reads it yet: a caller can see what is served before it asks.
-READ_BY_CALLERS = {"EnhancerServiceDescribeResponse.languages"}
-PRODUCT = ("lesson", "servicekit", "content_service", "enhancer_service", "gateway", "nidan", "offline_model")
+# Fields of the gateway's replies for its callers: the product writes them, and `nidan` does not need them.
+READ_BY_CALLERS = {
+    "GenerateLessonResponse.lesson",
+    "GenerateLessonResponse.master_json",
+    "StreamLessonResponse.sequence",
+    "StreamLessonResponse.lesson_id",
+    "SectionReady.content",
+    "Lesson.learner_level",
+    "EnhancedSection.revision",
+    "Attempt.duration_seconds",
+    "Usage.cached_input_tokens",
+    "Usage.reasoning_tokens",
+}
 
 
-def test_every_field_of_the_contract_is_read_or_written_by_the_product() -> None:
-    sources = [path for package in PRODUCT for path in (ROOT / package).rglob("*.py") if "v1" not in path.parts]
-    words = set(re.findall(r"\w+", "\n".join(path.read_text(encoding="utf-8") for path in sources)))
-    fields = [
-        field for pb in PROTOS for message in pb.DESCRIPTOR.message_types_by_name.values() for field in message.fields
-    ]
-    assert [field.full_name for field in fields if not {field.name, f"{field.name}_"} & words] == []
+@pytest.fixture(scope="module")
+def reads() -> frozenset[Read]:
+    return product_reads()
 
 
-def test_what_a_stage_describes_is_read_by_the_gateway() -> None:
-    client = (ROOT / "gateway" / "runs" / "stage_clients.py").read_text(encoding="utf-8")
-    for message in (
-        content_service_pb2.ContentServiceDescribeResponse,
-        enhancer_service_pb2.EnhancerServiceDescribeResponse,
-    ):
-        for field in message.DESCRIPTOR.fields:
-            assert f".{field.name}" in client or f"{message.__name__}.{field.name}" in READ_BY_CALLERS, field.full_name
+def contract(root: Path) -> FileDescriptorSet:
+    command = [str(BUF), "build", "--as-file-descriptor-set", "-o", "-"]
+    built = subprocess.run(command, cwd=root, capture_output=True, check=True, timeout=60)
+    return FileDescriptorSet.FromString(built.stdout)
 
 
-def test_the_comments_name_the_limits_of_the_table() -> None:
-    proto = (ROOT / "protos" / "lesson" / "v1" / "lesson_service.proto").read_text(encoding="utf-8")
-    for name, most in SPEC_CHARACTERS.items():
-        assert re.search(rf"// [^\n]*at most {most:,} characters[^\n]*\n  string {name} = ", proto), name
+def test_every_field_of_the_contract_is_read(reads: frozenset[Read]) -> None:
+    assert set(unread(contract(ROOT), reads)) == READ_BY_CALLERS
+
+
+def test_what_only_callers_read_is_in_the_gateways_replies() -> None:
+    replies = {method.output_type for method in lesson_service_pb2.DESCRIPTOR.services_by_name["LessonService"].methods}
+    messages = set(reachable(replies))
+    assert {name.partition(".")[0] for name in READ_BY_CALLERS} <= {message.name for message in messages}
+
+
+def reachable(messages: Iterable[Descriptor]) -> Iterator[Descriptor]:
+    for message in messages:
+        yield message
+        yield from reachable([field.message_type for field in message.fields if field.message_type])
+
+
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [("Brief", "ghost"), ("Brief", "surface"), ("LessonSpec", "name"), ("StreamLessonResponse", "lesson")],
+)
+def test_a_field_that_nothing_reads_is_found(copy: Path, reads: frozenset[Read], message: str, field: str) -> None:
+    """Another message's field of that name may well be read."""
+    for proto in (copy / "protos").rglob("*.proto"):
+        text = proto.read_text(encoding="utf-8")
+        start = f"message {message} {{\n"
+        proto.write_text(text.replace(start, f"{start}  string {field} = 999;\n"), encoding="utf-8")
+    assert f"{message}.{field}" in unread(contract(copy), reads)
+
+
+LIMITS = {f"LessonSpec.{name}": f"{most:,} characters" for name, most in SPEC_CHARACTERS.items()} | {
+    "EnhanceSectionRequest.items": f"{SECTION_ITEMS:,} items",
+    "EnhanceSectionRequest.items.text": f"{ITEM_BYTES:,} bytes",
+}
+
+
+def test_the_page_on_use_has_the_table_of_limits() -> None:
+    page = (ROOT / "docs" / "using.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| field \| at most \|\n\|---\|---\|\n((?:\|.*\n)+)", page, re.MULTILINE)
+    assert dict(re.findall(r"^\| `(.+)` \| (.+) \|$", table, re.MULTILINE)) == LIMITS
+
+
+@pytest.mark.parametrize(("path", "most"), LIMITS.items())
+def test_the_comment_of_a_field_names_its_limit(path: str, most: str) -> None:
+    message, field = path.split(".")[:2]
+    protos = "".join(proto.read_text(encoding="utf-8") for proto in (ROOT / "protos").rglob("*.proto"))
+    body = protos.partition(f"message {message} {{")[2]
+    (comment,) = re.findall(rf"((?:  //.*\n)+)  .*\b{field} = \d+;", body.partition("\n}")[0])
+    assert re.search(rf"at most (?:[^.]*at most )?{most}\b", comment, re.IGNORECASE), comment
+
+
+def test_only_the_table_of_limits_is_in_the_comments() -> None:
+    protos = "".join(proto.read_text(encoding="utf-8") for proto in (ROOT / "protos").rglob("*.proto"))
+    figures = re.findall(r"\d[\d,]* (?:characters|items|bytes)\b", protos)
+    assert sorted(figures) == sorted(LIMITS.values())

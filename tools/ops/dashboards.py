@@ -79,7 +79,7 @@ _NIDAN = '{job=~"nidan-.+"}'
 LESSONS = (
     Panel(
         "Alerts firing",
-        "Alerts that fire now, by name; the watchdog, which always does, is left out.",
+        "Firing alerts by name, without the watchdog, which always fires.",
         "short",
         (
             Query(
@@ -92,7 +92,7 @@ LESSONS = (
     ),
     Panel(
         "Two-stage generation is on",
-        "1 when USE_TWOSTAGE_GENERATION is on in every gateway; 0: lessons are refused.",
+        "1: USE_TWOSTAGE_GENERATION is on in every gateway. 0: a gateway refuses lessons.",
         "bool_on_off",
         (Query("min(nidan_twostage_enabled)", "on"),),
         width=4,
@@ -100,7 +100,7 @@ LESSONS = (
     ),
     Panel(
         "Lessons being made",
-        "Lessons under way in all gateways.",
+        "Lessons in progress in all gateways.",
         "short",
         (Query("sum(nidan_lessons_in_flight)", "lessons"),),
         width=3,
@@ -108,7 +108,7 @@ LESSONS = (
     ),
     Panel(
         "Error budget left",
-        "What is left of the misses that 30 days allow for, by promise; below 0 the promise is broken.",
+        "The unused share of the errors that each promise allows in 30 days. Below 0 the promise is broken.",
         "percentunit",
         (Query("min by (sloth_slo) (slo:period_error_budget_remaining:ratio)", "{{sloth_slo}}"),),
         width=6,
@@ -117,28 +117,28 @@ LESSONS = (
     ),
     _share(
         "Success against 90 % and 99 %",
-        "Lessons that were made, whole or in part, of all asked for. Those that a caller gave up are not counted.",
+        "Share of requested lessons that were delivered, complete or partial. Cancelled lessons do not count.",
         "success",
-        "made",
+        "delivered",
         "success|success-99",
     ),
     _share(
         "Stage 1 success against 95 %",
-        "Runs whose Stage 1, after every attempt, gave a lesson that can be finished.",
+        "Share of runs whose Stage 1 succeeded, after all attempts.",
         "stage1",
         "ok",
         "stage1",
     ),
     _share(
         "Sections enhanced against 90 %",
-        "Sections in which every item has all it needs, by section; those that were never written count as missed.",
+        "Share of sections with complete annotations, by section. A section that was not written counts as an error.",
         "section",
         "{{section}}",
         "section",
     ),
     Panel(
         "Time a lesson takes",
-        "From request to the last event, of lessons that were made. Target: 95 % within 180 s; a warning above 240 s.",
+        "From request to last event, delivered lessons only. Target: 95 % within 180 s; warning above 240 s.",
         "s",
         (
             Query(_quantile(0.5, "nidan_lesson_duration_seconds", select=_MADE), "median"),
@@ -150,19 +150,19 @@ LESSONS = (
     ),
     Panel(
         "Time of Stage 1",
-        "95 % of runs had their Stage 1 done within this time, by the model asked last.",
+        "95th percentile, by the model called last.",
         "s",
         (Query(_quantile(0.95, "nidan_stage1_duration_seconds", "model"), "{{model}}"),),
     ),
     Panel(
         "Time of sections",
-        "95 % of sections were done within this time from their release by Stage 1, by section.",
+        "95th percentile from the release by Stage 1 to the annotated section, by section.",
         "s",
         (Query(_quantile(0.95, "nidan_section_duration_seconds", "section"), "{{section}}"),),
     ),
     Panel(
         "Cost of a lesson",
-        "At list price, of lessons that were made. Target: 95 % at most $0.05.",
+        "At list price, delivered lessons only. Target: 95 % at most $0.05.",
         "currencyUSD",
         (
             Query(_quantile(0.95, "nidan_lesson_cost_usd", select=_MADE), "95 %"),
@@ -173,14 +173,14 @@ LESSONS = (
     ),
     Panel(
         "Cost by stage and model",
-        "Dollars an hour at list price; failed calls that may have been billed are among them.",
+        "Dollars an hour at list price, including failed calls that the provider may bill.",
         "currencyUSD",
         (Query(_per_hour("stage, model", "nidan_model_cost_usd_total"), "{{stage}} {{model}}"),),
         kind="stacked",
     ),
     Panel(
         "Share of money wasted",
-        "Of what model calls cost, the share for answers of which nothing was used; a warning above 25 % of an hour.",
+        "Share of the model costs for answers that no lesson used. Warning above 25 % of an hour's costs.",
         "percentunit",
         (
             Query(
@@ -194,56 +194,56 @@ LESSONS = (
     ),
     Panel(
         "Lessons by outcome",
-        "Lessons an hour by how they ended. rejected: no run began, for load or because the flag is off.",
+        "Lessons an hour by outcome. rejected: no run began, because of load or because the flag is off.",
         "short",
         (Query(_per_hour("outcome", "nidan_lessons_total"), "{{outcome}}"),),
         kind="stacked",
     ),
     Panel(
         "Sections by state",
-        "Sections an hour by the state in which they ended: enhanced, degraded, plain (no translation), missing.",
+        "Sections an hour by final state: enhanced, degraded, plain (no translation), missing.",
         "short",
         (Query(_per_hour("state", "nidan_section_enhancements_total"), "{{state}}"),),
         kind="stacked",
     ),
     Panel(
         "Sections enhanced a lesson",
-        "Lessons an hour by how many of reading, dialogue, grammar, culture and practice were enhanced.",
+        "Lessons an hour by their number of enhanced sections (reading, dialogue, grammar, culture, practice).",
         "short",
         (Query(_per_hour("count", "nidan_lesson_sections_enhanced_total"), "{{count}} of 5"),),
         kind="stacked",
     ),
     Panel(
-        "Who stands behind the readings",
-        "Japanese items an hour by the provenance of their reading: override, frame, model, repaired, analyser, none.",
+        "Items by source of the reading",
+        "Japanese items an hour by the source of the reading: override, frame, model, repaired, analyser, none.",
         "short",
         (Query(_per_hour("reading_provenance", "nidan_items_total"), "{{reading_provenance}}"),),
         kind="stacked",
     ),
     Panel(
         "Sections by model",
-        "Sections an hour by the model that translated them, or that was to.",
+        "Sections an hour by the model that translated them or was last to try.",
         "short",
         (Query(_per_hour("model", 'nidan_section_enhancements_total{section!="lesson_plan"}'), "{{model}}"),),
         kind="stacked",
     ),
     Panel(
         "Items by translation",
-        "Japanese items an hour: translated (true), without the translation that they need (false), not_needed.",
+        "Japanese items an hour: translated (true), translation missing (false), not_needed.",
         "short",
         (Query(_per_hour("translated", "nidan_items_total"), "{{translated}}"),),
         kind="stacked",
     ),
     Panel(
         "Model calls by kind",
-        "Calls an hour by stage and why they were made: first, retry, reask, fallback, probe.",
+        "Calls an hour by stage and kind: first, retry, reask, fallback, probe.",
         "short",
         (Query(_per_hour("stage, kind", "nidan_model_attempts_total") + " > 0", "{{stage}} {{kind}}"),),
         kind="stacked",
     ),
     Panel(
         "Model calls that failed",
-        "Calls an hour that did not end well, by model and outcome.",
+        "Failed calls an hour, by model and outcome.",
         "short",
         (
             Query(
@@ -255,14 +255,14 @@ LESSONS = (
     ),
     Panel(
         "Refusals for money",
-        "Times an hour that a cost limit left no model a turn; scope: a lesson's limit or the day's.",
+        "Times an hour that a cost limit allowed no model call, by scope: lesson, day or caller.",
         "short",
         (Query(_per_hour("scope", "nidan_budget_refusals_total"), "{{scope}}"),),
         width=4,
     ),
     Panel(
         "Calls without a price",
-        "Calls an hour of models whose price nobody knows: they count as nothing against every limit.",
+        "Calls an hour of models without a price. No cost limit counts them.",
         "short",
         (Query(_per_hour("model", "nidan_unpriced_attempts_total"), "{{model}}"),),
         width=4,
@@ -272,14 +272,14 @@ LESSONS = (
 SERVICES = (
     Panel(
         "Targets up",
-        "Services whose metrics Prometheus can read: 1, else 0.",
+        "1: Prometheus can scrape the service. 0: it cannot.",
         "short",
         (Query(f"min by (job) (up{_NIDAN})", "{{job}}"),),
         highest=1,
     ),
     Panel(
         "In flight against the limit",
-        "RPCs being served, of those that the service takes at once; above 65 % more replicas are wanted.",
+        "RPCs in progress as a share of the service's limit. Above 65 % add replicas.",
         "percentunit",
         (
             Query("sum by (job) (nidan_rpcs_in_flight) / sum by (job) (nidan_rpc_limit)", "{{job}}"),
@@ -288,19 +288,19 @@ SERVICES = (
     ),
     Panel(
         "Requests shed",
-        "Requests an hour refused for load, each before any work.",
+        "Requests an hour that a service refused under load, before any work.",
         "short",
         (Query(_per_hour("job", "nidan_shed_total"), "{{job}}"),),
     ),
     Panel(
         "RPCs by method",
-        "RPCs a second that ended, whatever the code.",
+        "Finished RPCs a second, with any code.",
         "reqps",
         (Query(_EACH % ("grpc_method", "grpc_server_handled_total"), "{{grpc_method}}"),),
     ),
     Panel(
         "RPCs that failed",
-        "RPCs a second that ended in another code than OK; those that their caller gave up are left out.",
+        "RPCs a second with a code other than OK and CANCELLED.",
         "reqps",
         (
             Query(
@@ -311,13 +311,13 @@ SERVICES = (
     ),
     Panel(
         "Time of RPCs",
-        "95 % of the method's RPCs ended within this time.",
+        "95th percentile, by method.",
         "s",
         (Query(_quantile(0.95, "grpc_server_handling_seconds", "grpc_method"), "{{grpc_method}}"),),
     ),
     Panel(
         "Event loop lag",
-        "How late the event loop came to a timer last time; above 50 ms something blocks it.",
+        "Delay of the event loop's last timer. Above 50 ms something blocks the loop.",
         "s",
         (
             Query("max by (job) (nidan_event_loop_lag_seconds)", "{{job}}"),
@@ -332,7 +332,7 @@ SERVICES = (
     ),
     Panel(
         "CPU",
-        "Cores that each process uses.",
+        "Cores in use, by process.",
         "short",
         (
             Query(
@@ -343,13 +343,13 @@ SERVICES = (
     ),
     Panel(
         "Model calls under way",
-        "Calls to the model server that have a connection of the pool or wait for one.",
+        "Calls to the model server that hold a pooled connection or wait for one.",
         "short",
         (Query("sum by (job) (nidan_model_pool_in_use)", "{{job}}"),),
     ),
     Panel(
         "Time of model calls",
-        "95 % of the model's calls ended within this time.",
+        "95th percentile, by model.",
         "s",
         (
             Query(
@@ -372,7 +372,7 @@ SERVICES = (
     ),
     Panel(
         "Breakers",
-        "1 while calls to the model are held back.",
+        "1: the model's breaker is open, and the gateway skips the model.",
         "short",
         (Query("max by (model) (nidan_breaker_open)", "{{model}}"),),
         width=12,
@@ -380,7 +380,7 @@ SERVICES = (
     ),
     Panel(
         "Days until a model ends",
-        "Days until the provider ends the model; a warning below 60, a page below 7. Only models with an end date.",
+        "Days until the provider ends the model. Warning below 60, page below 7. Only models with an end date.",
         "d",
         (
             Query(
@@ -460,7 +460,7 @@ def boards() -> dict[Path, str]:
     """Every file with its text."""
     about = "Whether lessons succeed, how long they take, what they cost."
     lessons = _board("nidan: lessons", "nidan-lessons", about, LESSONS)
-    about = "How the three services and the models they ask are."
+    about = "State of the three services and of the models."
     services = _board("nidan: services", "nidan-services", about, SERVICES)
     return {FOLDER / "lessons.json": lessons, FOLDER / "services.json": services}
 

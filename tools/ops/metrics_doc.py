@@ -30,19 +30,19 @@ values come from the configuration or from closed sets. The series that alerts c
 _BUCKETS = """
 ## Buckets
 
-Upper edges; above the last there is +Inf. A promise about a time or a price needs an edge exactly there: 180 s and
-240 s, $0.05. In queries `le` is written as the service writes it: `le="180.0"`, `le="0.05"`.
+Upper edges; above the last there is +Inf. A promise about a time or a price needs an edge at exactly that value: 180 s,
+240 s, $0.05. Queries write `le` as the service does: `le="180.0"`, `le="0.05"`.
 
 | histogram | edges |
 |---|---|
 """
 _ASKED = """
-## What operators asked to see, and where it is
+## What operators asked to see
 
-A line for each row of the earlier system's monitoring, and one for each of its log events (the gateway still writes
-them: [runbook.md](runbook.md#logs)). Rules are in `deploy/prometheus/rules/nidan.yml`, alerts in the
-[runbook](runbook.md), panels on the dashboards Lessons and Services. A test fails when a cell is empty or names what
-does not exist.
+A line for each row of the earlier system's monitoring and for each of its log events, which the gateway still writes
+([runbook.md](runbook.md#logs)). Rules are in `deploy/prometheus/rules/nidan.yml`, alerts in the
+[runbook](runbook.md), panels on the dashboards Lessons and Services. A test fails when a cell is empty or a
+name does not exist.
 
 | row | metric | rule | alert | panel |
 |---|---|---|---|---|
@@ -90,7 +90,7 @@ def _info(metric: Counter | Gauge | Histogram, services: str) -> MetricInfo:
 
 
 def rows() -> list[dict[str, str]]:
-    """What was asked for, and where it is."""
+    """The rows of monitoring.toml."""
     found: list[dict[str, str]] = tomllib.loads(ROWS.read_text(encoding="utf-8"))["row"]
     return found
 
@@ -125,9 +125,9 @@ def _edges(metrics: tuple[MetricInfo, ...]) -> Iterator[str]:
 
 
 def _row(row: dict[str, str]) -> str:
-    told = row.get("told") or f"log event `{row['event']}`"
+    request = row.get("request") or f"log event `{row['event']}`"
     alerts = ", ".join(f"[{name}](runbook.md#{name.lower()})" for name in row["alert"].split(", "))
-    return f"| {told} | `{row['metric']}` | `{row['rule']}` | {alerts} | {row['panel']} |\n"
+    return f"| {request} | `{row['metric']}` | `{row['rule']}` | {alerts} | {row['panel']} |\n"
 
 
 if __name__ == "__main__":

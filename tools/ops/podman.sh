@@ -1,29 +1,29 @@
 #!/usr/bin/env bash
-# A container engine on a machine that has none: Podman and Buildah of Debian, set up so that they work as root also
-# where limits cannot be raised, where there is no systemd, and where cgroups are of both versions at once.
+# Sets up a container engine: Debian's Podman and Buildah. They work as root even where limits cannot be raised, without
+# systemd, and with cgroups v1 and v2 mounted together.
 #
 #   tools/ops/podman.sh setup          installs what is missing (Debian packages), makes the stand-in base image once,
 #                                      and starts a container to prove that the engine works
-#   tools/ops/podman.sh run COMMAND…   runs COMMAND where `podman` and `buildah` work; setup goes before
+#   tools/ops/podman.sh run COMMAND…   runs COMMAND where `podman` and `buildah` work; run setup first
 #   tools/ops/podman.sh base           prints the name of the base image, as the Dockerfile has it
 #
-# Ends non-zero and says why when the engine cannot be had or cannot start a container: nothing is skipped.
+# Exits non-zero with the reason when there is no engine or it cannot start a container: nothing is skipped.
 #
-# The stand-in base is Debian trixie with its Python 3.13 under the name that the Dockerfile builds on, made of packages
-# that apt has checked: no image is pulled. It is kept in .nidan/ops, under a name made of its list of packages.
-# NIDAN_OPS names another folder to keep it in, for instance one that outlives a checkout.
+# The stand-in base image is Debian trixie with Python 3.13, under the name that the Dockerfile builds on. It consists of
+# packages that apt has verified; no image is pulled. .nidan/ops keeps it under a name derived from its package list.
+# NIDAN_OPS names another folder, for example one that outlives the checkout.
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 # shellcheck source=tools/debian.sh
 source "$ROOT/tools/debian.sh"
 OPS="${NIDAN_OPS:-$ROOT/.nidan/ops}"
-# Sockets live here, and a socket's path may have no more than 108 characters: not below a checkout, however deep.
+# Holds sockets, whose paths may have 108 characters at most: a folder below the checkout could be too deep.
 RUN="/tmp/nidan-ops-$(printf %s "$OPS" | cksum | cut -d' ' -f1)"
 PACKAGES=(buildah podman crun mmdebstrap openssl)
 BASE=docker.io/library/python:3.13-slim-trixie
 RELEASE=trixie
-# What python:3.13-slim-trixie has and the Dockerfile needs. The interpreter is Debian's, at another path than there.
+# The parts of python:3.13-slim-trixie that the Dockerfile needs. Debian's interpreter has a different path.
 BASE_PACKAGES=ca-certificates,netbase,tzdata,python3-minimal,python3-venv
 CONTAINED="${NIDAN_OPS_CONTAINED:-}" # set inside the namespace that `run` makes
 
@@ -44,7 +44,7 @@ install_packages() {
   ((${#missing[@]})) || return 0
   command -v apt-get >/dev/null || cannot "${missing[*]} not found, and there is no apt-get to install them with."
   say "installing ${missing[*]}"
-  # Another apt may be at work: it is waited for. `update` knows no such option, so it is asked again.
+  # Waits for another apt at work. `update` has no such option, so it is retried.
   for try in 1 2 3 4 5 6; do
     apt-get -qq update >&2 && break
     ((try < 6)) || cannot "apt-get update failed (see above)."
@@ -65,8 +65,8 @@ driver = "overlay"
 graphroot = "$OPS/graph"
 runroot = "$RUN/run"
 CONF
-  # default_ulimits: root without CAP_SYS_RESOURCE cannot raise them, which Podman tries. netns: no network is made, so
-  # none of the machine's is touched. Locks and state are this checkout's own: another Podman is not disturbed.
+  # default_ulimits: Podman would raise them, and root without CAP_SYS_RESOURCE cannot. netns: creates no network and so
+  # leaves the machine's alone. Locks and state belong to this checkout and do not disturb another Podman.
   cat >"$OPS/containers.conf" <<CONF
 [containers]
 default_ulimits = ["nofile=1024:4096", "nproc=4096:8192"]
@@ -96,7 +96,7 @@ make_base() {
     lab="$(mktemp -d "$OPS/base.XXXXXX")"
     mkdir "$lab/parts"
     reason="$(debian_source "$lab/parts" "$RELEASE")" || cannot "the stand-in base cannot be made: $reason."
-    # Documents and translations are what a slim image leaves out too.
+    # Slim images leave out documents and translations, too.
     mmdebstrap --quiet --variant=minbase --include="$BASE_PACKAGES" \
       --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "2"' \
       --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
@@ -114,15 +114,15 @@ make_base() {
 }
 
 start_a_container() {
-  local told
-  told="$(podman run --rm --pull=never --memory=64m "$BASE" python3 -c 'print("started")' 2>&1)" && [[ "$told" == *started* ]] ||
-    cannot "podman cannot start a container: ${told:-it printed nothing}"
+  local output
+  output="$(podman run --rm --pull=never --memory=64m "$BASE" python3 -c 'print("started")' 2>&1)" && [[ "$output" == *started* ]] ||
+    cannot "podman cannot start a container: ${output:-it printed nothing}"
 }
 
-# Podman refuses a machine that has the controllers of cgroups v1 and a v2 tree beside them. In a mount namespace of our
-# own the v2 tree goes away, and what is left is v1, with memory limits that hold. The machine keeps its mounts.
+# Podman refuses a machine with controllers of cgroups v1 and a v2 tree beside them. A mount namespace of our own unmounts
+# the v2 tree; v1 is left, with working memory limits. The machine keeps its mounts.
 contained() { # COMMAND...
-  [[ "$(id -u)" == 0 ]] || cannot "it has to be set up and run as root."
+  [[ "$(id -u)" == 0 ]] || cannot "run it as root."
   command -v unshare >/dev/null || cannot "there is no unshare (util-linux)."
   NIDAN_OPS_CONTAINED=1 exec unshare -m --propagation private bash -c '
     set -euo pipefail
@@ -145,7 +145,7 @@ case "${1:-}" in
   run)
     shift
     (($#)) || { echo "tools/ops/podman.sh run COMMAND…" >&2; exit 2; }
-    command -v podman >/dev/null || cannot "podman is not installed; tools/ops/podman.sh setup does that."
+    command -v podman >/dev/null || cannot "podman is not installed; run tools/ops/podman.sh setup."
     mkdir -p "$OPS"
     write_settings
     if [[ -n "$CONTAINED" ]]; then exec "$@"; fi

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Puts one generation of Prometheus and Alertmanager into .nidan/tools: prometheus, promtool, prometheus-alertmanager
-# and amtool, in the versions that Debian trixie has.
+# Puts Prometheus and Alertmanager into .nidan/tools: prometheus, promtool, prometheus-alertmanager and amtool, in the
+# versions of Debian trixie.
 #
-#   tools/ops/prometheus.sh          fetches what is not there; ends 0 when all four are there in these versions, else 3
+#   tools/ops/prometheus.sh          fetches missing programs; exits 0 when all four have these versions, else 3
 #
-# A Debian machine fetches the packages from the mirror that its own apt sources name, checked by apt's signatures, and
-# unpacks the programs. Nothing is installed, and nothing else on the machine is changed. Elsewhere put the four programs
-# there yourself: Prometheus and promtool 2.53, Alertmanager and amtool 0.28. Alertmanager is started in a user and mount
-# namespace of its own (unshare), where it finds its templates.
+# On Debian it fetches the packages from the mirror of the machine's own apt sources, verifies apt's signatures and unpacks
+# the programs. It installs nothing and changes nothing else. On other systems put the four programs there yourself:
+# Prometheus and promtool 2.53, Alertmanager and amtool 0.28. Alertmanager runs in its own user and mount namespace
+# (unshare), where it finds its templates.
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
@@ -15,7 +15,7 @@ TOOLS="$ROOT/.nidan/tools"
 RELEASE=trixie
 CANNOT=3
 . "$ROOT/tools/debian.sh"
-# One generation: what the rules, their tests and the live proof were written against.
+# The versions that the rules, their tests and the live test were written for.
 declare -A VERSIONS=([prometheus]=2.53. [promtool]=2.53. [prometheus-alertmanager]=0.28. [amtool]=0.28.)
 
 cannot() {
@@ -35,7 +35,7 @@ fetch() {
   command -v apt-get >/dev/null && command -v dpkg >/dev/null || cannot "there is no apt-get; see the head of this script."
   mkdir -p "$TOOLS"
   lab="$(mktemp -d "$TOOLS/fetch.XXXXXX")"
-  # shellcheck disable=SC2064 - the folder of now, not of then
+  # shellcheck disable=SC2064 - expands the folder now, not at exit
   trap "rm -rf '$lab'" EXIT
   private_apt "$lab"
   why="$(debian_source "$lab/parts" "$RELEASE")" || cannot "$why; see the head of this script."
@@ -45,13 +45,13 @@ fetch() {
     timeout 180 apt-get -c "$lab/apt.conf" -qq update &&
       timeout 300 apt-get -c "$lab/apt.conf" -qq download prometheus promtool prometheus-alertmanager
     for package in *.deb; do dpkg -x "$package" root; done
-  ) >&2 || cannot "the packages could not be fetched from Debian $RELEASE (see above)."
+  ) >&2 || cannot "cannot fetch the packages from Debian $RELEASE (see above)."
   rm -rf "$TOOLS/alertmanager"
   mkdir -p "$TOOLS/alertmanager/share/prometheus"
   mv -f "$lab"/root/usr/bin/{prometheus,promtool,amtool} "$TOOLS/"
   mv -f "$lab/root/usr/bin/prometheus-alertmanager" "$TOOLS/alertmanager/"
   mv -f "$lab/root/usr/share/prometheus/alertmanager" "$TOOLS/alertmanager/share/prometheus/"
-  # Debian's Alertmanager looks for its templates under /usr/share and nowhere else: it is shown them there, and only it.
+  # Debian's Alertmanager looks for its templates only under /usr/share: its own mount namespace has them there.
   cat >"$TOOLS/prometheus-alertmanager" <<'RUN'
 #!/bin/sh
 here="$(cd "$(dirname "$0")" && pwd)/alertmanager"

@@ -140,8 +140,8 @@ def _burn_alert(slo: Mapping[str, Any], data: Mapping[str, Any], *, fast: bool) 
         "expr": "or\n".join(pairs),
         "labels": {"severity": "critical" if fast and slo.get("pages", True) else "warning", **_labels(slo)},
         "annotations": {
-            "summary": f"{slo['objective']} % of {slo['promise']}: the budget for misses burns {speed.lower()}",
-            "description": f"{value} missed it in the long window; over 30 days {100 * budget:.2g} % may.",
+            "summary": f"{slo['objective']} % of {slo['promise']}: the error budget burns {speed.lower()}",
+            "description": f"{value} failed in the long window; the budget of 30 days is {100 * budget:.2g} %.",
             **_pointers(name, slo["panel"], data),
         },
     }

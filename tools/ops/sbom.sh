@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# What the image holds: a bill of materials (CycloneDX), and whether any of it has a known fault.
+# Writes the image's bill of materials (CycloneDX), and checks its packages for known vulnerabilities.
 #
 #   tools/ops/podman.sh run tools/ops/sbom.sh bill IMAGE FILE   writes the Python environment of IMAGE to FILE: CycloneDX
 #                                                               1.6 in JSON, checked against its schema
 #   tools/ops/podman.sh run tools/ops/sbom.sh audit IMAGE       asks an advisory service about each package in it
 #
-# `audit` ends 0 when every package was looked up and none has a known fault, 1 when one has, 3 when the service did not
-# tell of every package: then nothing was proven, and it says so. NIDAN_OSV_URL names an OSV service to ask; else it is
+# `audit` exits 0 when the service knows every package and no vulnerability, 1 when a package has one, and 3 when the
+# service does not know every package: the audit then proves nothing. NIDAN_OSV_URL names an OSV service; the default is
 # the package index's own.
 set -euo pipefail
 
@@ -19,12 +19,12 @@ usage() {
   exit 2
 }
 
-# The packages as the image has them, installed for its own Python. Sets ENVIRONMENT, the folder that holds them.
+# Sets ENVIRONMENT, the folder of the image's installed packages.
 take_environment() { # IMAGE
   local root found
   LAB="$(mktemp -d)"
   root="$(podman image mount "$1")"
-  # shellcheck disable=SC2064 - the names of now, not of then
+  # shellcheck disable=SC2064 - expands the names now, not at exit
   trap "podman image unmount '$1' >/dev/null; rm -rf '$LAB'" EXIT
   found=("$root"/opt/nidan/lib/python3*/site-packages)
   ENVIRONMENT="${found[0]}"
@@ -34,7 +34,7 @@ take_environment() { # IMAGE
 bill() { # IMAGE FILE
   take_environment "$1"
   mkdir -p "$(dirname "$2")"
-  # cyclonedx-py asks a Python for its path. The image's own cannot run here, so one that knows the answer stands for it.
+  # cyclonedx-py asks a Python for its path. The image's Python cannot run here, so a script gives its answer.
   printf '#!/bin/sh\necho '\''["%s"]'\''\n' "$ENVIRONMENT" >"$LAB/python"
   chmod +x "$LAB/python"
   "$BIN/cyclonedx-py" environment --pyproject "$ROOT/pyproject.toml" --mc-type application --sv 1.6 --of JSON \
@@ -52,21 +52,21 @@ audit() { # IMAGE
     echo "tools/ops/sbom.sh: NOT AUDITED: the advisory service did not answer (see above)." >&2
     exit "$NOT_AUDITED"
   fi
-  # pip-audit ends 0 also where the service knows none of the packages; then nothing was audited.
+  # pip-audit exits 0 even when the service knows none of the packages.
   "$BIN/python" - "$LAB/audit.json" "$NOT_AUDITED" <<'PYTHON'
 import json
 import sys
 
 packages = [package for package in json.load(open(sys.argv[1]))["dependencies"] if package["name"] != "nidan"]
-untold = [package["name"] for package in packages if "skip_reason" in package]
+unknown = [package["name"] for package in packages if "skip_reason" in package]
 faults = [(package, fault) for package in packages for fault in package.get("vulns", [])]
 for package, fault in faults:
     print(f"{package['name']} {package['version']}: {fault['id']}, mended in {', '.join(fault['fix_versions']) or 'nothing yet'}")
 if faults:
     sys.exit(1)
-if untold:
-    print(f"tools/ops/sbom.sh: NOT AUDITED: the advisory service told nothing of {len(untold)} of {len(packages)} packages: "
-          f"{', '.join(untold[:5])}{' …' if len(untold) > 5 else ''}", file=sys.stderr)
+if unknown:
+    print(f"tools/ops/sbom.sh: NOT AUDITED: the advisory service does not know {len(unknown)} of {len(packages)} packages: "
+          f"{', '.join(unknown[:5])}{' …' if len(unknown) > 5 else ''}", file=sys.stderr)
     sys.exit(int(sys.argv[2]))
 print(f"{len(packages)} packages, none with a known fault")
 PYTHON
