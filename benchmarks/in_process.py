@@ -18,7 +18,7 @@ import structlog
 
 import content_service.__main__ as content_main
 import enhancer_service.__main__ as enhancer_main
-import gateway.__main__ as gateway_main
+import gateway.service as gateway_main
 from content_service.settings import ContentSettings
 from enhancer_service.japanese.reading import Analyser
 from enhancer_service.settings import EnhancerSettings

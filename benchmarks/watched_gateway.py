@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-import gateway.__main__ as gateway_main
+import gateway.service as gateway_main
 from gateway.settings import GatewaySettings
 from servicekit.server import Service, start
 

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-import gateway.__main__ as gateway_main
+import gateway.service as gateway_main
 from gateway.access import keys
 from gateway.access.keys import Key, Scope
 from gateway.settings import GatewaySettings

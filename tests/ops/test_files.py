@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import gateway.__main__ as gateway_main
+import gateway.service as gateway_main
 from gateway.settings import GatewaySettings
 from servicekit.settings import load
 from servicekit.telemetry import Registry

@@ -21,7 +21,7 @@ from tests.trio import trio
 
 BUILD = """
 import asyncio, sys
-import content_service.__main__, enhancer_service.__main__, gateway.__main__
+import content_service.__main__, enhancer_service.__main__, gateway.service
 from content_service.settings import ContentSettings
 from enhancer_service.settings import EnhancerSettings
 from gateway.settings import GatewaySettings
@@ -29,7 +29,7 @@ from gateway.settings import GatewaySettings
 async def main():
     await content_service.__main__.build(ContentSettings())
     if sys.argv[1:]:
-        await gateway.__main__.build(GatewaySettings())
+        await gateway.service.build(GatewaySettings())
         await enhancer_service.__main__.build(EnhancerSettings())
 
 asyncio.run(main())
