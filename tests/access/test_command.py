@@ -17,7 +17,7 @@ from nidan.services.plan import Providers, enhancer_plan, private_plan
 from tests.access.callers import Ring
 from tests.access.certificates import Authority, Identity
 from tests.model_server import ModelServer
-from tests.nidan.conftest import nidan
+from tests.nidan.command import nidan, nidan_process
 from tests.trio import trio
 
 REMOTE = "lessons.example:443"
@@ -53,11 +53,11 @@ async def test_without_the_key_or_the_authority_the_command_says_what_to_do(guar
     ask = ("generate", "JF:349", "--json", "--address", guarded.address)
     over_tls = (*ask, "--ca-file", guarded.ca_file)
     by_file, keyless, narrow, plain, untrusting = await asyncio.gather(
-        asyncio.to_thread(nidan, *over_tls, "--key-file", str(key_file)),
-        asyncio.to_thread(nidan, *over_tls[:2], *over_tls[3:]),
-        asyncio.to_thread(nidan, *over_tls, NIDAN_API_KEY=guarded.ring.tokens["reviewer"]),
-        asyncio.to_thread(nidan, *ask, NIDAN_API_KEY=token),
-        asyncio.to_thread(nidan, *ask, "--tls", NIDAN_API_KEY=token),
+        asyncio.to_thread(nidan_process, *over_tls, "--key-file", str(key_file)),
+        asyncio.to_thread(nidan_process, *over_tls[:2], *over_tls[3:]),
+        asyncio.to_thread(nidan_process, *over_tls, NIDAN_API_KEY=guarded.ring.tokens["reviewer"]),
+        asyncio.to_thread(nidan_process, *ask, NIDAN_API_KEY=token),
+        asyncio.to_thread(nidan_process, *ask, "--tls", NIDAN_API_KEY=token),
     )
     assert by_file.returncode == 0, by_file.stderr
     assert json.loads(by_file.stdout)["metadata"]["outcome"] == "COMPLETE"
@@ -75,7 +75,7 @@ async def test_a_batch_goes_with_key_and_authority_of_the_environment(guarded: G
     rows = tmp_path / "rows.csv"
     rows.write_text("id\nJF:349\n")
     run = await asyncio.to_thread(
-        nidan,
+        nidan_process,
         *("batch", str(rows), "--out", str(tmp_path / "out"), "--address", guarded.address),
         NIDAN_API_KEY=guarded.ring.add("writer", Scope.GENERATE),
         NIDAN_CA_FILE=guarded.ca_file,

@@ -20,7 +20,7 @@ from gateway.access.keys import KeysFileError, Scope, read
 from lesson.v1 import lesson_service_pb2 as pb
 from servicekit.errors import read_error
 from tests.access.callers import Ring, bearer
-from tests.nidan.conftest import nidan
+from tests.nidan.command import nidan_process
 from tests.services.processes import OFFLINE, Process, start, stub
 from tests.trio import FREE_PORTS
 
@@ -30,7 +30,7 @@ TOKEN = re.compile(r"nidan_(?P<id>[0-9a-f]{8})_[A-Za-z0-9_-]{43}\n")
 
 async def keys(file: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = ("keys", arguments[0], "--file", str(file), *arguments[1:])
-    return await asyncio.to_thread(nidan, *command, **variables)
+    return await asyncio.to_thread(nidan_process, *command, **variables)
 
 
 async def test_a_key_is_printed_once_listed_without_its_secret_and_revoked(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ async def test_a_refused_command_says_why_and_leaves_the_file_alone(tmp_path: Pa
         fcntl.flock(lock, fcntl.LOCK_EX)
         busy = await keys(ring.file, "add", "two", "--scope", "admin", "--json")
     unknown, unset = await asyncio.gather(
-        keys(ring.file, "revoke", "00000000"), asyncio.to_thread(nidan, "keys", "list")
+        keys(ring.file, "revoke", "00000000"), asyncio.to_thread(nidan_process, "keys", "list")
     )
     assert json.loads(busy.stdout)["reason"] == "KEYS_NOT_USABLE"
     assert "UNKNOWN_KEY" in unknown.stderr

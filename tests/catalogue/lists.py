@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tests.nidan.conftest import nidan as run_nidan
+from tests.nidan.command import nidan as run_nidan
 
 NAMES = (
     "No",

@@ -16,7 +16,7 @@ from gateway.catalogue.entries import Catalogue
 from gateway.catalogue.local_file import read
 from gateway.catalogue.search import search
 from tests.catalogue.lists import Kept, row, rows, table, write_list
-from tests.nidan.conftest import environment, services_of
+from tests.nidan.command import environment, services_of
 
 _NEUTRAL = {
     "ids", "source", "edition", "kind", "number", "type", "level", "activity", "category", "topics", "topic_en",

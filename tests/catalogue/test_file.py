@@ -17,7 +17,7 @@ from gateway.catalogue.entries import CanDo, Catalogue
 from gateway.catalogue.list_import import read_list
 from gateway.catalogue.local_file import CatalogueFileError, locked, read, write
 from tests.catalogue.lists import Kept, row, rows, table, write_list
-from tests.nidan.conftest import environment
+from tests.nidan.command import environment
 
 _IMPORT = [sys.executable, "-P", "-m", "gateway", "admin", "catalogue", "import"]
 

@@ -46,7 +46,7 @@ from nidan.services.ports import free_ports
 from nidan.services.service import ENHANCER, Service
 from nidan.services.supervisor import Trio, running
 from servicekit.errors import OverloadedError, to_rpc_status
-from tests.nidan.conftest import environment, nidan, services_of
+from tests.nidan.command import environment, nidan, services_of
 
 _SENTENCES = "朝は、いつもご飯と卵を食べます。\n東京で大きい犬を見た。\n"
 _READABLE = """\

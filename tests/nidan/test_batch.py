@@ -26,7 +26,7 @@ from nidan.batch.summary import exit_code, money
 from nidan.services.supervisor import Trio
 from nidan.terminal.output import OutputError
 from tests.model_server import GOOD, Answer, ModelServer
-from tests.nidan.conftest import environment, nidan, services_of
+from tests.nidan.command import environment, nidan, services_of
 from tests.trio import Trio as OwnTrio
 from tests.trio import trio as own_trio
 from tests.trio import until

@@ -15,7 +15,7 @@ from nidan.services.ports import free_ports
 from nidan.services.service import CONTENT, GATEWAY, Service
 from nidan.services.supervisor import Trio
 from servicekit.llm.capabilities import Provider, capabilities
-from tests.nidan.conftest import nidan
+from tests.nidan.command import nidan
 
 _GPT_5_ENDS = capabilities(Provider.OPENAI, "gpt-5").shutdown
 assert _GPT_5_ENDS is not None

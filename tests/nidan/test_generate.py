@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from nidan.services.supervisor import Trio
-from tests.nidan.conftest import environment, nidan, services_of
+from tests.nidan.command import environment, nidan, services_of
 from tests.trio import port_of_its_own
 
 
@@ -234,7 +234,7 @@ from pathlib import Path
 from nidan.services.plan import Providers, private_plan
 from nidan.services.signals import Terminated, raise_on_signals
 from nidan.services.supervisor import Trio, running
-from tests.nidan.conftest import services_of
+from tests.nidan.command import services_of
 
 forks = []
 

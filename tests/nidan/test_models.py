@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pytest
 
 from nidan.checks.chains import advice, chain, economical
-from tests.nidan.conftest import nidan
+from tests.nidan.command import nidan
 
 SETTINGS = {
     "cando_ai_stage1_provider": "openai",

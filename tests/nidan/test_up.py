@@ -24,7 +24,7 @@ from nidan.services.ports import free_ports
 from nidan.services.service import CONTENT, ENHANCER, GATEWAY, OFFLINE_MODEL
 from nidan.services.supervisor import Trio, running
 from offline_model.settings import DEFAULT_PORT
-from tests.nidan.conftest import environment, nidan, services_of
+from tests.nidan.command import environment, nidan, services_of
 
 
 def _ports() -> dict[str, str]:

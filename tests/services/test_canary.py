@@ -31,7 +31,7 @@ from nidan.services.service import CONTENT, ENHANCER, GATEWAY
 from nidan.services.supervisor import Trio
 from servicekit.settings import SettingsError, load
 from tests.model_server import Answer, ModelServer
-from tests.nidan.conftest import environment, services_of
+from tests.nidan.command import environment, services_of
 
 CANARY = "kanari"
 """No word of ours: where it stands, a key came through, or a part of one."""
