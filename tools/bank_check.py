@@ -63,8 +63,8 @@ from offline_model.bank import Bank, BankError, BankLesson, load_bank
 TOPICS: Final = ("食生活", "旅行と交通", "仕事と職業", "自由時間と娯楽")
 LEVELS: Final = (Level.A1, Level.A2, Level.B1)
 MINUTES: Final = {Level.A1: 45, Level.A2: 50, Level.B1: 60}
-_EXCEPTIONS = ROOT / "offline_model" / "reading_exceptions.tsv"
-_CAST = ROOT / "offline_model" / "cast.yaml"
+EXCEPTIONS = ROOT / "offline_model" / "reading_exceptions.tsv"
+CAST = ROOT / "offline_model" / "cast.yaml"
 
 
 @dataclass(frozen=True)
@@ -467,8 +467,9 @@ def rules_of(lesson: Checked, cast: Mapping[str, Person], exceptions: Mapping[st
         yield from (Broken(lesson.id, rule, fault) for fault in dict.fromkeys(faults))
 
 
-def check(bank: Bank, cast: Mapping[str, Person], exceptions: Mapping[str, str]) -> list[Broken]:
-    annotator = JapaneseAnnotator.load()
+def check(
+    bank: Bank, cast: Mapping[str, Person], exceptions: Mapping[str, str], annotator: JapaneseAnnotator
+) -> list[Broken]:
     lessons = [Checked(lesson, annotator) for lesson in bank.lessons]
     broken = [fault for lesson in lessons for fault in rules_of(lesson, cast, exceptions)]
     return [*broken, *bank_rules(lessons)]
@@ -477,12 +478,12 @@ def check(bank: Bank, cast: Mapping[str, Person], exceptions: Mapping[str, str])
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bank", type=Path, help="folder of lessons (default: the package's own)")
-    parser.add_argument("--cast", type=Path, default=_CAST, help="the file of the people")
-    parser.add_argument("--exceptions", type=Path, default=_EXCEPTIONS, help="readings that the analyser gets wrong")
+    parser.add_argument("--cast", type=Path, default=CAST, help="the file of the people")
+    parser.add_argument("--exceptions", type=Path, default=EXCEPTIONS, help="readings that the analyser gets wrong")
     options = parser.parse_args()
     try:
         bank, cast = load_bank(options.bank), load_cast(options.cast)
-        broken = check(bank, cast, load_exceptions(options.exceptions))
+        broken = check(bank, cast, load_exceptions(options.exceptions), JapaneseAnnotator.load())
     except (BankError, OSError, KeyError, yaml.YAMLError) as error:
         print(f"bank-check: {error}", file=sys.stderr)
         return 2

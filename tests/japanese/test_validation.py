@@ -206,6 +206,7 @@ def _has_it(token: Token, proposed: Segments, analyser: Analyser, lexicon: Lexic
     return hiragana(heard) in analyser.readings(token.surface, form) | lexicon.readings(token.surface)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("slips", "floor"),
     [
@@ -224,7 +225,7 @@ def test_slips_are_caught(
     words = {row.sentence: analyser.tokens(row.sentence) for row in _ALL}
     right = {row.sentence: _kana(row.segments) for row in _ALL}
     count: Counter[str] = Counter()
-    for row, place, proposed in _slipped(slips):
+    for row, place, proposed in list(_slipped(slips))[:: examples(4, 1)]:
         verdict = validate(row.sentence, words[row.sentence], proposed, readings)
         caught = _kana(verdict.segments) == right[row.sentence]
         token = next(token for token in words[row.sentence] if token.end > place)
