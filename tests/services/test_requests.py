@@ -60,6 +60,11 @@ async def test_bad_input_is_refused_field_by_field(running: Trio, model: ModelSe
     assert not error.retryable
     assert error.fault == "caller"
     assert not model.calls
+
+
+async def test_after_bad_input_a_lesson_is_made_as_ever(running: Trio) -> None:
+    for fields, _ in BAD.values():
+        await running.refused(**fields)
     lesson, _ = await running.generate()
     assert lesson.outcome is Outcome.COMPLETE
 
