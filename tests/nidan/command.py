@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from nidan.__main__ import app
 
@@ -20,18 +21,22 @@ def environment(**variables: str) -> dict[str, str]:
     return clean | variables
 
 
-def nidan(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def nidan(*arguments: str, given: bytes = b"", **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end in this process, which is already loaded: it takes a second less than a process.
 
-    What the command starts are processes. What writes past `sys.stdout` and `sys.stderr` is not taken.
+    `given` is its stdin. What the command starts are processes. What writes past `sys.stdout` and `sys.stderr` is not
+    taken.
     """
-    before, arguments_before = dict(os.environ), sys.argv
+    before, arguments_before, stdin_before = dict(os.environ), sys.argv, sys.stdin
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     status: object = 0
     try:
         os.environ.clear()
         os.environ.update(environment(**variables))
-        with redirect_stdout(out), redirect_stderr(err):
+        with redirect_stdout(out), redirect_stderr(err), TemporaryFile() as file, io.TextIOWrapper(file) as stdin:
+            file.write(given)
+            file.seek(0)
+            sys.stdin = stdin
             sys.argv = ["nidan", *arguments]
             app(prog_name="nidan")
     except SystemExit as end:
@@ -42,7 +47,7 @@ def nidan(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]
     finally:
         os.environ.clear()
         os.environ.update(before)
-        sys.argv = arguments_before
+        sys.argv, sys.stdin = arguments_before, stdin_before
     texts = (stream.buffer.getvalue().decode() for stream in (out, err))
     return subprocess.CompletedProcess(["nidan", *arguments], int(status or 0), *texts)  # type: ignore[call-overload]
 
