@@ -21,12 +21,16 @@ def environment(**variables: str) -> dict[str, str]:
     return clean | variables
 
 
-def nidan(*arguments: str, given: bytes = b"", **variables: str) -> subprocess.CompletedProcess[str]:
+def nidan(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end in this process, which is already loaded: it takes a second less than a process.
 
-    `given` is its stdin. What the command starts are processes. What writes past `sys.stdout` and `sys.stderr` is not
-    taken.
+    What the command starts are processes. What writes past `sys.stdout` and `sys.stderr` is not taken.
     """
+    return nidan_given(b"", *arguments, **variables)
+
+
+def nidan_given(data: bytes, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """As `nidan`, with `data` as its stdin."""
     before, arguments_before, stdin_before = dict(os.environ), sys.argv, sys.stdin
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     status: object = 0
@@ -34,7 +38,7 @@ def nidan(*arguments: str, given: bytes = b"", **variables: str) -> subprocess.C
         os.environ.clear()
         os.environ.update(environment(**variables))
         with redirect_stdout(out), redirect_stderr(err), TemporaryFile() as file, io.TextIOWrapper(file) as stdin:
-            file.write(given)
+            file.write(data)
             file.seek(0)
             sys.stdin = stdin
             sys.argv = ["nidan", *arguments]

@@ -46,7 +46,7 @@ from nidan.services.ports import free_ports
 from nidan.services.service import ENHANCER, Service
 from nidan.services.supervisor import Trio, running
 from servicekit.errors import OverloadedError, to_rpc_status
-from tests.nidan.command import environment, nidan, services_of
+from tests.nidan.command import environment, nidan, nidan_given, services_of
 
 _SENTENCES = "朝は、いつもご飯と卵を食べます。\n東京で大きい犬を見た。\n"
 _READABLE = """\
@@ -61,7 +61,7 @@ _COMMAND = [sys.executable, "-W", "error", "-m", "nidan", "annotate"]
 def _annotate(given: str | bytes, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs the command on that as its stdin, in this process."""
     text = given.encode() if isinstance(given, str) else given
-    return nidan("annotate", *arguments, given=text, **variables)
+    return nidan_given(text, "annotate", *arguments, **variables)
 
 
 def _started(*arguments: str, **variables: str) -> subprocess.Popen[str]:
