@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
 
 from content_service import prompts
 from lesson.calls import ContentCall, ContentResult, SectionReleased
@@ -22,8 +23,10 @@ from lesson.models import (
 from lesson.parsing import SectionRead, derive_frame, read_section
 from servicekit.llm.calls import CallOutcome, JsonSchema, ModelRequest, Reply
 from servicekit.llm.capabilities import Provider, capabilities
-from servicekit.llm.client import ModelClient
 from servicekit.llm.extraction import ExtractError, Section, SectionStream
+
+if TYPE_CHECKING:
+    from servicekit.llm.client import ModelClient
 
 # The answer contradicts itself, so no part of it can be trusted.
 _CONTRADICTIONS = {"ambiguous", "section_conflict", "content_after_root", "duplicate_key"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from enhancer_service import prompts
 from enhancer_service.annotator import Annotation, Annotator, Correction, ProposedReading
@@ -33,8 +33,10 @@ from lesson.models import (
 from lesson.token_budget import token_budget
 from servicekit.llm.calls import CallOutcome, JsonSchema, ModelRequest, Reply
 from servicekit.llm.capabilities import capabilities
-from servicekit.llm.client import ModelClient
 from servicekit.llm.extraction import ExtractError, extract
+
+if TYPE_CHECKING:
+    from servicekit.llm.client import ModelClient
 
 _UNANSWERED = "no answer for it"
 

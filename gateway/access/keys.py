@@ -23,7 +23,6 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from servicekit import files
-from servicekit.telemetry import logger
 
 MOST_KEYS = 1000
 _MOST_BYTES = 1024 * 1024
@@ -161,6 +160,9 @@ class LiveKeys:
         if seen == self._seen:
             return
         self._seen = seen
+        # The log takes 100 ms to import, and `nidan keys`, which writes none, reads this file, too.
+        from servicekit.telemetry import logger  # noqa: PLC0415
+
         try:
             self._keys = _by_id(read(self._file))
             logger().info("keys_read", file=str(self._file), keys=len(self._keys))

@@ -17,7 +17,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.catalogue.entries import CanDo, Catalogue, text_hash
 from servicekit import files
-from servicekit.telemetry import logger
 
 MOST_ENTRIES = 100_000
 _FORMAT = "nidan-catalogue-1"
@@ -130,6 +129,9 @@ class LiveCatalogue:
         stamp = files.stamp(self._file)  # taken before reading, so that the next call notices a change made meanwhile
         if stamp == self._seen:
             return
+        # The log takes 100 ms to import, and the admin, which writes none, needs this module, too.
+        from servicekit.telemetry import logger  # noqa: PLC0415
+
         try:
             imported = await asyncio.to_thread(read, self._file)
             self._catalogue = await asyncio.to_thread(self._shipped.with_imported, imported)

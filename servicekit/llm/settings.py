@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, SecretStr
 
 from servicekit.llm.calls import Observer
 from servicekit.llm.capabilities import Provider, key_variable, preset
-from servicekit.llm.client import ModelClient
 from servicekit.settings import ServiceSettings, SettingsError
+
+if TYPE_CHECKING:
+    from servicekit.llm.client import ModelClient
 
 
 def _sendable(secret: SecretStr) -> SecretStr:
@@ -68,4 +70,7 @@ def model_client(
             f"{name}: is not set, and {variable} is {provider}. Set {name} to a real key, "
             f"or set {variable}=offline for the built-in lessons."
         )
+    # The SDK takes 700 ms to import: refused settings, `nidan doctor` and an enhancer without a model do without it.
+    from servicekit.llm.client import ModelClient  # noqa: PLC0415
+
     return ModelClient(provider, settings.address(provider), key, observe, service_tier=settings.ai_service_tier)

@@ -10,11 +10,13 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from servicekit.llm.capabilities import Provider
-from servicekit.llm.client import ModelClient
 from servicekit.telemetry import logger
+
+if TYPE_CHECKING:
+    from servicekit.llm.client import ModelClient
 
 EVERY_SECONDS = 12 * 3600.0
 _ANSWER_SECONDS = 10.0

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 
+from gateway import admin
 from tests.nidan.command import nidan as run_nidan
 
 NAMES = (
@@ -70,6 +72,12 @@ class Kept:
         """Status, stdout, stderr of `nidan catalogue …`."""
         done = run_nidan("catalogue", *arguments, **({"CATALOGUE_FILE": str(self.file)} | variables))
         return done.returncode, done.stdout, done.stderr
+
+    def fill(self, rows: Iterable[Mapping[str, str]], *options: str, name: str = "jf-cando-2023-05.csv") -> None:
+        """Imports the rows by the gateway's admin, in this process."""
+        arguments = ["admin", "catalogue", "import", str(write_list(self.folder / name, rows)), *options]
+        with redirect_stdout(io.TextIOWrapper(io.BytesIO())):
+            assert admin.main(arguments, lambda: self.file, Path) == 0
 
     def imported(self, rows: Iterable[Mapping[str, str]], *options: str, name: str = "jf-cando-2023-05.csv") -> str:
         """Imports the rows, which must succeed; what was said."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from gateway import admin
 from gateway.catalogue.entries import Catalogue
 from gateway.catalogue.local_file import read
 from gateway.catalogue.search import search
@@ -68,7 +69,7 @@ def test_a_list_of_nothing_is_a_failure_that_names_the_topics(kept: Kept) -> Non
 
 
 def test_a_reader_that_has_had_enough_is_no_failure(kept: Kept) -> None:
-    kept.imported(rows(3_000))
+    kept.fill(rows(3_000))
     command = [sys.executable, "-W", "error", "-m", "nidan", "catalogue", "list", "--json"]
     with subprocess.Popen(
         command, env=environment(CATALOGUE_FILE=str(kept.file)), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -95,7 +96,7 @@ def test_an_entry_is_shown_with_both_wordings_whole(kept: Kept) -> None:
 
 
 def test_an_imported_entry_says_where_it_is_from(kept: Kept) -> None:
-    kept.imported(rows(3), "--source", "Our school")
+    kept.fill(rows(3), "--source", "Our school")
     out = kept.nidan("show", "JF:2")[1]
     for part in ("文2を言うことができる。", "Our school, 2023-05", "JF, number 2", "terms of its source"):
         assert part in out
@@ -106,7 +107,7 @@ def test_an_imported_entry_says_where_it_is_from(kept: Kept) -> None:
 
 
 def test_an_unknown_id_of_a_known_form_says_to_import_the_list_and_what_is_nearest(kept: Kept) -> None:
-    kept.imported(rows(20))
+    kept.fill(rows(20))
     status, out, err = kept.nidan("show", "JF:9999")
     assert (status, out) == (1, "")
     assert "Not found (KNOWN_FORM): 'JF:9999' has a known form, but is not in your catalogue: import the list" in err
@@ -159,7 +160,7 @@ def test_a_search_prefers_entries_that_hold_all_words() -> None:
 
 
 def test_a_search_shows_a_person_the_best_and_says_how_many_there_are(kept: Kept) -> None:
-    kept.imported(rows(30, "ぬぬ"))
+    kept.fill(rows(30, "ぬぬ"))
     out = kept.nidan("search", "ぬぬ", "言うこと")[1]
     assert "30 entries, the best 20 shown; more words find fewer." in out
     assert len(_objects(kept.nidan("search", "ぬぬ", "言うこと", "--json")[1])) == 30
@@ -201,7 +202,7 @@ def test_an_edition_that_nothing_tells_is_asked_for(kept: Kept) -> None:
 
 
 def test_another_edition_takes_the_ids_and_says_so(kept: Kept) -> None:
-    kept.imported(rows(2), "--edition=2010")
+    kept.fill(rows(2), "--edition=2010")
     out = kept.imported([row(2, text="新しい文。")], "--edition=2023")
     assert "Ids taken over from JF Can-do list, 2010: 1." in out
     assert "新しい文。" in kept.nidan("show", "JF:2")[1]
@@ -221,7 +222,7 @@ def test_an_import_in_json_is_one_object(kept: Kept, tmp_path: Path) -> None:
 
 
 def test_one_bad_row_keeps_all_out_and_every_fault_is_told(kept: Kept, tmp_path: Path) -> None:
-    kept.imported(rows(2))
+    kept.fill(rows(2))
     before = kept.file.read_bytes()
     file = write_list(tmp_path / "bad.csv", [row(1), row("x", レベル="Z9"), row(1, text="二")])
     status, out, err = kept.nidan("import", str(file))
@@ -261,7 +262,7 @@ def test_a_list_that_cannot_be_read_is_told(kept: Kept, tmp_path: Path, name: st
 
 
 def test_a_catalogue_that_is_broken_is_told_by_every_command_with_its_setting(kept: Kept) -> None:
-    kept.imported(rows(3))
+    kept.fill(rows(3))
     kept.file.write_bytes(kept.file.read_bytes()[:-50])
     for command in (
         ["list"],
@@ -297,7 +298,7 @@ def test_a_long_file_says_how_far_it_is(kept: Kept, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_the_import_and_what_it_started_and_the_file_is_as_it_was(kept: Kept, tmp_path: Path) -> None:
-    kept.imported(rows(3))
+    kept.fill(rows(3))
     before = kept.file.read_bytes()
     file = write_list(tmp_path / "long.csv", rows(100_000))
     command = [sys.executable, "-W", "error", "-m", "nidan", "catalogue", "import", str(file)]
@@ -354,19 +355,26 @@ def test_help_teaches_by_examples(kept: Kept, arguments: tuple[str, ...], told: 
 
 
 def test_the_admin_of_the_gateway_refuses_what_it_does_not_know() -> None:
-    for arguments in (
-        ["catalogue"],
-        ["admin"],
-        ["admin", "catalogue"],
-        ["admin", "catalogue", "list", "--level", "D1"],
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", "gateway", *arguments],
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        assert (done.returncode, done.stdout) == (2, "")
-        assert "usage: python -m gateway" in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "catalogue"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "usage: python -m gateway" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["admin"], ["admin", "catalogue"], ["admin", "catalogue", "list", "--level", "D1"]]
+)
+def test_the_admin_names_its_usage_for_every_wrong_command(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        admin.main(arguments, Path, Path)
+    out, err = capsys.readouterr()
+    assert (end.value.code, out) == (2, "")
+    assert "usage: python -m gateway" in err

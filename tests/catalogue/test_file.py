@@ -90,7 +90,7 @@ def test_an_import_into_a_file_that_is_not_ours_leaves_it_alone(kept: Kept, tmp_
 
 
 def test_a_disk_that_is_full_is_a_clear_error_and_the_file_is_as_it_was(kept: Kept, tmp_path: Path) -> None:
-    kept.imported(rows(3))
+    kept.fill(rows(3))
     before = kept.file.read_bytes()
     full = _admin(kept, str(write_list(tmp_path / "list.csv", rows(2_000))), limit_blocks=64)
     out, _ = full.communicate(timeout=60)
@@ -110,7 +110,7 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(kept: Kept, tmp_path: 
 
 
 def test_an_import_beside_another_one_is_refused_and_changes_nothing(kept: Kept, tmp_path: Path) -> None:
-    kept.imported(rows(3))
+    kept.fill(rows(3))
     before = kept.file.read_bytes()
     with locked(kept.file):
         status, out, err = kept.nidan("import", str(write_list(tmp_path / "list.csv", rows(5))))
@@ -132,13 +132,14 @@ def test_of_many_imports_at_once_each_is_in_the_file_or_was_refused(kept: Kept, 
 
 
 def test_whoever_reads_while_imports_go_on_never_sees_half(kept: Kept, tmp_path: Path) -> None:
-    lists = [write_list(tmp_path / f"{name}.csv", rows(1_500, name)) for name in ("一", "二")]
-    kept.imported(rows(1_500, "一"), "--edition=E")
+    lists = [write_list(tmp_path / f"{name}.csv", rows(500, name)) for name in ("一", "二")]
+    kept.fill(rows(500, "一"), "--edition=E")
     seen, done = [], threading.Event()
 
     def look() -> None:
         while not done.is_set():
             seen.append({entry.text_ja[0] for entry in read(kept.file)})
+            time.sleep(0.005)
 
     reader = threading.Thread(target=look)
     reader.start()
@@ -155,17 +156,21 @@ def test_whoever_reads_while_imports_go_on_never_sees_half(kept: Kept, tmp_path:
 
 
 def test_an_import_that_is_killed_leaves_the_old_file_or_the_new_one(kept: Kept, tmp_path: Path) -> None:
-    kept.imported(rows(20), "--edition=E")
+    kept.fill(rows(20), "--edition=E")
     file = write_list(tmp_path / "list.csv", rows(8_000))
-    for delay in (0.45, 0.6, 0.7, 0.8, 0.9):
+    draft = kept.file.with_name(f".{kept.file.name}.new")
+    for reports, drafted in ((1, False), (4, False), (4, True)):
         process = _admin(kept, "--edition=E", str(file))
-        time.sleep(delay)
+        assert process.stdout is not None
+        for _ in range(reports):  # one for every 2,000 rows
+            assert b"progress" in process.stdout.readline()
+        while drafted and not draft.exists() and process.poll() is None:
+            time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert len(read(kept.file)) in (20, 8_000)
-    draft = kept.file.with_name(f".{kept.file.name}.new")
     draft.write_text("of an import that was killed")
-    kept.imported([row(9_000)], "--edition=E")
+    kept.fill([row(9_000)], "--edition=E")
     assert not draft.exists()
     assert len(read(kept.file)) in (21, 8_001)
 

@@ -26,7 +26,7 @@ async def test_an_import_is_what_the_next_lesson_of_a_running_gateway_is_about(
 ) -> None:
     async with trio(monkeypatch, model, {"CATALOGUE_FILE": str(kept.file)}) as running:
         before, _ = await running.generate("JF:349")
-        kept.imported([row(349)])
+        kept.fill([row(349)])
         after, master = await running.generate("ｊｆ：349")
         ours, _ = await running.generate("nidan:food-a1-1")
 
@@ -47,7 +47,7 @@ async def test_an_unknown_id_is_refused_with_the_way_to_it_until_it_is_imported(
         unknown = await running.refused("CEFR:12")
         assert (unknown.status, unknown.reason) == (grpc.StatusCode.NOT_FOUND, "UNKNOWN_CAN_DO")
         assert "import the list that contains it (nidan catalogue import FILE)" in unknown.message
-        kept.imported([row(12, 種別="CEFR Can-do"), row(13, 種別="CEFR Can-do")])
+        kept.fill([row(12, 種別="CEFR Can-do"), row(13, 種別="CEFR Can-do")])
         assert "Nearest: CEFR:13 (食生活, A1), CEFR:12 (食生活, A1)." in (await running.refused("CEFR:14")).message
         call = running.stub.StreamLesson(pb.StreamLessonRequest(spec=pb.LessonSpec(can_do_id="CEFR:12")), timeout=20)
         first = await anext(aiter(call))
@@ -82,14 +82,14 @@ async def test_a_file_that_breaks_is_logged_once_and_the_last_good_state_serves_
     gateway = await _gateway(kept)
     try:
         assert not await _knows(gateway, "JF:2")
-        kept.imported(rows(3))
+        kept.fill(rows(3))
         assert await _knows(gateway, "JF:2")
         good = kept.file.read_bytes()
         kept.file.write_bytes(good[:-100])
         assert await _knows(gateway, "JF:2")
         assert await _knows(gateway, "JF:3")
         kept.file.write_bytes(good)
-        kept.imported(rows(4))
+        kept.fill(rows(4))
         assert await _knows(gateway, "JF:4")
         kept.file.unlink()
         assert not await _knows(gateway, "JF:4")
@@ -108,7 +108,7 @@ async def test_a_file_that_breaks_is_logged_once_and_the_last_good_state_serves_
 
 
 async def test_what_was_imported_before_is_there_from_the_start(kept: Kept) -> None:
-    kept.imported(rows(3))
+    kept.fill(rows(3))
     gateway = await _gateway(kept)
     try:
         assert await _knows(gateway, "JF:3")
@@ -125,7 +125,7 @@ def _started(file: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_broken_file_ends_a_gateway_at_start_and_names_the_setting(kept: Kept, tmp_path: Path) -> None:
-    kept.imported(rows(3))
+    kept.fill(rows(3))
     kept.file.write_bytes(kept.file.read_bytes().replace(b'"JF:2"', b'"JF:9"')[:-20])
     for file in (kept.file, tmp_path):
         ended = _started(file)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from nidan.__main__ import app
 
@@ -25,13 +26,21 @@ def nidan(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]
 
     What the command starts are processes. What writes past `sys.stdout` and `sys.stderr` is not taken.
     """
-    before, arguments_before = dict(os.environ), sys.argv
+    return nidan_given(b"", *arguments, **variables)
+
+
+def nidan_given(data: bytes, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """As `nidan`, with `data` as its stdin."""
+    before, arguments_before, stdin_before = dict(os.environ), sys.argv, sys.stdin
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     status: object = 0
     try:
         os.environ.clear()
         os.environ.update(environment(**variables))
-        with redirect_stdout(out), redirect_stderr(err):
+        with redirect_stdout(out), redirect_stderr(err), TemporaryFile() as file, io.TextIOWrapper(file) as stdin:
+            file.write(data)
+            file.seek(0)
+            sys.stdin = stdin
             sys.argv = ["nidan", *arguments]
             app(prog_name="nidan")
     except SystemExit as end:
@@ -42,7 +51,7 @@ def nidan(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]
     finally:
         os.environ.clear()
         os.environ.update(before)
-        sys.argv = arguments_before
+        sys.argv, sys.stdin = arguments_before, stdin_before
     texts = (stream.buffer.getvalue().decode() for stream in (out, err))
     return subprocess.CompletedProcess(["nidan", *arguments], int(status or 0), *texts)  # type: ignore[call-overload]
 

@@ -1,4 +1,4 @@
-"""`nidan annotate`, as a process: on enhancers that it starts, on one that runs, and on one that misbehaves."""
+"""`nidan annotate` on enhancers that it starts, on one that runs, and on one that misbehaves."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from nidan.services.ports import free_ports
 from nidan.services.service import ENHANCER, Service
 from nidan.services.supervisor import Trio, running
 from servicekit.errors import OverloadedError, to_rpc_status
-from tests.nidan.command import environment, nidan, services_of
+from tests.nidan.command import environment, nidan, nidan_given, services_of
 
 _SENTENCES = "朝は、いつもご飯と卵を食べます。\n東京で大きい犬を見た。\n"
 _READABLE = """\
@@ -59,16 +59,9 @@ _COMMAND = [sys.executable, "-W", "error", "-m", "nidan", "annotate"]
 
 
 def _annotate(given: str | bytes, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command on that as its stdin."""
-    done = subprocess.run(
-        [*_COMMAND, *arguments],
-        input=given.encode() if isinstance(given, str) else given,
-        env=environment(**variables),
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    """Runs the command on that as its stdin, in this process."""
+    text = given.encode() if isinstance(given, str) else given
+    return nidan_given(text, "annotate", *arguments, **variables)
 
 
 def _started(*arguments: str, **variables: str) -> subprocess.Popen[str]:

@@ -493,6 +493,7 @@ async def test_a_disk_that_fills_up_loses_no_lesson_that_is_under_way(
     assert _master(tmp_path / "out" / "003-JF_349.json")["canDoId"] == "JF:349"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_services_that_were_started_for_the_batch(tmp_path: Path) -> None:
     file = _file(tmp_path, "id\nJF:349\nJF:349\n")
     command = [sys.executable, "-m", "nidan", "batch", str(file), "--offline", "--out", str(tmp_path / "out")]

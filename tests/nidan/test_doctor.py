@@ -53,12 +53,6 @@ def test_a_model_that_does_not_take_the_effort_is_named_with_the_one_it_is_sent(
     assert not list(effort_findings(1, Provider.OPENAI, ("gpt-5", "gpt-4o", "gpt-6.1-sol"), "low"))
 
 
-def test_the_command_names_efforts_that_a_model_of_the_chain_does_not_take() -> None:
-    findings = json.loads(nidan("doctor", "--json", AI_STAGE2_REASONING_EFFORT="none").stdout)["checks"]
-    (effort,) = (finding for finding in findings if finding["name"] == "Stage 2 effort")
-    assert effort["message"] == "gpt-6.1-sol does not take none: low is sent"
-
-
 def test_models_without_end_and_no_models_at_all_are_fine() -> None:
     for models in (("nidan-offline",), ()):
         (finding,) = chain_findings(2, Provider.OFFLINE, models, date(2030, 1, 1))
@@ -132,8 +126,11 @@ def test_wrong_settings_give_the_services_message_and_status_1() -> None:
     assert "ROMAJI_STYLE" in shown
 
 
-def test_past_the_end_of_a_model_the_default_chain_fails() -> None:
+def test_the_command_judges_the_chains_and_efforts_of_the_settings() -> None:
     assert _GPT_5_ENDS is not None
-    done = nidan("doctor", "--json", "--today", _GPT_5_ENDS.isoformat())
+    done = nidan("doctor", "--json", "--today", _GPT_5_ENDS.isoformat(), AI_STAGE2_REASONING_EFFORT="none")
     assert done.returncode == 1
-    assert any(check["state"] == "fail" and "gpt-5" in check["message"] for check in json.loads(done.stdout)["checks"])
+    checks = json.loads(done.stdout)["checks"]
+    assert any(check["state"] == "fail" and "gpt-5" in check["message"] for check in checks)
+    (effort,) = (check for check in checks if check["name"] == "Stage 2 effort")
+    assert effort["message"] == "gpt-6.1-sol does not take none: low is sent"

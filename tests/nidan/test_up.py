@@ -80,6 +80,7 @@ def test_up_serves_on_the_ports_it_tells_and_sigterm_leaves_no_process_behind(tm
     assert {path.name for path in tmp_path.iterdir()} >= {"gateway.log", "offline_model.log"}
 
 
+@pytest.mark.slow
 def test_up_says_which_service_died_with_its_last_lines_and_stops_the_others(tmp_path: Path) -> None:
     with _up(tmp_path, _ports()) as process:
         services = services_of(process.pid)
@@ -91,7 +92,33 @@ def test_up_says_which_service_died_with_its_last_lines_and_stops_the_others(tmp
     assert not [pid for pid in services if Path(f"/proc/{pid}").exists()]
 
 
+def _only(service: str, **variables: str) -> Plan:
+    """The plan of a trio without the other services."""
+    whole = private_plan(environment(**variables), Providers("offline", "offline"))
+    return Plan(tuple(one for one in whole.services if one.name == service), whole.environment)
+
+
+def test_a_service_that_dies_is_named_with_its_last_lines(tmp_path: Path) -> None:
+    with running(Trio(_only("offline_model"), tmp_path, print)) as trio:
+        trio.check()
+        trio._running[0].process.kill()
+        trio._running[0].process.wait()
+        with pytest.raises(StartError, match="offline_model was killed by SIGKILL while it served") as died:
+            trio.check()
+    assert '"event": "offline_model_started"' in str(died.value)
+
+
 def test_a_service_that_refuses_its_settings_is_told_with_its_own_words(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StartError, match="gateway ended with status 2 before it served") as refused,
+        running(Trio(_only("gateway", LESSON_DEADLINE_SECONDS="5"), tmp_path, print)),
+    ):
+        pass
+    assert "LESSON_DEADLINE_SECONDS" in str(refused.value)
+
+
+@pytest.mark.slow
+def test_up_ends_when_a_service_refuses_its_settings(tmp_path: Path) -> None:
     done = nidan("up", "--offline", "--log-dir", str(tmp_path), **_ports(), LESSON_DEADLINE_SECONDS="5")
     assert done.returncode == 1
     assert "gateway ended with status 2 before it served" in done.stderr
@@ -107,9 +134,7 @@ def test_up_without_a_key_names_both_ways_on() -> None:
 
 def test_a_service_that_does_not_stop_is_killed_and_that_is_told(tmp_path: Path) -> None:
     said: list[str] = []
-    whole = private_plan(environment(), Providers("offline", "offline"))
-    plan = Plan(whole.services[:1], whole.environment)  # one process is enough
-    with running(Trio(plan, tmp_path, said.append, grace_seconds=0.5)) as trio:
+    with running(Trio(_only("offline_model"), tmp_path, said.append, grace_seconds=0.5)) as trio:
         frozen = trio._running[0].process
         frozen.send_signal(signal.SIGSTOP)
         started = time.monotonic()

@@ -45,12 +45,13 @@ async def test_every_service_respects_a_caller_that_does_not_sample(
     assert not taken.exports
 
 
-@pytest.mark.parametrize("header", ["", "nonsense", "00-0-0-01", "ff-" + "f" * 500])
 async def test_an_unreadable_trace_header_is_ignored(
-    monkeypatch: pytest.MonkeyPatch, model: ModelServer, taken: Collector, header: str
+    monkeypatch: pytest.MonkeyPatch, model: ModelServer, taken: Collector
 ) -> None:
+    headers = ("", "nonsense", "00-0-0-01", "ff-" + "f" * 500)
     async with trio(monkeypatch, model) as running:
-        await running.stub.GenerateLesson(REQUEST, timeout=20, metadata=(("traceparent", header),))
-    top = taken.only("lesson.v1.LessonService/GenerateLesson")
-    assert top.parent_id == ""
-    assert top.trace_id != TRACE
+        for header in headers:
+            await running.stub.GenerateLesson(REQUEST, timeout=20, metadata=(("traceparent", header),))
+    tops = taken.named("lesson.v1.LessonService/GenerateLesson")
+    assert [top.parent_id for top in tops] == [""] * len(headers)
+    assert len({top.trace_id for top in tops} - {TRACE}) == len(headers)
