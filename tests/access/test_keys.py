@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import json
 import os
@@ -19,8 +18,9 @@ import pytest
 from gateway.access.keys import KeysFileError, Scope, read
 from lesson.v1 import lesson_service_pb2 as pb
 from servicekit.errors import read_error
-from tests.access.callers import Ring, bearer
-from tests.nidan.command import nidan_process
+from servicekit.settings import SettingsError
+from tests.access.callers import Ring, bearer, gateway_with
+from tests.nidan.command import nidan, nidan_process
 from tests.services.processes import OFFLINE, Process, start, stub
 from tests.trio import FREE_PORTS
 
@@ -28,14 +28,14 @@ REQUEST = pb.GenerateLessonRequest()
 TOKEN = re.compile(r"nidan_(?P<id>[0-9a-f]{8})_[A-Za-z0-9_-]{43}\n")
 
 
-async def keys(file: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = ("keys", arguments[0], "--file", str(file), *arguments[1:])
-    return await asyncio.to_thread(nidan_process, *command, **variables)
+def keys(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return nidan("keys", arguments[0], "--file", str(file), *arguments[1:])
 
 
-async def test_a_key_is_printed_once_listed_without_its_secret_and_revoked(tmp_path: Path) -> None:
+def test_a_key_is_printed_once_listed_without_its_secret_and_revoked(tmp_path: Path) -> None:
     file = tmp_path / "new" / "keys.toml"
-    made = await keys(file, "add", "web", "--scope", "generate", "--scope", "review", "--expires-days", "30")
+    scopes = ("--scope", "generate", "--scope", "review")
+    made = nidan_process("keys", "add", "--file", str(file), "web", *scopes, "--expires-days", "30")
     printed = TOKEN.fullmatch(made.stdout)
     assert (made.returncode, bool(printed)) == (0, True)
     assert printed
@@ -46,7 +46,7 @@ async def test_a_key_is_printed_once_listed_without_its_secret_and_revoked(tmp_p
     assert file.stat().st_mode & 0o777 == 0o600
     assert printed[0].strip() not in file.read_text()
 
-    listed, as_json = await asyncio.gather(keys(file, "list"), keys(file, "list", "--json"))
+    listed, as_json = keys(file, "list"), keys(file, "list", "--json")
     (line,) = [json.loads(one) for one in as_json.stdout.splitlines()]
     assert (line["id"], line["state"]) == (key.id, "active")
     assert "web" in listed.stdout
@@ -54,22 +54,20 @@ async def test_a_key_is_printed_once_listed_without_its_secret_and_revoked(tmp_p
         assert printed[0].strip() not in out
         assert key.hash.removeprefix("sha256:") not in out
 
-    revoked = await keys(file, "revoke", printed[0].strip())
+    revoked = keys(file, "revoke", printed[0].strip())
     assert (revoked.returncode, revoked.stdout) == (0, f"Key {key.id} of web is revoked.\n")
     assert read(file)[0].state(datetime.now(UTC)) == "revoked"
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_refused_command_says_why_and_leaves_the_file_alone(tmp_path: Path) -> None:
+def test_a_refused_command_says_why_and_leaves_the_file_alone(tmp_path: Path) -> None:
     ring = Ring(tmp_path / "keys.toml")
     ring.add("one", Scope.GENERATE)
     before = ring.file.read_bytes()
     with ring.file.with_name("keys.toml.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        busy = await keys(ring.file, "add", "two", "--scope", "admin", "--json")
-    unknown, unset = await asyncio.gather(
-        keys(ring.file, "revoke", "00000000"), asyncio.to_thread(nidan_process, "keys", "list")
-    )
+        busy = keys(ring.file, "add", "two", "--scope", "admin", "--json")
+    unknown, unset = keys(ring.file, "revoke", "00000000"), nidan("keys", "list")
     assert json.loads(busy.stdout)["reason"] == "KEYS_NOT_USABLE"
     assert "UNKNOWN_KEY" in unknown.stderr
     assert "`nidan keys list` names the ids." in unknown.stderr
@@ -156,27 +154,25 @@ async def test_a_gateway_follows_the_keys_file_and_keeps_the_last_good_keys(
         assert token[len("nidan_00000000_") :] not in written
 
 
-async def test_a_wrong_setting_at_start_gives_one_line_and_status_2(tmp_path: Path) -> None:
+def test_a_wrong_setting_at_start_gives_one_line_and_status_2(tmp_path: Path) -> None:
     ring = Ring(tmp_path / "keys.toml")
     ring.add("one", Scope.GENERATE)
     ring.file.write_text("broken")
-    cases = [
-        ({"GATEWAY_KEYS_FILE": str(ring.file)}, "gateway: GATEWAY_KEYS_FILE: "),
-        ({"GATEWAY_TLS_CERT_FILE": "/none", "GATEWAY_TLS_KEY_FILE": "/none"}, "gateway: GATEWAY_TLS_CERT_FILE: "),
-    ]
-    refused = await asyncio.gather(*(asyncio.to_thread(_started, env) for env, _ in cases))
-    for process, (_, message) in zip(refused, cases, strict=True):
-        assert (process.returncode, process.stdout) == (2, "")
-        assert process.stderr.startswith(message)
-        assert process.stderr.count("\n") == 1
-
-
-def _started(env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "gateway"],
-        env=os.environ | FREE_PORTS | OFFLINE | env,
+        env=os.environ | FREE_PORTS | OFFLINE | {"GATEWAY_KEYS_FILE": str(ring.file)},
         capture_output=True,
         text=True,
         check=False,
         timeout=30,
     )
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.startswith("gateway: GATEWAY_KEYS_FILE: ")
+    assert process.stderr.count("\n") == 1
+
+
+async def test_a_certificate_that_cannot_be_read_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = {"GATEWAY_TLS_CERT_FILE": "/none", "GATEWAY_TLS_KEY_FILE": "/none"}
+    with pytest.raises(SettingsError, match=r"^GATEWAY_TLS_CERT_FILE: "):
+        async with gateway_with(monkeypatch, env):
+            pass

@@ -201,6 +201,7 @@ def test_json_is_a_line_for_each_row_and_nothing_else(trio: Trio, tmp_path: Path
     assert set(told[2]) == {"row", "id", "outcome", "alreadyThere", "seconds", "costUsd", "file", "reason"}
 
 
+@pytest.mark.slow
 def test_a_batch_without_a_gateway_starts_one_trio_and_ends_it(tmp_path: Path) -> None:
     file = _file(tmp_path, "id\nJF:349\nnidan:food-a2-1\nnidan:travel-a1-1\n")
     done = nidan("batch", str(file), "--offline", "--out", str(tmp_path / "out"), TMPDIR=str(tmp_path))

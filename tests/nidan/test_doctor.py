@@ -15,7 +15,7 @@ from nidan.services.ports import free_ports
 from nidan.services.service import CONTENT, GATEWAY, Service
 from nidan.services.supervisor import Trio
 from servicekit.llm.capabilities import Provider, capabilities
-from tests.nidan.command import nidan
+from tests.nidan.command import nidan, nidan_process
 
 _GPT_5_ENDS = capabilities(Provider.OPENAI, "gpt-5").shutdown
 assert _GPT_5_ENDS is not None
@@ -109,7 +109,7 @@ def test_an_old_python_is_a_fail() -> None:
 
 def test_doctor_passes_offline_and_names_the_dictionary() -> None:
     offline = {"CANDO_AI_STAGE1_PROVIDER": "offline", "CANDO_AI_STAGE2_PROVIDER": "offline"}
-    done = nidan("doctor", "--json", "--today", "2040-01-01", **offline)
+    done = nidan_process("doctor", "--json", "--today", "2040-01-01", **offline)
     assert done.returncode == 0, done.stdout
     told = json.loads(done.stdout)
     by_name = {check["name"]: check for check in told["checks"]}

@@ -203,6 +203,7 @@ def test_a_reader_that_goes_away_is_no_crash(trio: Trio) -> None:
     assert "Exception" not in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_mid_lesson_cancels_it_and_ends_all_that_was_started() -> None:
     with _generating(OFFLINE_MODEL_CHUNK_DELAY_MS="200") as process:  # a lesson that takes minutes
         assert process.stderr is not None

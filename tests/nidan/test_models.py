@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pytest
 
 from nidan.checks.chains import advice, chain, economical
-from tests.nidan.command import nidan
+from tests.nidan.command import nidan, nidan_process
 
 SETTINGS = {
     "cando_ai_stage1_provider": "openai",
@@ -65,7 +65,7 @@ def test_the_command_prints_the_economical_chain_of_the_default_settings() -> No
 
 
 def test_the_command_prints_the_settings_as_they_are_here() -> None:
-    done = nidan("models", "--json", "--today", "2026-12-12", CANDO_AI_STAGE1_FALLBACK_MODELS="gpt-4o")
+    done = nidan_process("models", "--json", "--today", "2026-12-12", CANDO_AI_STAGE1_FALLBACK_MODELS="gpt-4o")
     told = json.loads(done.stdout)
     assert [entry["model"] for entry in told["models"] if entry["stage"] == 1] == ["gpt-5", "gpt-4o"]
     assert told["set"][0].startswith("CANDO_AI_STAGE1_MODEL=gpt-6.1-sol ")

@@ -17,7 +17,7 @@ from servicekit.settings import SettingsError, load
 from servicekit.tracing import tracing
 from tests.model_server import ModelServer
 from tests.tracing.collector import Collector
-from tests.trio import trio
+from tests.trio import trio, until
 
 BUILD = """
 import asyncio, sys
@@ -77,9 +77,8 @@ async def test_lessons_do_not_wait_for_a_collector_that_is_slow(
 ) -> None:
     taken.ready.clear()
     async with trio(monkeypatch, model) as running:
-        async with asyncio.timeout(60):
-            while not taken.waiting:  # until a service is in the middle of an export
-                lesson, _ = await running.generate()
+        await running.generate()
+        await until(lambda: bool(taken.waiting), 60)  # a service is in the middle of an export
         lesson, _ = await running.generate()
         assert lesson.outcome is Outcome.COMPLETE
         assert taken.waiting
