@@ -49,9 +49,9 @@ check: setup ## ruff, mypy strict, import contracts, buf lint and breaking, stub
 	@$(BIN)/mypy $(CODE)
 	@echo "check passed"
 
-# loadgroup keeps the tests that share processes on one worker.
+# A third worker, since many tests wait; loadgroup keeps the tests that share processes on one of them.
 test: setup ## everything that a change can break, through the wire; names the twenty slowest (four minutes)
-	@$(BIN)/pytest --durations=20 -n 2 --dist loadgroup tests
+	@$(BIN)/pytest --durations=20 -n 3 --dist loadgroup tests
 
 test-slow: setup ## the same with many more examples, and what waits for real
 	@TESTS_DEEP=1 $(BIN)/pytest --durations=20 -n 2 --dist loadgroup -m 'slow or deep' tests

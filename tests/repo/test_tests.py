@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).resolve().parents[1]
 LONGEST_NAME = 79
 FAKES = ("unittest.mock", "mock", "pytest_mock")
@@ -60,3 +62,9 @@ async def test_{"y" * 75}(): pytest.skip()
 def test_{"z" * 74}(): ...
 """
     assert len(list(breaches(source))) == 9
+
+
+@pytest.mark.xdist_group("grouped")
+def test_xdist_knows_the_groups(request: pytest.FixtureRequest) -> None:
+    """Under a pytest that it does not fit, pytest-xdist groups nothing and says nothing."""
+    assert request.node.nodeid.endswith("@grouped") == request.config.getoption("loadgroup", default=False)

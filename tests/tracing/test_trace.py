@@ -179,11 +179,11 @@ async def test_lessons_at_once_do_not_mix(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer, taken: Collector
 ) -> None:
     async with trio(monkeypatch, model) as running:
-        lessons = [lesson for lesson, _ in await asyncio.gather(*(running.generate() for _ in range(4)))]
+        lessons = [lesson for lesson, _ in await asyncio.gather(*(running.generate() for _ in range(2)))]
         stream = running.stub.StreamLesson(pb.StreamLessonRequest(spec=pb.LessonSpec(can_do_id="JF:349")), timeout=20)
         streamed = {event.lesson_id async for event in stream}
     ids = {lesson.lesson_id for lesson in lessons} | streamed
-    assert len(ids) == 5
+    assert len(ids) == 3
     by_trace: dict[str, set[str]] = {}
     for span in taken.spans:
         by_trace.setdefault(span.trace_id, set()).add(span.attributes.get("nidan.lesson_id", ""))
@@ -191,6 +191,7 @@ async def test_lessons_at_once_do_not_mix(
     assert all(len(found - {""}) == 1 for found in by_trace.values())
 
 
+@pytest.mark.slow
 async def test_processes_send_their_spans_before_they_exit_and_log_the_trace(
     taken: Collector,
 ) -> None:
