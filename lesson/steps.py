@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 T = TypeVar("T")
 Steps = Generator[None, None, T]
 
-SLICE_SECONDS: Final = 0.001
+SLICE_SECONDS: Final = 0.0005
 """The loop gets a turn after this time, as soon as the current step ends. A step should take much less."""
 
 
