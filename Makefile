@@ -16,7 +16,7 @@ OPS_IMAGE := .venv-ops-image
 OPS_ALERTS := .venv-ops-alerts
 CODE := lesson servicekit content_service enhancer_service gateway offline_model nidan tests tools benchmarks
 
-.PHONY: help setup demo up check test test-slow coverage test-judges test-real-model bench bench-smoke bench-reader bench-traces faults soak accuracy bank-check cost traces contract-baseline stubs golden compose ops ops-alerts ops-rules ops-kube ops-image lock clean
+.PHONY: help setup demo up check test test-slow coverage test-callers test-judges test-real-model bench bench-smoke bench-reader bench-traces faults soak accuracy bank-check cost traces contract-baseline stubs golden compose ops ops-alerts ops-rules ops-kube ops-image lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -91,6 +91,14 @@ $(OPS_IMAGE)/.ready: tests/ops/requirements-image.lock
 	@echo "setting up $(OPS_IMAGE) (once; ten seconds)"
 	@$(PYTHON) -m venv $(OPS_IMAGE)
 	@$(OPS_IMAGE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+test-callers: setup tests/callers/node_modules/.ready ## the callers of docs/calling.md, in Python and Node.js, against a server (needs npm; half a minute)
+	@$(BIN)/pytest -m 'callers or not callers' tests/callers
+
+tests/callers/node_modules/.ready: tests/callers/package-lock.json
+	@command -v npm >/dev/null || { echo "make test-callers needs npm. Install Node.js 20 or later." >&2; exit 1; }
+	@cd tests/callers && npm ci --silent --no-audit --no-fund
 	@touch $@
 
 bench: setup ## a lesson beside its own Stage 1 stream, on a paced model server (35 s; docs/bench.md)
