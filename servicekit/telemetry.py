@@ -30,6 +30,8 @@ from prometheus_client import (
 from structlog.contextvars import bind_contextvars
 from structlog.tracebacks import ExceptionDictTransformer
 
+from servicekit.safe_json import safe_dumps
+
 _LAG_INTERVAL_SECONDS = 0.5
 # OpenTelemetry's own buckets, extended: its last edge, 81.92 s, is in the middle of a reasoning call.
 _GEN_AI_SECONDS = (
@@ -174,7 +176,7 @@ def configure_logging(service: str, level: str) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             # Frames without their locals, which can hold keys and texts of learners.
             structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
-            structlog.processors.JSONRenderer(ensure_ascii=False),
+            structlog.processors.JSONRenderer(safe_dumps),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(sys.stdout),

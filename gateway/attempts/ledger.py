@@ -1,7 +1,8 @@
 """The account of every model call: a row opens with its reservation before the call, and settles exactly once.
 
-A call without usage settles at its reserved cost, because money that may have been spent is never counted as zero. Only
-a request that the provider refused before any work costs nothing. A store can keep the rows behind the same protocol.
+A call without usage settles at the client's estimate of a whole answer, or else at its reserved cost, because money
+that may have been spent is never counted as zero. Only a request that the provider refused before any work costs
+nothing. A store can keep the rows behind the same protocol.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class MemoryLedger:
 def counted_attempt(row: Row, attempt: Attempt) -> Attempt:
     """The attempt with its row's kind, and with its counted cost where the provider reported no usage."""
     cost = attempt.cost_usd
-    if attempt.usage is None:
+    if attempt.usage is None and cost is None:
         # A server that failed before any text answered with an error, and errors are not billed.
         failed_at_once = attempt.outcome is AttemptOutcome.SERVER_ERROR and attempt.first_token_seconds is None
         cost = 0.0 if attempt.outcome in _NOT_CHARGED or failed_at_once else row.reserved_usd

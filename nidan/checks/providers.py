@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from nidan.checks.finding import Finding
 from nidan.services.service import CONTENT, ENHANCER, GATEWAY
 from servicekit.llm.capabilities import Provider, base_url_variable, capabilities, key_variable, preset
+from servicekit.llm.settings import address_problem
 
 _WARN_DAYS, _FAIL_DAYS = 60, 7
 
@@ -66,8 +67,8 @@ def _base_url(name: str, given: str, provider: Provider) -> Finding:
         shown = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
     except ValueError:
         parts, shown = urlsplit(""), ""
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return Finding(name, "fail", "is no http or https address", f"As {preset(provider).base_url}.")
+    if problem := address_problem(url.strip()):
+        return Finding(name, "fail", problem, f"As {preset(provider).base_url}.")
     return Finding(name, "ok", f"{shown} (not called)")
 
 

@@ -1,37 +1,38 @@
-"""The HTTP side of model calls: one client per process and provider, for streamed and whole answers.
+"""Model calls: one client per process and provider, for streamed and whole answers.
 
-A failure of the model is data, never an exception: a `Reply` says how the call ended, with its usage and cost. The SDK
-handles authentication, headers and errors; this module reads the bodies itself (docs/adr/0005), because a typed object
-for each of a streamed lesson's 1,300 chunks would cost more than everything else together.
+A failure of the model is data, never an exception: a `Reply` says how the call ended, with its usage and cost. No
+exception leaves a call but its own cancellation (docs/adr/0016).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+import json
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
-from functools import cache
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Final, Self
 
-import httpx2
-from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
-
-from servicekit.llm.answer import MAX_ANSWER_BYTES, Answer, one_line
+from servicekit.llm.answer import MAX_ANSWER_BYTES, Answer, api_payload
 from servicekit.llm.calls import ModelRequest, Observer, Reply
 from servicekit.llm.capabilities import Provider
-from servicekit.llm.failures import CALL_ERRORS, failure_of, tier_has_no_capacity
+from servicekit.llm.failures import StatusError, failure_of
 from servicekit.llm.prices import cost_usd
 from servicekit.llm.redaction import without_key
-from servicekit.llm.request_body import affordable_tokens, chat_body, is_affordable, is_plausible
+from servicekit.llm.request_body import affordable_tokens, chat_body, is_affordable
+from servicekit.llm.transport import Response, Transport, TransportError
+from servicekit.llm.usage import estimated_usd, is_plausible
 from servicekit.llm.wait_timer import WaitTimer
+from servicekit.safe_json import one_safe_line
 
-ATTEMPT_HEADER = "X-Client-Request-Id"
-_CONNECT_SECONDS = 10.0
+ATTEMPT_HEADER: Final = "X-Client-Request-Id"
+MAX_LIST_BYTES: Final = 4 * 1024 * 1024
+"""The largest list of models that is read."""
 _REST_SECONDS, _REST_BYTES = 0.25, 1024
 """How long and how much to read after [DONE], so that the connection can be used again. No caller waits for it."""
+_GRACE_SECONDS: Final = 1.0
+"""How long the usage may follow the end of the text."""
 
 
 class ModelClient:
@@ -49,7 +50,7 @@ class ModelClient:
     ) -> None:
         """`observe` sees every ended call. `now` gives the day whose list price counts.
 
-        `service_tier` is asked of the models that have it (models.toml); empty: the standard one.
+        `service_tier` is asked of the models that have it (models.toml); empty: the standard one. Raises ProxyError.
         """
         self.provider = provider
         self.in_use = 0
@@ -58,17 +59,12 @@ class ModelClient:
         self._now = now
         self._service_tier = service_tier
         self._key = api_key
-        self._openai = AsyncOpenAI(
-            api_key=api_key or "none-needed",
-            base_url=base_url,
-            max_retries=0,
-            http_client=DefaultAioHttpClient(verify=_trusted()),
-        )
+        self._transport = Transport(base_url, api_key)
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         await asyncio.gather(*self._leaving)
-        await self._openai.close()
+        await self._transport.close()
 
     async def models(self, timeout_seconds: float) -> dict[str, Any]:
         """The models that the server lists, each with its raw `shutdown_date` or None.
@@ -76,11 +72,16 @@ class ModelClient:
         Raises ConnectionError when the server gives no such list.
         """
         try:
-            async with asyncio.timeout(timeout_seconds):
-                page = await self._openai.models.list(timeout=timeout_seconds)
-        except (*CALL_ERRORS, ValueError) as error:
-            raise ConnectionError(one_line(without_key(str(error), self._key)) or "no answer in time") from error
-        return {model.id: getattr(model, "shutdown_date", None) for model in page.data or ()}
+            async with asyncio.timeout(timeout_seconds), self._transport.request("GET", "/models") as response:
+                if not 200 <= response.status < 300:
+                    raise await StatusError.read(response, self._now())
+                body, broken = await response.read(MAX_LIST_BYTES)
+            if broken is not None:
+                raise broken
+            return _listed(json.loads(body))
+        except (TransportError, StatusError, TimeoutError, ValueError, RecursionError) as error:
+            reason = one_safe_line(without_key(str(error), self._key), 400)
+            raise ConnectionError(reason or "no answer in time") from error
 
     async def complete(self, request: ModelRequest) -> Reply:
         """The whole answer in one reply."""
@@ -89,15 +90,14 @@ class ModelClient:
             self.settle(answer)
             return answer.reply
         try:
-            async with asyncio.timeout(request.timeout_seconds):
-                async with await self.open(answer, stream=False) as opened:
-                    answer.begin_whole()
-                    answer.read_whole(await _bounded(opened.response))
-        except CALL_ERRORS as error:
-            self.fail(answer, error)
+            async with asyncio.timeout(request.timeout_seconds), self.opened(answer, stream=False) as response:
+                answer.begin_whole()
+                await _read_whole(response, answer)
         except asyncio.CancelledError:
             answer.cancel()
             raise
+        except Exception as error:  # noqa: BLE001 - whatever a server does is an outcome
+            self.fail(answer, error)
         finally:
             self.settle(answer)
         return answer.reply
@@ -121,43 +121,44 @@ class ModelClient:
         answer.refuse_cost(affordable_tokens(self.provider, request, at))
         return True
 
-    async def open(self, answer: Answer, *, stream: bool) -> AsyncStream[object]:
-        """Sends the request, and at once again at the standard tier when its own has no capacity. Raises CALL_ERRORS.
+    @contextlib.asynccontextmanager
+    async def opened(self, answer: Answer, *, stream: bool) -> AsyncIterator[Response]:
+        """Sends the request, and at once again at the standard tier when its own has no capacity.
 
-        Returns a block whose `response` is read here, not by the SDK.
+        The block gets an answer of success. Raises StatusError, TransportError.
         """
         body = chat_body(self.provider, answer.request, self._now(), self._service_tier)
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         answer.sent_at(body.get("service_tier", ""))
-        try:
-            return await self._post(answer.request, body)
-        except CALL_ERRORS as error:
-            if "service_tier" not in body or not tier_has_no_capacity(error):
-                raise
-        answer.tier_unavailable()
-        del body["service_tier"]
-        return await self._post(answer.request, body)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                response = await stack.enter_async_context(self._answered(answer.request, body))
+            except StatusError as error:
+                if "service_tier" not in body or not error.tier_has_no_capacity:
+                    raise
+                answer.tier_unavailable()
+                del body["service_tier"]
+                response = await stack.enter_async_context(self._answered(answer.request, body))
+            yield response
 
-    async def _post(self, request: ModelRequest, body: dict[str, Any]) -> AsyncStream[object]:
-        """`chat.completions.create` ends in the same `post` 0.5 ms later, because it inspects a body that is right."""
-        return await self._openai.post(
+    @contextlib.asynccontextmanager
+    async def _answered(self, request: ModelRequest, body: dict[str, Any]) -> AsyncIterator[Response]:
+        sent = self._transport.request(
+            "POST",
             "/chat/completions",
-            body=body,
-            options={
-                "headers": {ATTEMPT_HEADER: request.attempt_id},
-                "timeout": _timeout(request),
-                "security": {"bearer_auth": True},
-            },
-            cast_to=object,
-            stream=True,  # keeps the SDK from reading the body
-            stream_cls=AsyncStream[object],
+            body=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
+            headers={ATTEMPT_HEADER: request.attempt_id},
+            connect_seconds=request.timeout_seconds,
         )
+        async with sent as response:
+            if not 200 <= response.status < 300:
+                raise await StatusError.read(response, self._now())
+            yield response
 
     def fail(self, answer: Answer, error: Exception) -> None:
-        """Judges a call that raised one of CALL_ERRORS."""
-        failure = failure_of(error, answer.request, text_came=answer.text_came, seconds=answer.seconds, now=self._now())
-        answer.fail(failure)
+        """Judges a call that raised."""
+        answer.fail(failure_of(error, answer.request, text_came=answer.text_came, seconds=answer.seconds))
 
     def leave(self, rest: AsyncIterator[bytes], opened: contextlib.AsyncExitStack) -> None:
         """Closes an answer whose last event was read, in the background."""
@@ -166,13 +167,15 @@ class ModelClient:
         task.add_done_callback(self._leaving.discard)
 
     def settle(self, answer: Answer) -> None:
-        """Ends the call: prices a plausible usage and calls the observer."""
+        """Ends the call: prices a plausible usage, or estimates a whole answer's, and calls the observer."""
         self.in_use -= 1
         reply, request, at = answer.settle(), answer.request, self._now()
-        if reply.usage is not None and not is_plausible(self.provider, request, reply.usage, at):
+        if reply.usage is not None and not is_plausible(self.provider, request, reply.usage, reply.text, at):
             reply.usage = None
         if reply.usage is not None:
             reply.cost_usd = cost_usd(self.provider, request.model, reply.usage, at, reply.service_tier)
+        elif answer.finish_came and reply.text:
+            reply.cost_usd = estimated_usd(self.provider, request, reply.text, at, reply.service_tier)
         if self._observe is not None:
             self._observe(request, reply)
 
@@ -226,43 +229,56 @@ class ModelStream:
             # The limit covers each wait but no yield: what the reader does meanwhile is not ours to cancel.
             timer.until = min(deadline, now() + request.first_token_seconds)
             with timer:
-                opened = await self._client.open(answer, stream=True)
-            self._pieces = chunks = _pieces((await self._stack.enter_async_context(opened)).response)
+                response = await self._stack.enter_async_context(self._client.opened(answer, stream=True))
+            self._pieces = chunks = _chunks(response)
             while not answer.done:
                 with timer:
                     chunk = await anext(chunks, None)
-                if chunk is None:
-                    break
-                deltas = answer.read_chunk(chunk)
+                ended = answer.finish_came
+                deltas = answer.read_last() if chunk is None else answer.read_chunk(chunk)
                 for delta in deltas:
                     yield delta
-                if deltas:
+                if chunk is None:
+                    break
+                if answer.finish_came and not ended:
+                    timer.until = min(deadline, now() + _GRACE_SECONDS)
+                elif deltas:
                     timer.until = min(deadline, now() + request.stall_seconds)
             answer.end()
-        except CALL_ERRORS as error:
+        except Exception as error:  # noqa: BLE001 - whatever a server does is an outcome
             self._client.fail(answer, error)
 
 
-@cache
-def _trusted() -> ssl.SSLContext:
-    """The certificate authorities of this machine. Reading them takes 60 ms, so all clients of a process share them."""
-    return httpx2.create_ssl_context()
+async def _chunks(response: Response) -> AsyncIterator[bytes]:
+    """The body of a streamed answer. A server that does not stream sends one JSON, which becomes one event."""
+    if response.content_type != "application/json":
+        async for chunk in response.body():
+            yield chunk
+        return
+    body, broken = await response.read(MAX_ANSWER_BYTES)
+    yield body if broken or api_payload(body) is None else b"data: " + b" ".join(body.splitlines()) + b"\n\n"
+    if broken:
+        raise broken
 
 
-def _timeout(request: ModelRequest) -> httpx2.Timeout:
-    """Limits the connect alone. The client limits the rest itself: the backend would set a timer for each read."""
-    return httpx2.Timeout(None, connect=min(_CONNECT_SECONDS, request.timeout_seconds))
-
-
-def _pieces(response: httpx2.Response) -> AsyncIterator[bytes]:
-    """The body as it comes. Bypasses two generators of httpx2's unless there is something to decode."""
-    coded = response.headers.get("content-encoding", "identity") != "identity"
-    return response.aiter_bytes() if coded else aiter(cast("AsyncIterable[bytes]", response.stream))
+async def _read_whole(response: Response, answer: Answer) -> None:
+    """Reads an answer that was not to be streamed. Some servers stream it all the same."""
+    body, broken = await response.read(MAX_ANSWER_BYTES)
+    if response.content_type == "text/event-stream":
+        answer.read_chunk(body)
+        answer.read_last()
+        if broken is not None and not answer.finish_came:
+            raise broken
+        answer.end()
+    elif not answer.read_whole(body):
+        if broken is not None:
+            raise broken
+        answer.not_the_api(body)
 
 
 async def _read_rest(rest: AsyncIterator[bytes], opened: contextlib.AsyncExitStack) -> None:
-    """Reads the end of a body if it comes soon: the backend closes a connection whose answer it has not seen end."""
-    with contextlib.suppress(httpx2.HTTPError, TimeoutError):
+    """Reads the end of a body if it comes soon: a connection whose answer has not ended is closed."""
+    with contextlib.suppress(TransportError, TimeoutError):
         async with opened, asyncio.timeout(_REST_SECONDS):
             size = 0
             async for piece in rest:
@@ -271,11 +287,10 @@ async def _read_rest(rest: AsyncIterator[bytes], opened: contextlib.AsyncExitSta
                     break
 
 
-async def _bounded(response: httpx2.Response) -> bytes:
-    """The body; of a body larger than any answer just enough to see that."""
-    body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            break
-    return bytes(body)
+def _listed(payload: object) -> dict[str, Any]:
+    """The ids of a list of models, in the shapes that servers give it. Raises ValueError."""
+    entries = payload.get("data", payload.get("models")) if isinstance(payload, dict) else payload
+    if entries is not None and not isinstance(entries, list):
+        raise ValueError("the server gives no list of models")
+    named = [entry for entry in entries or () if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+    return {entry["id"]: entry.get("shutdown_date") for entry in named}

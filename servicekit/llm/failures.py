@@ -1,4 +1,4 @@
-"""Reads a failed call: which outcome an SDK, HTTP or time error is, and how long the server asks to wait."""
+"""Reads a failed call: which outcome a status, a broken connection or a limit of time is, and how long to wait."""
 
 from __future__ import annotations
 
@@ -6,53 +6,63 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-
-import httpx2
-import openai
+from typing import Final
 
 from servicekit.llm.calls import CallOutcome, Failure, ModelRequest
+from servicekit.llm.server_errors import ServerError, error_of_body
+from servicekit.llm.transport import ConnectError, Response, TransportError, redirect_host
 
-CALL_ERRORS = (openai.OpenAIError, httpx2.HTTPError, TimeoutError)
-"""Everything that a call can raise besides cancellation."""
-_NO_CAPACITY = "resource_unavailable"
-_BY_STATUS = {
-    401: CallOutcome.AUTH,
-    403: CallOutcome.AUTH,
-    408: CallOutcome.SERVER_ERROR,
-    409: CallOutcome.SERVER_ERROR,
-    429: CallOutcome.RATE_LIMITED,
-}
-_BY_CODE = {
-    "insufficient_quota": CallOutcome.QUOTA,
-    "model_not_found": CallOutcome.UNKNOWN_MODEL,
-    "content_filter": CallOutcome.CONTENT_FILTER,
-}
+MAX_ERROR_BYTES: Final = 64 * 1024
+"""No more is read of the body of an error."""
+MAX_RETRY_AFTER_SECONDS: Final = 24 * 3600.0
+"""A longer wait counts as this one."""
+_NO_CAPACITY: Final = "resource_unavailable"
+_EPOCH: Final = 1e9
+"""A number of seconds above this is a time, not a wait."""
 
 
-def failure_of(error: Exception, request: ModelRequest, *, text_came: bool, seconds: float, now: datetime) -> Failure:
-    """Classifies one of CALL_ERRORS. `seconds` is how long the call took; an HTTP date counts from `now`."""
-    # The aiohttp backend reports a refused connection as one that timed out.
-    if isinstance(error.__cause__, httpx2.ConnectTimeout):
-        return Failure(CallOutcome.CONNECTION, f"no connection to the model server: {error.__cause__}")
-    if isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException):
-        return _too_slow(request, text_came=text_came, seconds=seconds)
-    if isinstance(error, openai.APIStatusError):
-        return _status_failure(error, now)
-    if text_came:
-        return Failure(CallOutcome.BROKEN_STREAM, "the connection broke in mid-answer")
-    return Failure(CallOutcome.CONNECTION, f"no answer from the model server: {error.__cause__ or error}")
+class StatusError(Exception):
+    """The server answered with a status other than success."""
+
+    def __init__(self, status: int, error: ServerError, retry_after: float | None) -> None:
+        super().__init__(f"HTTP {status}: {error.words}")
+        self.status = status
+        self.error = error
+        self.retry_after_seconds = retry_after
+
+    @classmethod
+    async def read(cls, response: Response, now: datetime) -> StatusError:
+        """Reads as much of the body as says why."""
+        if 300 <= response.status < 400:
+            where = redirect_host(response.headers)
+            words = f"the server redirects to {where}, which is not followed; set the base URL to where the API is"
+            return cls(response.status, ServerError(words), None)
+        body, _ = await response.read(MAX_ERROR_BYTES)
+        error = error_of_body(body[:MAX_ERROR_BYTES], response.status)
+        return cls(response.status, error, retry_after_seconds(response.headers, now))
+
+    @property
+    def tier_has_no_capacity(self) -> bool:
+        """Whether the server refused because its service tier is full. Such a request costs nothing."""
+        return self.status == 429 and _NO_CAPACITY in self.error.codes
 
 
-def tier_has_no_capacity(error: Exception) -> bool:
-    """Whether the server refused a request because its service tier is full. Such a request costs nothing."""
-    return isinstance(error, openai.RateLimitError) and _NO_CAPACITY in (error.code, error.type)
-
-
-def _status_failure(error: openai.APIStatusError, now: datetime) -> Failure:
-    default = CallOutcome.SERVER_ERROR if error.status_code >= 500 else CallOutcome.BAD_REQUEST
-    outcome = _BY_CODE.get(str(error.code)) or _BY_STATUS.get(error.status_code, default)
-    reason = f"HTTP {error.status_code}: {_body_message(error)}"
-    return Failure(outcome, reason, retry_after_seconds(error.response.headers, now))
+def failure_of(error: Exception, request: ModelRequest, *, text_came: bool, seconds: float) -> Failure:
+    """Classifies whatever a call raised. `seconds` is how long the call took."""
+    match error:
+        case StatusError():
+            return Failure(error.error.outcome(error.status), str(error), error.retry_after_seconds)
+        case TimeoutError():
+            return _too_slow(request, text_came=text_came, seconds=seconds)
+        case ConnectError():
+            return Failure(CallOutcome.CONNECTION, str(error))
+        case TransportError() if text_came:
+            return Failure(CallOutcome.BROKEN_STREAM, f"the connection broke in mid-answer: {error}")
+        case TransportError():
+            return Failure(CallOutcome.CONNECTION, f"no answer from the model server: {error}")
+        case _:
+            reason = f"the server's answer cannot be read: {type(error).__name__}: {error}"
+            return Failure(CallOutcome.SERVER_ERROR, reason)
 
 
 def _too_slow(request: ModelRequest, *, text_came: bool, seconds: float) -> Failure:
@@ -65,24 +75,23 @@ def _too_slow(request: ModelRequest, *, text_came: bool, seconds: float) -> Fail
     return Failure(CallOutcome.FIRST_TOKEN_TIMEOUT, f"no text within {silence:g} s")
 
 
-def _body_message(error: openai.APIStatusError) -> str:
-    body = error.body
-    if isinstance(body, dict) and isinstance(body.get("message"), str):
-        return str(body["message"])
-    return error.message
-
-
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
-    """How long the server asks to wait; None when it says nothing readable.
+    """How long the server asks to wait, at most a day; None when it says nothing readable.
 
-    Reads milliseconds, then seconds, then an HTTP date. Source: RFC 9110, 10.2.3, and the header that OpenAI adds.
+    Reads milliseconds, then seconds, then an HTTP date; a number too large for a wait is a time. The server's own clock
+    (Date) counts where it tells it. Source: RFC 9110, 10.2.3, and the header that OpenAI adds.
     """
+    here = _date(headers.get("date", "")) or now
     milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
     value = headers.get("retry-after", "")
-    seconds = _number(value)
-    return _seconds_until(value, now) if seconds is None else seconds
+    seconds = _number(value) if milliseconds is None else milliseconds / 1000
+    if seconds is None:
+        at = _date(value)
+        seconds = None if at is None else (at - here).total_seconds()
+    elif _EPOCH < seconds < 1000 * _EPOCH * 10:
+        epoch = seconds if seconds < 100 * _EPOCH else seconds / 1000
+        seconds = epoch - here.timestamp()
+    return None if seconds is None else min(MAX_RETRY_AFTER_SECONDS, max(0.0, seconds))
 
 
 def _number(value: str | None) -> float | None:
@@ -90,13 +99,12 @@ def _number(value: str | None) -> float | None:
         number = float(value or "")
     except ValueError:
         return None
-    return max(0.0, number) if math.isfinite(number) else None
+    return number if math.isfinite(number) else None
 
 
-def _seconds_until(value: str, now: datetime) -> float | None:
+def _date(value: str) -> datetime | None:
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError, IndexError, TypeError):
         return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - now).total_seconds())
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

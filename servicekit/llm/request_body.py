@@ -11,8 +11,6 @@ from servicekit.llm.prices import TokenUsage, cost_usd
 
 LEAST_OUTPUT_TOKENS = 256
 """The client makes no call whose cost limit pays for fewer."""
-_USAGE_FACTOR, _USAGE_OVERHEAD = 2, 2000
-"""A server's usage is believed up to twice the limit of output, and twice the prompt plus what providers add to it."""
 
 
 def chat_body(provider: Provider, request: ModelRequest, at: datetime, tier: str = "") -> dict[str, Any]:
@@ -63,10 +61,3 @@ def is_affordable(provider: Provider, request: ModelRequest, at: datetime) -> bo
     """Whether the cost limit leaves enough for an answer."""
     tokens = affordable_tokens(provider, request, at)
     return tokens is None or tokens >= min(LEAST_OUTPUT_TOKENS, request.max_output_tokens)
-
-
-def is_plausible(provider: Provider, request: ModelRequest, usage: TokenUsage, at: datetime) -> bool:
-    """Whether a call can have used so much: a server that miscounts must not use up a lesson's money."""
-    output, prompt = output_tokens(provider, request, at), request.prompt_tokens
-    within_prompt = usage.input_tokens <= _USAGE_FACTOR * prompt + _USAGE_OVERHEAD
-    return within_prompt and usage.output_tokens <= _USAGE_FACTOR * output

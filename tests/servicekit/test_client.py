@@ -209,14 +209,16 @@ async def test_a_body_that_is_not_the_apis_is_a_failure_and_never_a_crash(body: 
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": "many"}, {"prompt_tokens": -1, "completion_tokens": 2}])
-async def test_usage_that_is_absent_or_nonsense_leaves_the_cost_unknown_and_not_zero(usage: Any) -> None:
+async def test_the_cost_of_usage_that_is_absent_or_nonsense_is_estimated(usage: Any) -> None:
     async def answer(_request: web.Request) -> web.Response:
         choice = {"message": {"content": "x"}, "finish_reason": "stop"}
         return web.json_response({"choices": [choice], "usage": usage})
 
     async with client(answer) as made:
         reply = await made.complete(REQUEST)
-    assert (reply.outcome, reply.usage, reply.cost_usd) == (CallOutcome.OK, None, None)
+    assert (reply.outcome, reply.usage) == (CallOutcome.OK, None)
+    # 4 tokens of prompt at $2.00 and one of answer at $8.00 a million: bytes by three, rounded up.
+    assert reply.cost_usd == pytest.approx((4 * 2.0 + 1 * 8.0) / 1e6)
 
 
 async def test_the_limit_holds_for_a_stream_that_drips_for_ever() -> None:
