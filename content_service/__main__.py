@@ -15,6 +15,8 @@ from servicekit.tls import identity
 from servicekit.tracing import tracing
 
 NAME = "content_service"
+MAX_REQUEST_BYTES = 512 * 1024
+"""A request can hold the confirmed sections of a lesson, each of at most 12,000 characters."""
 
 
 async def build(settings: ContentSettings) -> Service:
@@ -50,6 +52,7 @@ async def build(settings: ContentSettings) -> Service:
         longest_call_seconds=settings.ai_stage1_timeout_seconds,
         calls_limit=settings.content_calls_limit,
         limited=(f"/{FULL_NAME}/GenerateContent",),
+        max_request_bytes=MAX_REQUEST_BYTES,
         tls=identity(settings),
         authorizer=CertificateAuthorizer(settings.tls_client_name) if settings.tls_cert_file else None,
         tracing=tracing(NAME, settings, captures_text=settings.otel_instrumentation_genai_capture_message_content),

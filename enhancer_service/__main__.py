@@ -21,6 +21,8 @@ from servicekit.tls import identity
 from servicekit.tracing import tracing
 
 NAME = "enhancer_service"
+MAX_REQUEST_BYTES = 512 * 1024
+"""Eight times what the texts of a section may have."""
 
 
 async def build(settings: EnhancerSettings, analyser: Analyser | None = None) -> Service:
@@ -54,6 +56,7 @@ async def build(settings: EnhancerSettings, analyser: Analyser | None = None) ->
         longest_call_seconds=settings.ai_stage2_timeout_seconds,
         calls_limit=settings.enhancer_calls_limit,
         limited=(f"/{FULL_NAME}/EnhanceSection",),
+        max_request_bytes=MAX_REQUEST_BYTES,
         tls=identity(settings),
         authorizer=CertificateAuthorizer(settings.tls_client_name) if settings.tls_cert_file else None,
         tracing=tracing(NAME, settings, captures_text=settings.otel_instrumentation_genai_capture_message_content),

@@ -11,7 +11,7 @@ from enhancer_service import prompts
 from enhancer_service.stage import EnhancerStage
 from lesson import wire
 from lesson.calls import EnhanceCall
-from lesson.limits import ITEM_BYTES, SECTION_ITEMS
+from lesson.limits import ITEM_BYTES, SECTION_BYTES, SECTION_ITEMS
 from lesson.models import Brief, EnhancementMode, Frame, Issue, ItemKind, Model, SectionName
 from lesson.v1 import enhancer_service_pb2 as pb
 from lesson.v1 import enhancer_service_pb2_grpc, lesson_pb2
@@ -74,8 +74,11 @@ def _items_are_valid(request: pb.EnhanceSectionRequest) -> bool:
 def _items_problem(request: pb.EnhanceSectionRequest) -> str:
     if len(request.items) > SECTION_ITEMS:
         return f"has {len(request.items):,} items; at most {SECTION_ITEMS:,}"
-    if any(len(item.text.encode()) > ITEM_BYTES for item in request.items):
+    sizes = [len(item.text.encode()) for item in request.items]
+    if max(sizes, default=0) > ITEM_BYTES:
         return f"a text has more than {ITEM_BYTES:,} bytes"
+    if sum(sizes) > SECTION_BYTES:
+        return f"all texts together have more than {SECTION_BYTES:,} bytes"
     return "" if _items_are_valid(request) else "every item needs an id and a kind"
 
 

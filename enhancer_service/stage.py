@@ -7,14 +7,16 @@ never furigana or romaji. A model's readings count only after validation, and an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from enhancer_service import prompts
 from enhancer_service.annotator import Annotation, Annotator, Correction, ProposedReading
 from enhancer_service.translation import translation_problems
 from lesson.calls import EnhanceCall, EnhanceResult
+from lesson.characters import character_problem
 from lesson.models import (
     Attempt,
     AttemptOutcome,
@@ -34,11 +36,16 @@ from lesson.token_budget import token_budget
 from servicekit.llm.calls import CallOutcome, JsonSchema, ModelRequest, Reply
 from servicekit.llm.capabilities import capabilities
 from servicekit.llm.extraction import ExtractError, extract
+from servicekit.telemetry import logger
 
 if TYPE_CHECKING:
     from servicekit.llm.client import ModelClient
 
+T = TypeVar("T")
+
 _UNANSWERED = "no answer for it"
+_LONG_CHARACTERS = 300
+"""A longer text is read in a thread of its own: it would hold the loop for more than some milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -75,22 +82,33 @@ class EnhancerStage:
         wanted = [item for item in call.items if not call.wanted_ids or item.id in call.wanted_ids]
         model_items = [item for item in wanted if item.needs_model(call.mode)] if call.model and self._client else []
         names, taught = _names(call.frame), _taught(call.frame)
-        reply = await self._ask(call, timeout_seconds, model_items, names) if model_items else None
+        reply = await self._asked(call, timeout_seconds, model_items, names) if model_items else None
         answers = _read(call, model_items, reply) if reply else _Answers(AttemptOutcome.OK)
         enhanced = []
         for item in wanted:
             answer = answers.by_id.get(item.id) or _Answer(taught.get(item.text))
-            enhanced.append(self._enhanced(call, item, answer, names))
-            await asyncio.sleep(0)  # an item takes about a millisecond; other calls get a turn after each
+            enhanced.append(await _in_turn(item.text, partial(self._enhanced, call, item, answer, names)))
         attempt = self._attempt(call, model_items, reply, answers, enhanced) if reply else None
         return EnhanceResult(items=tuple(enhanced), attempt=attempt)
+
+    async def _asked(
+        self, call: EnhanceCall, timeout_seconds: float, model_items: list[Item], names: Mapping[str, str]
+    ) -> Reply:
+        """The model's reply. Whatever goes wrong with the call, the analyser's share does not depend on it."""
+        try:
+            return await self._ask(call, timeout_seconds, model_items, names)
+        except Exception as error:  # noqa: BLE001 - logged, and told as the attempt's outcome
+            logger().exception("model_call_not_made", attempt_id=call.attempt_id, model=call.model)
+            return Reply(outcome=CallOutcome.SERVER_ERROR, reason=f"the call failed here: {type(error).__name__}")
 
     async def _ask(
         self, call: EnhanceCall, timeout_seconds: float, model_items: list[Item], names: Mapping[str, str]
     ) -> Reply:
         assert self._client is not None  # noqa: S101 - `enhance` asks only with a client
         review = call.mode is EnhancementMode.REVIEW
-        shown = {item.id: self.annotator.bracketed(item.text, names) for item in call.items} if review else {}
+        shown = {}
+        for item in call.items if review else ():
+            shown[item.id] = await _in_turn(item.text, partial(self.annotator.bracketed, item.text, names))
         return await self._client.complete(self._model_request(call, timeout_seconds, model_items, shown, self._client))
 
     def _model_request(
@@ -154,6 +172,15 @@ class EnhancerStage:
             outcome=outcome,
             reason=reason,
         )
+
+
+async def _in_turn(text: str, work: Callable[[], T]) -> T:
+    """The result of some work on a text, which leaves the loop to others: a sentence takes about a millisecond."""
+    if len(text) > _LONG_CHARACTERS:
+        return await asyncio.to_thread(work)
+    result = work()
+    await asyncio.sleep(0)
+    return result
 
 
 def _names(frame: Frame | None) -> Mapping[str, str]:
@@ -261,5 +288,7 @@ def _translation(item: Item, given: object, language: str) -> tuple[str | None, 
     if not item.needs_translation:
         return None, []
     text = given.strip() if isinstance(given, str) else ""
-    wrong = [f"translation: {problem}" for problem in translation_problems(item.text, text, language)]
+    odd = character_problem(text, lines=True)
+    wrong = [f"translation: holds {odd}"] if odd else []
+    wrong += [f"translation: {problem}" for problem in translation_problems(item.text, text, language)]
     return (None if wrong else text), wrong

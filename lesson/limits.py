@@ -10,3 +10,5 @@ SECTION_ITEMS: Final = 1000
 """The most items of a section to annotate. The largest built-in lesson has about 150 in all its sections."""
 ITEM_BYTES: Final = 32 * 1024
 """The most bytes of UTF-8 of one item: the analyser's time grows with it. A sentence has a hundredth."""
+SECTION_BYTES: Final = 64 * 1024
+"""The most bytes of UTF-8 of all items of a section. The largest built-in lesson has a tenth."""

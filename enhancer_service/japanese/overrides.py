@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from enhancer_service.japanese.script import is_ruby
+from lesson.characters import character_problem
 
 PACKAGED: Final = Path(__file__).parent / "data" / "overrides.tsv"
 
@@ -66,4 +67,6 @@ def _entries(path: Path, lines: Iterable[str]) -> Iterable[Override]:
                 f"{path}, line {number}: expected words, context and a reading in kana with tabs between, "
                 f"as in 今日は<tab><tab>こんにちは; found {row!r}"
             )
+        if problem := next(filter(None, map(character_problem, row)), ""):
+            raise OverridesError(f"{path}, line {number}: holds {problem}")
         yield Override(*row)

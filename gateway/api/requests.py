@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 
 from gateway.events import LessonSpec
 from lesson import wire
+from lesson.characters import character_problem
 from lesson.limits import SPEC_CHARACTERS
 from lesson.models import Level
 from lesson.v1 import lesson_service_pb2 as pb
@@ -51,15 +51,8 @@ def _violations(spec: pb.LessonSpec, deadline_seconds: float) -> Iterator[FieldV
         yield FieldViolation("spec.topic", "is empty; give a topic and a level, or a can_do_id")
 
 
-_HIDDEN_CATEGORIES = ("Cc", "Cs", "Co", "Cn", "Zl", "Zp")
-# Format characters that a person cannot see but a model can read: bidirectional embeddings and isolates, and tag
-# characters. Joiners stay, because some languages need them.
-_HIDDEN = re.compile("[\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
-
-
 def _text_problem(text: str, limit: int) -> str:
     if len(text) > limit:
         return f"has {len(text)} characters; at most {limit}"
-    if _HIDDEN.search(text) or any(unicodedata.category(char) in _HIDDEN_CATEGORIES for char in text):
-        return "holds control characters"
-    return ""
+    problem = character_problem(text)
+    return f"holds {problem}; remove it" if problem else ""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.catalogue.entries import CanDo, normalised, text_hash
+from lesson.characters import character_problem
 from lesson.models import Level
 
 MOST_BYTES = 20 * 1024 * 1024
@@ -360,19 +361,12 @@ def _form_errors(row: _Row) -> Iterator[RowError]:
         problem = f"{row.surplus} more cells than columns"
         yield RowError(row.line, "", problem, "Put a cell that contains the separator into quotation marks.")
     for key, cell in row.cells.items():
-        if strange := _strange(cell):
-            yield _error(row, key, f"contains U+{ord(strange):04X}, which is not text", "Delete it or correct it.")
+        if problem := character_problem(cell):
+            yield _error(row, key, f"contains {problem}", "Delete it or correct it.")
         longest = _LONGEST.get(key, 100)
         if len(cell) > longest:
             problem = f"has {len(cell):,} characters; at most {longest:,}"
             yield _error(row, key, problem, "Shorten it. If rows ran together, close the quotation mark before them.")
-
-
-def _strange(cell: str) -> str:
-    """The first control, surrogate, private or unassigned character, which a request may not contain, either."""
-    if cell.isprintable():  # almost always, and fast
-        return ""
-    return next((char for char in cell if unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn")), "")
 
 
 def _value_errors(row: _Row) -> Iterator[RowError]:

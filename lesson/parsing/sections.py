@@ -7,11 +7,13 @@ re-ask. The parser invents nothing: every derived value comes from the answer or
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from pydantic import ValidationError
 
+from lesson.characters import character_problem
 from lesson.items import extract_items
 from lesson.models import (
     SECTION_TYPES,
@@ -62,6 +64,9 @@ def read_section(name: SectionName, raw: object, brief: Brief) -> SectionRead:
         return read
     shaped = SHAPERS[name](raw, brief, read.notes)
     fitted = Fit(read.notes).fit(SECTION_TYPES[name], shaped, name.value)
+    read.faults.extend(islice(_bad_characters(fitted, name.value), MAX_FAULTS))
+    if read.faults:
+        return read
     mend_keys(fitted, name.value, read.notes)
     try:
         value = validate_section(name, fitted)
@@ -72,6 +77,19 @@ def read_section(name: SectionName, raw: object, brief: Brief) -> SectionRead:
     if not read.faults:
         read.value = value
     return read
+
+
+def _bad_characters(value: object, path: str) -> Iterator[Issue]:
+    """A fault for each text that holds what no text may hold (`lesson.characters`)."""
+    if isinstance(value, str):
+        if problem := character_problem(value, lines=True):
+            yield issue_at(path, f"holds {problem}; write the text anew", IssueSeverity.FAULT)
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _bad_characters(part, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for number, part in enumerate(value):
+            yield from _bad_characters(part, f"{path}.{number}")
 
 
 def _too_long(name: SectionName, value: SectionValue) -> Iterator[Issue]:

@@ -87,7 +87,9 @@ class EnhanceSectionRequest(_message.Message):
 
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_lesson_pb2.Item]:
-        """The whole section in order; unwanted items are context. At most 1,000 items, each of at most 32,768 bytes."""
+        """The whole section in order; unwanted items are context. At most 1,000 items, each of at most 32,768 bytes,
+        and of at most 65,536 bytes together.
+        """
 
     @_builtins.property
     def wanted_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
+from lesson.characters import character_problem
 from lesson.limits import SPEC_CHARACTERS
 
 LEVELS = ("A1", "A2", "B1", "B2", "C1", "C2")
@@ -138,5 +139,5 @@ def _problems(row: Row) -> Iterator[str]:
         value = getattr(row, name)
         if len(value) > most:
             yield f"{name.removeprefix('can_do_')} has {len(value)} characters; at most {most}"
-        if any(unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn") for char in value):
-            yield f"{name.removeprefix('can_do_')} holds control characters"
+        if problem := character_problem(value):
+            yield f"{name.removeprefix('can_do_')} holds {problem}"

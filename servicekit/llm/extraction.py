@@ -202,18 +202,18 @@ class _RootSearch:
             return ()
         if follows["more"]:
             raise ExtractError("content_after_root", "JSON goes on after the root has closed", end)
-        if not (strict and follows["closer"] == "}" and self._is_harmless_brace(start, end, follows.end())):
+        if not (strict and follows["closer"] in "}]" and self._is_harmless_closer(start, end, follows.end())):
             raise ExtractError("bracket_mismatch", f"a stray {follows['closer']!r} after the root", follows.end() - 1)
-        return ("stray_brace",)
+        return ("stray_brace" if follows["closer"] == "}" else "stray_bracket",)
 
-    def _is_harmless_brace(self, start: int, end: int, after: int) -> bool:
-        """Whether the one brace too many can stand nowhere but at the end.
+    def _is_harmless_closer(self, start: int, end: int, after: int) -> bool:
+        """Whether the one bracket too many can stand nowhere but at the end.
 
-        It may also be one of two that close in a row within the root; and if the text before the root has a brace or a
-        key, it may belong there.
+        It may also be one of two that close in a row within the root; and if the text before the root has a bracket or
+        a key, it may belong there.
         """
         before = self._text[self._answer_begins : start]
-        if "{" in before or '":' in before.replace(" ", "") or _AFTER_ROOT.match(self._text, after):
+        if "{" in before or "[" in before or '":' in before.replace(" ", "") or _AFTER_ROOT.match(self._text, after):
             return False
         return not _CLOSERS_THEN_MORE.search(self._text, start, end)
 

@@ -129,7 +129,7 @@ async def test_control_and_direction_characters_are_refused(monkeypatch: pytest.
                 await stub.GenerateLesson(pb.GenerateLessonRequest(spec=spec), timeout=3)
             error = read_error(refused.value)
             assert error.violations[0].field == f"spec.{name}"
-            assert error.violations[0].description == "holds control characters"
+            assert error.violations[0].description.startswith("holds U+")
 
 
 # --- anonymous callers --------------------------------------------------------------------------------------------

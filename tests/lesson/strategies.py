@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from lesson.answers import choice_form
+from lesson.characters import character_problem
 from lesson.fields import bare, fields, is_kind, is_union, without_none
 from lesson.models import (
     SECTION_TYPES,
@@ -32,7 +33,9 @@ from lesson.models import (
 
 _ALPHABET = st.characters(blacklist_categories=["Cs", "Cc", "Zs", "Zl", "Zp"])
 JAPANESE = st.text(st.sampled_from("今日は食べ物を３個買う。、！ー々カレーAnna「」（）?"), min_size=1, max_size=12)
-TEXT = st.one_of(JAPANESE, st.text(_ALPHABET, min_size=1, max_size=8)).filter(lambda text: bool(text.strip()))
+TEXT = st.one_of(JAPANESE, st.text(_ALPHABET, min_size=1, max_size=8)).filter(
+    lambda text: bool(text.strip()) and not character_problem(text)
+)
 STRIPPED = TEXT.map(str.strip)
 PROSE = st.lists(st.one_of(JAPANESE, st.sampled_from(["\n", "　", "。", "\n\n"])), min_size=1, max_size=8).map("".join)
 
@@ -83,7 +86,7 @@ def section(name: SectionName) -> st.SearchStrategy[Any]:
 
 def _reading() -> st.SearchStrategy[Reading]:
     plain = {field.name: of(field.hint) for field in fields(Reading)}
-    readable = PROSE.filter(lambda text: bool(text.strip()))
+    readable = PROSE.filter(lambda text: bool(text.strip()) and not character_problem(text))
     return st.fixed_dictionaries(plain | {"text": readable}).map(lambda kw: Reading(**kw))
 
 

@@ -86,7 +86,7 @@ def test_columns_come_in_any_order_and_rows_count_as_in_a_spreadsheet(
         ("id\nJF:349,A1\n", ["row 2: 'A1' has no column name"]),
         ("id,language\nJF:349,??\n", ["row 2: language '??': a BCP-47 tag"]),
         (f"id\n{'x' * 101}\n", ["row 2: id has 101 characters; at most 100"]),
-        ("id\nJF:\x07349\n", ["row 2: id holds control characters"]),
+        ("id\nJF:\x07349\n", ["row 2: id holds U+0007, a control character"]),
         ("id\n", ["then comes a row for each lesson"]),
         ("", ["then comes a row for each lesson"]),
         ('id\n"JF:349\n', ["is a quote never closed?"]),

@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from lesson.limits import ITEM_BYTES, SECTION_ITEMS, SPEC_CHARACTERS
+from lesson.limits import ITEM_BYTES, SECTION_BYTES, SECTION_ITEMS, SPEC_CHARACTERS
 from lesson.v1 import lesson_service_pb2
 from tests.repo.contract_reads import Read, product_reads, unread
 
@@ -126,6 +126,7 @@ def test_a_field_that_nothing_reads_is_found(copy: Path, reads: frozenset[Read],
 LIMITS = {f"LessonSpec.{name}": f"{most:,} characters" for name, most in SPEC_CHARACTERS.items()} | {
     "EnhanceSectionRequest.items": f"{SECTION_ITEMS:,} items",
     "EnhanceSectionRequest.items.text": f"{ITEM_BYTES:,} bytes",
+    "EnhanceSectionRequest.items.text, all together": f"{SECTION_BYTES:,} bytes",
 }
 
 

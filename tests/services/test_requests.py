@@ -149,7 +149,11 @@ async def test_the_enhancer_names_each_field_that_is_wrong(running: Trio) -> Non
 
 @pytest.mark.parametrize(
     ("texts", "told"),
-    [(["水"] * 1001, "has 1,001 items; at most 1,000"), (["水" * 11_000], "a text has more than 32,768 bytes")],
+    [
+        (["水"] * 1001, "has 1,001 items; at most 1,000"),
+        (["水" * 11_000], "a text has more than 32,768 bytes"),
+        (["水" * 10_000] * 3, "all texts together have more than 65,536 bytes"),
+    ],
 )
 async def test_the_enhancer_reads_no_more_than_a_section_can_have(running: Trio, texts: list[str], told: str) -> None:
     items = [
