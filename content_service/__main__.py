@@ -43,6 +43,9 @@ async def build(settings: ContentSettings) -> Service:
     return Service(
         name=NAME,
         bind=settings.bind,
+        health_bind=settings.health_bind,
+        metrics_bind=settings.metrics_bind,
+        max_streams=2 * settings.content_calls_limit,
         port=settings.content_port,
         health_port=settings.content_health_port,
         metrics_port=settings.content_metrics_port,

@@ -47,6 +47,9 @@ async def build(settings: EnhancerSettings, analyser: Analyser | None = None) ->
     return Service(
         name=NAME,
         bind=settings.bind,
+        health_bind=settings.health_bind,
+        metrics_bind=settings.metrics_bind,
+        max_streams=2 * settings.enhancer_calls_limit,
         port=settings.enhancer_port,
         health_port=settings.enhancer_health_port,
         metrics_port=settings.enhancer_metrics_port,

@@ -57,6 +57,8 @@ async def build(
     return Service(
         name=NAME,
         bind=settings.bind,
+        health_bind=settings.health_bind,
+        metrics_bind=settings.metrics_bind,
         port=settings.gateway_port,
         health_port=settings.gateway_health_port,
         metrics_port=settings.gateway_metrics_port,

@@ -18,7 +18,7 @@ class CallInfo:
     """/package.Service/Method"""
     metadata: Mapping[str, str | bytes]
     names: frozenset[str]
-    """The common name and alternative names of the caller's certificate. Empty without a certificate."""
+    """The DNS names of the caller's certificate. Empty without a certificate."""
 
 
 class Authorizer(Protocol):

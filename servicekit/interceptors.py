@@ -1,4 +1,4 @@
-"""The interceptors of every gRPC server, outermost first: request context, trace, metrics, errors, auth, admission.
+"""The interceptors of every gRPC server, outermost first: request context, trace, metrics, errors, call, admission.
 
 Handlers are asyncio only and raise `ServiceError`; `ErrorInterceptor` turns it into the call's status.
 """
@@ -19,13 +19,20 @@ from typing import Any, NoReturn
 import grpc
 
 from servicekit.auth import Authorizer, CallInfo
+from servicekit.certificates import dns_names
 from servicekit.errors import InvalidRequestError, OverloadedError, ServiceError, to_rpc_status
 from servicekit.telemetry import RpcMetrics, bind_log_context, logger
-from servicekit.tracing import Tracing
+from servicekit.tracing import Tracing, note
 
 REQUEST_ID_KEY = "x-request-id"
 LESSON_ID_KEY = "x-lesson-id"
 _SAFE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+_REQUEST_SECONDS = 10.0
+"""A request follows the headers of its call within this time."""
+_MOST_AWAITING = 600
+"""Calls whose headers came and whose request did not; each takes some 30 KB."""
+_FLUSH_SECONDS = 10.0
+"""How long a call may outlast the longest one of its service, until its last reply is sent."""
 _RETRY_AFTER_SECONDS = 1.0
 """A slot becomes free when a model call ends."""
 
@@ -33,9 +40,17 @@ _Wrapper = Callable[[str, grpc.aio.ServicerContext[Any, Any]], AbstractAsyncCont
 
 
 def _wrap(handler: Any, method: str, around: _Wrapper) -> Any:
-    """Runs the handler inside `around`. Our RPCs are of two kinds; a handler of any other kind is returned as it is."""
+    """Runs the handler inside `around`. A handler of a kind that we do not have is returned as it is."""
     if handler is None:
         return None
+    if handler.stream_stream is not None and not inspect.isasyncgenfunction(handler.stream_stream):
+        served = handler.stream_stream  # as CallInterceptor makes it
+
+        async def both(requests: Any, context: Any) -> None:
+            async with around(method, context):
+                await served(requests, context)
+
+        return grpc.stream_stream_rpc_method_handler(both, None, handler.response_serializer)
     if handler.unary_unary is not None:
         inner = handler.unary_unary
 
@@ -78,9 +93,7 @@ class ContextInterceptor(_Interceptor):
         metadata = dict(context.invocation_metadata() or ())
         request_id = _well_formed(metadata.get(REQUEST_ID_KEY)) or uuid.uuid4().hex
         context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
-        bind_log_context(
-            service=self._service, request_id=request_id, lesson_id=_well_formed(metadata.get(LESSON_ID_KEY))
-        )
+        bind_log_context(service=self._service, request_id=request_id)
         yield
 
 
@@ -175,61 +188,98 @@ class ErrorInterceptor(_Interceptor):
             await _abort(context, unexpected, error)
 
 
-class AuthInterceptor(grpc.aio.ServerInterceptor):
-    """Authorizes every RPC of the port, health and reflection included, before it parses the request."""
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Makes every handler of the port one that needs no request to begin, health and reflection included.
 
-    def __init__(self, authorizer: Authorizer) -> None:
+    So a call is authorized from its headers alone; the wait for its request is bounded, and so is the whole call, the
+    sending of its replies included: a caller that sends nothing, or reads nothing, holds nothing for long.
+    """
+
+    def __init__(self, authorizer: Authorizer | None, longest_call_seconds: float) -> None:
         self._authorizer = authorizer
+        self._longest_call_seconds = longest_call_seconds
+        self._awaiting = 0
+        self.active = 0
+        """Calls of our services that are being served."""
 
     async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
         handler = await continuation(details)
-        return handler if handler is None else self._guard(handler, details.method)
+        return handler if handler is None else self._served(handler, details.method)
 
-    def _guard(self, handler: Any, method: str) -> Any:
-        """The same handler, authorized first. A single request arrives as bytes and is parsed only after that."""
+    def _served(self, handler: Any, method: str) -> Any:
         kind = next(kind for kind in _KINDS if getattr(handler, kind) is not None)
-        inner = getattr(handler, kind)
-        single = kind.startswith("unary")
-        read = _reader(handler.request_deserializer) if single else _unchanged
+        inner, read = getattr(handler, kind), _reader(handler.request_deserializer)
 
-        async def unary(request: Any, context: Any) -> Any:
-            async with self._authorized(method, context):
-                return await inner(read(request), context)
+        async def serve(requests: Any, context: Any) -> None:
+            async with self._authorized(method, context), self._bounded(method):
+                given = read(await self._request(requests)) if kind.startswith("unary") else _all(requests, read)
+                if kind.endswith("unary"):
+                    await context.write(await inner(given, context))
+                    return
+                async with contextlib.aclosing(inner(given, context)) as replies:
+                    async for reply in replies:
+                        await context.write(reply)
 
-        async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
-            async with self._authorized(method, context), contextlib.aclosing(inner(read(request), context)) as replies:
-                async for reply in replies:
-                    yield reply
+        return grpc.stream_stream_rpc_method_handler(serve, None, handler.response_serializer)
 
-        return _KINDS[kind](
-            stream if inspect.isasyncgenfunction(inner) else unary,
-            None if single else handler.request_deserializer,
-            handler.response_serializer,
-        )
+    async def _request(self, requests: Any) -> Any:
+        """The one request of a call. Raises InvalidRequestError when none comes in time, OverloadedError when too many
+        calls wait for theirs."""
+        if self._awaiting >= _MOST_AWAITING:
+            raise OverloadedError("Too many calls have sent no request yet.", retry_after_seconds=_REQUEST_SECONDS)
+        self._awaiting += 1
+        try:
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                async for request in requests:
+                    return request
+        except TimeoutError:
+            pass
+        finally:
+            self._awaiting -= 1
+        raise InvalidRequestError(f"No request came within {_REQUEST_SECONDS:g} s.", reason="NO_REQUEST")
+
+    @contextlib.asynccontextmanager
+    async def _bounded(self, method: str) -> AsyncIterator[None]:
+        ours = not method.startswith("/grpc.")
+        limit = asyncio.timeout(self._longest_call_seconds + _FLUSH_SECONDS if ours else None)
+        self.active += ours
+        try:
+            async with limit:
+                yield
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            # No status: it would wait behind the replies that the caller does not read.
+            raise asyncio.CancelledError from error
+        finally:
+            self.active -= ours
 
     @contextlib.asynccontextmanager
     async def _authorized(self, method: str, context: Any) -> AsyncIterator[None]:
-        call = CallInfo(method, dict(context.invocation_metadata() or ()), _certified_names(context))
+        metadata = dict(context.invocation_metadata() or ())
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(self._authorizer.authorize(call))
+                if self._authorizer is not None:
+                    call = CallInfo(method, metadata, _certified_names(context))
+                    stack.enter_context(self._authorizer.authorize(call))
             except ServiceError as error:
                 if method.startswith("/grpc."):  # ErrorInterceptor does not wrap health and reflection
                     await _abort(context, error)
                 raise
+            # A stranger's word for a lesson never stands in the log.
+            lesson_id = _well_formed(metadata.get(LESSON_ID_KEY))
+            bind_log_context(lesson_id=lesson_id)
+            if lesson_id:
+                note({"nidan.lesson_id": lesson_id})
             yield
 
 
-_KINDS: dict[str, Callable[..., Any]] = {
-    "unary_unary": grpc.unary_unary_rpc_method_handler,
-    "unary_stream": grpc.unary_stream_rpc_method_handler,
-    "stream_unary": grpc.stream_unary_rpc_method_handler,
-    "stream_stream": grpc.stream_stream_rpc_method_handler,
-}
+_KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
-def _unchanged(request: Any) -> Any:
-    return request
+async def _all(requests: Any, read: Callable[[Any], Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield read(request)
 
 
 def _reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[Any], Any]:
@@ -245,10 +295,9 @@ def _reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[Any], Any]:
 
 
 def _certified_names(context: Any) -> frozenset[str]:
-    """The common name and alternative names of the peer's certificate, which the TLS handshake has verified."""
+    """The DNS names of the peer's certificate, which the TLS handshake has verified."""
     peer: dict[str, Sequence[bytes]] = context.auth_context()
-    found = [name for kind in ("x509_common_name", "x509_subject_alternative_name") for name in peer.get(kind, ())]
-    return frozenset(name.decode(errors="replace") for name in found)
+    return dns_names(next(iter(peer.get("x509_pem_cert", ())), b""))
 
 
 class AdmissionInterceptor(_Interceptor):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,25 +17,27 @@ from typing import Any, TypeVar
 import grpc
 import uvloop
 from google.protobuf import descriptor_pool
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from servicekit.auth import Authorizer
+from servicekit.health import SERVICE_NAME, HealthServicer
 from servicekit.interceptors import (
     AdmissionInterceptor,
-    AuthInterceptor,
+    CallInterceptor,
     ContextInterceptor,
     ErrorInterceptor,
     MetricsInterceptor,
     TraceInterceptor,
 )
+from servicekit.metrics_server import metrics_served
+from servicekit.native_lines import native_lines_logged
 from servicekit.settings import ServiceSettings, SettingsError, is_loopback, load, refuse
 from servicekit.telemetry import (
     Registry,
     RpcMetrics,
     configure_logging,
     logger,
-    metrics_served,
     watch_loop_lag,
 )
 from servicekit.tls import CertificateFiles, server_credentials
@@ -42,12 +45,22 @@ from servicekit.tracing import Tracing
 
 S = TypeVar("S", bound=ServiceSettings)
 
+_PROBE_STREAMS = 16
+_FILES = 65_536
+_DRAIN_BEAT_SECONDS = 0.05
+_LAST_REPLIES_SECONDS = 1.0
+"""How long replies that are written may take to leave."""
+
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_STREAMS = 100
+"""Calls at once on one connection; a client waits with more."""
 CONNECTION_AGE_MS = 300_000
 """Servers close connections at this age, so that clients find new replicas."""
 
 
-def server_options(longest_call_seconds: float, max_request_bytes: int = MAX_MESSAGE_BYTES) -> list[tuple[str, Any]]:
+def server_options(
+    longest_call_seconds: float, max_request_bytes: int = MAX_MESSAGE_BYTES, max_streams: int = MAX_STREAMS
+) -> list[tuple[str, Any]]:
     """The options of every server. The grace after a connection's age must exceed the longest call, or gRPC cuts it."""
     return [
         ("grpc.so_reuseport", 0),  # or two processes may share a port unnoticed
@@ -58,8 +71,21 @@ def server_options(longest_call_seconds: float, max_request_bytes: int = MAX_MES
         ("grpc.max_connection_age_grace_ms", int((longest_call_seconds + 30) * 1000)),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
-        ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+        ("grpc.max_concurrent_streams", max_streams),
+        ("grpc.http.overload_protection", 0),
+        *_BOUNDS,
     ]
+
+
+_BOUNDS: list[tuple[str, Any]] = [
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_allowed_incoming_connections", 4_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # callers may ping each 10 s
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.absolute_max_metadata_size", 24 * 1024),
+]
+"""What every port bounds, against peers that connect and do nothing, or too much."""
 
 
 def channel_options() -> list[tuple[str, Any]]:
@@ -101,6 +127,10 @@ class Service:
     tls: CertificateFiles | None = None
     """The main port's certificate; None: plaintext. The health port is always plaintext and serves health alone."""
     max_request_bytes: int = MAX_MESSAGE_BYTES
+    max_streams: int = MAX_STREAMS
+    health_bind: str = ""
+    """Where the health port listens; empty: where the main port does."""
+    metrics_bind: str = ""
     tracing: Tracing | None = None
     reflection: bool = False
     shutdown_delay_seconds: float = 0.0
@@ -127,11 +157,13 @@ def start(name: str, settings_kind: type[S], build: Callable[[S], Awaitable[Serv
     async def serve() -> None:
         settings = load(settings_kind)
         configure_logging(name, settings.log_level)
+        _raise_file_limit()
         service = await build(settings)
         # Objects from start-up live for ever. A collection that walked through them took up to 70 ms of the event loop.
         gc.collect()
         gc.freeze()
-        await run(service)
+        with native_lines_logged():
+            await run(service)
 
     try:
         uvloop.run(serve())
@@ -155,57 +187,83 @@ async def run(service: Service) -> None:
 async def serving(service: Service) -> AsyncIterator[Ports]:
     """Serves inside the block. Leaving it stops the service: health says NOT_SERVING, calls drain, `close` runs.
 
-    A caller that watches health on the main port holds the drain up to `longest_call_seconds`; one that also stops
-    reading can hold it for ever."""
+    Only calls of our own services hold the drain, up to `longest_call_seconds`. Raises OSError when a port is taken.
+    """
     metrics = RpcMetrics(service.registry)
     metrics.in_flight.labels(service.name)
     metrics.limit.labels(service.name).set(service.calls_limit)
     metrics.shed.labels(service.name)
     metrics.publish_zeros(_methods(service.grpc_names), grpc.StatusCode.__members__)
-    checks = health.aio.HealthServicer()
+    checks = HealthServicer(service.grpc_names)
+    calls = CallInterceptor(service.authorizer, service.longest_call_seconds)
     server = grpc.aio.server(
         interceptors=(
             ContextInterceptor(service.name),
             *([TraceInterceptor(service.tracing)] if service.tracing else []),
             MetricsInterceptor(service.name, metrics),
             ErrorInterceptor(service.name, metrics),
-            *([AuthInterceptor(service.authorizer)] if service.authorizer else []),
+            calls,
             AdmissionInterceptor(service.limited, service.calls_limit),
         ),
-        options=server_options(service.longest_call_seconds, service.max_request_bytes),
+        options=server_options(service.longest_call_seconds, service.max_request_bytes, service.max_streams),
     )
     service.register(server)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     if service.reflection:
-        reflection.enable_server_reflection([*service.grpc_names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-    probe = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        _reflect([*service.grpc_names, SERVICE_NAME, reflection.SERVICE_NAME], server)
+    probe = grpc.aio.server(
+        interceptors=(CallInterceptor(None, service.longest_call_seconds),),
+        options=[("grpc.so_reuseport", 0), ("grpc.max_concurrent_streams", _PROBE_STREAMS), *_BOUNDS],
+    )
     health_pb2_grpc.add_HealthServicer_to_server(checks, probe)
     credentials = server_credentials(service.tls) if service.tls else None
     if credentials is None and not is_loopback(service.bind):
         logger().warning("plaintext_port", bind=service.bind, note="calls are readable on this network")
-    with metrics_served(service.registry, service.bind, service.metrics_port) as metrics_port:
+    async with metrics_served(service.registry, service.metrics_bind or service.bind, service.metrics_port) as scraped:
         ports = Ports(
             _bound(server, service.bind, service.port, credentials),
-            _bound(probe, service.bind, service.health_port),
-            metrics_port,
+            _bound(probe, service.health_bind or service.bind, service.health_port),
+            scraped,
         )
         await server.start()
         await probe.start()
         lag = asyncio.create_task(watch_loop_lag(metrics.loop_lag))
-        for name in ("", *service.grpc_names):
-            await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
         try:
             yield ports
         finally:
-            await checks.enter_graceful_shutdown()
+            checks.stop()
             await asyncio.sleep(service.shutdown_delay_seconds)
-            await server.stop(service.longest_call_seconds)
+            await _drained(server, calls, service.longest_call_seconds)
             await probe.stop(0)
             lag.cancel()
             for close in service.close:
                 await close()
             if service.tracing:
                 await service.tracing.close()
+
+
+async def _drained(server: grpc.aio.Server, calls: CallInterceptor, seconds: float) -> None:
+    """Stops the server as soon as no call of our services runs, whatever others hold open; at the latest in time."""
+    stopped = asyncio.ensure_future(server.stop(seconds))
+    while calls.active and not stopped.done():
+        await asyncio.wait([stopped], timeout=_DRAIN_BEAT_SECONDS)
+    await asyncio.wait([stopped], timeout=_LAST_REPLIES_SECONDS)
+    await server.stop(0)
+    await stopped
+
+
+def _reflect(names: Sequence[str], server: grpc.aio.Server) -> None:
+    """Serves reflection under the names of both its versions, whose messages are the same."""
+    servicer = reflection.aio.ReflectionServicer(service_names=names)
+    for version in ("v1alpha", "v1"):
+        method = grpc.stream_stream_rpc_method_handler(
+            servicer.ServerReflectionInfo,
+            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+        )
+        handlers = {"ServerReflectionInfo": method}
+        name = f"grpc.reflection.{version}.ServerReflection"
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
 
 
 def _methods(services: Sequence[str]) -> list[tuple[str, str]]:
@@ -216,11 +274,22 @@ def _methods(services: Sequence[str]) -> list[tuple[str, str]]:
 
 def _bound(server: grpc.aio.Server, bind: str, port: int, tls: grpc.ServerCredentials | None = None) -> int:
     """Binds the port. gRPC returns 0 or raises RuntimeError for a taken port; this raises OSError for both."""
-    address = f"{bind}:{port}"
+    host = bind.strip("[]")
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    refused = f"cannot listen on {address}: another process uses the port, or BIND is no address of this machine"
     try:
         bound = server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)
     except RuntimeError as error:
-        raise OSError(f"cannot listen on {bind}:{port}; is another process using it?") from error
+        raise OSError(refused) from error
     if bound == 0:
-        raise OSError(f"cannot listen on {bind}:{port}; is another process using it?")
+        raise OSError(refused)
     return int(bound)
+
+
+def _raise_file_limit() -> None:
+    """A connection is a file; many systems start a process with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -6,14 +6,29 @@ A field's name in upper case is its variable. Only composition roots read settin
 from __future__ import annotations
 
 import ipaddress
+import re
 import sys
-from typing import Annotated, NoReturn, Self, TypeVar
+from typing import Annotated, Literal, NoReturn, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 """0 asks the system for a free port."""
+
+
+def _host(value: str) -> str:
+    """An address without brackets, or a name. Raises ValueError."""
+    host = value.strip()[1:-1] if value.strip().startswith("[") and value.strip().endswith("]") else value.strip()
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError as error:
+        if re.fullmatch(r"[A-Za-z][A-Za-z0-9.-]{0,252}", host):
+            return host
+        raise ValueError("is no address to listen on, such as 127.0.0.1, 0.0.0.0 or ::1") from error
+
+
+Host = Annotated[str, AfterValidator(_host)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 S = TypeVar("S", bound="ServiceSettings")
@@ -28,8 +43,12 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
 
-    bind: str = "127.0.0.1"
-    """The address that all ports of the service bind."""
+    bind: Host = "127.0.0.1"
+    """The address that the ports of the service bind."""
+    health_bind: Host | Literal[""] = ""
+    """Where the health port listens; empty: as `bind`."""
+    metrics_bind: Host | Literal[""] = ""
+    """Where the metrics port listens; empty: as `bind`."""
     grpc_reflection: bool = False
     log_level: Annotated[str, Field(pattern="(?i)^(debug|info|warning|error)$")] = "info"
     shutdown_delay_seconds: Annotated[float, Field(ge=0, le=300)] = 0.0

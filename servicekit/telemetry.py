@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from itertools import product
 from typing import Any
 
@@ -25,7 +23,6 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
 )
 from structlog.contextvars import bind_contextvars
 from structlog.tracebacks import ExceptionDictTransformer
@@ -138,22 +135,6 @@ class MetricFactory:
     def histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         """`buckets` are the upper edges, without +Inf."""
         return Histogram(name, text, labels, buckets=buckets, registry=self._registry)
-
-
-@contextmanager
-def metrics_served(registry: Registry, bind: str, port: int) -> Iterator[int]:
-    """Serves /metrics from a thread inside the block and yields the port. Raises OSError when the port is taken."""
-    server, _thread = start_http_server(port, bind, registry)
-
-    def close() -> None:
-        server.shutdown()
-        server.server_close()
-
-    try:
-        yield int(server.server_port)
-    finally:
-        # The server takes up to half a second to stop. The event loop does not wait for it.
-        threading.Thread(target=close, name="metrics-close").start()
 
 
 async def watch_loop_lag(gauge: Gauge) -> None:

@@ -71,6 +71,8 @@ class ModelServerSettings(ServiceSettings):
     vllm_api_key_file: str = ""
     vllm_base_url: str = preset(Provider.VLLM).base_url
     offline_model_url: str = preset(Provider.OFFLINE).base_url
+    stage_allow_plaintext: bool = False
+    """Whether the stage may listen beyond loopback without TLS though its provider is paid."""
     ai_service_tier: Literal["", "flex"] = ""
     """Asked of the models that have it; empty: the standard tier."""
     otel_instrumentation_genai_capture_message_content: bool = False
@@ -130,6 +132,16 @@ def _key_in(path: Path, variable: str) -> str:
         raise ValueError(f"{variable}: the key in {path} {error}.") from error
 
 
+def _check_exposure(settings: ModelServerSettings, provider: Provider) -> None:
+    """Raises SettingsError for a stage whose paid model everyone in the network could use."""
+    open_port = not settings.binds_loopback and not settings.tls_cert_file
+    if preset(provider).key == "yes" and open_port and not settings.stage_allow_plaintext:
+        raise SettingsError(
+            f"BIND: is {settings.bind} without TLS, so whoever reaches this stage can spend your money at {provider}: "
+            "set TLS_CERT_FILE, TLS_KEY_FILE and TLS_CA_FILE, or STAGE_ALLOW_PLAINTEXT=true in a network of your own."
+        )
+
+
 def _check_authorities() -> None:
     """Raises SettingsError for an SSL_CERT_FILE or SSL_CERT_DIR that OpenSSL would ignore in silence."""
     file, folder = os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", "")
@@ -154,6 +166,7 @@ def model_client(
     """
     if provider is Provider.NONE:
         return None
+    _check_exposure(settings, provider)
     _check_authorities()
     try:
         proxy_for(settings.address(provider))

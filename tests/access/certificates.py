@@ -29,7 +29,7 @@ class Authority:
         """Certificate and key, in PEM."""
         until = datetime.now(UTC) - timedelta(hours=1)
         begin, end = (until - timedelta(days=30), until) if expired else (None, None)
-        made = self._ca.issue_cert(*LOCAL, common_name=name, not_before=begin, not_after=end)
+        made = self._ca.issue_cert(*LOCAL, name, common_name=name, not_before=begin, not_after=end)
         return b"".join(blob.bytes() for blob in made.cert_chain_pems), made.private_key_pem.bytes()
 
 

@@ -42,7 +42,7 @@ def runs_real_modules(compose: Compose) -> Iterator[str]:
 
 def sets_only_what_is_read(compose: Compose) -> Iterator[str]:
     for name, service in compose.services.items():
-        read = defaults(MODULES[name]).keys()
+        read = defaults(MODULES[name]).keys() | ({"NO_PROXY"} if name in {"content", "enhancer"} else set())
         for variable in sorted(service["environment"].keys() - read):
             yield f"{name} is given {variable}, which it does not read"
 
@@ -159,11 +159,27 @@ def is_hardened(compose: Compose) -> Iterator[str]:
             "tmpfs": [entry.split(":")[0] for entry in service.get("tmpfs", [])] == ["/tmp"],  # noqa: S108
             "cap_drop": service.get("cap_drop") == ["ALL"] and "cap_add" not in service,
             "security_opt": service.get("security_opt") == ["no-new-privileges:true"],
+            "pids": 0 < service.get("deploy", {}).get("resources", {}).get("limits", {}).get("pids", 0) <= 500,
             "privileged": not service.get("privileged"),
             "memory": bool(service.get("deploy", {}).get("resources", {}).get("limits", {}).get("memory")),
             "restart": service.get("restart") == "unless-stopped",
         }
         yield from (f"{name}: {key}" for key, holds in kept.items() if not holds)
+
+
+def keeps_stages_and_metrics_on_internal_networks(compose: Compose) -> Iterator[str]:
+    """Only the gateway and what watches share a network with a stage, and none of those leads outside."""
+    internal = {name for name, told in compose.networks.items() if told.get("internal")}
+    for name, service in compose.every.items():
+        shared = set(service.get("networks", ["default"]))
+        yield from (f"{name}: {network} is not declared" for network in sorted(shared - compose.networks.keys()))
+        for other, its in compose.every.items():
+            common = shared & set(its.get("networks", ["default"]))
+            stage = name in {"content", "enhancer"} and other not in {"content", "enhancer"}
+            if stage and common - internal:
+                yield f"{other} shares {sorted(common - internal)} with {name}"
+            if stage and common and other not in {"gateway", "offline-model", "prometheus"}:
+                yield f"{other} reaches {name}"
 
 
 def gives_the_key_only_to_the_stages(compose: Compose) -> Iterator[str]:
@@ -217,6 +233,7 @@ RULES: tuple[Rule, ...] = (
     stops_later_than_the_longest_call,
     is_hardened,
     gives_the_key_only_to_the_stages,
+    keeps_stages_and_metrics_on_internal_networks,
     mounts_what_is_shipped_and_lets_nothing_write_to_it,
     pins_the_images_of_others,
     lets_nobody_into_grafana_without_a_password_of_their_own,

@@ -104,12 +104,14 @@ class Compose:
     """Those that run a module of ours."""
     others: dict[str, Any]
     """What watches them; images that others built."""
+    networks: dict[str, Any]
 
     @classmethod
     def of(cls, text: str) -> Compose:
-        every = yaml.load(text, yaml.CSafeLoader)["services"]
+        whole = yaml.load(text, yaml.CSafeLoader)
+        every = whole["services"]
         own = {name: service for name, service in every.items() if "build" in service}
-        return cls(own, {name: service for name, service in every.items() if name not in own})
+        return cls(own, {name: service for name, service in every.items() if name not in own}, whole["networks"])
 
     @property
     def every(self) -> dict[str, Any]:
