@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from gateway.access.quotas import CallerLease
 from gateway.attempts.breaker import Breakers
 from gateway.attempts.budget import DayBudget, seconds_to_midnight
 from gateway.attempts.ledger import MemoryLedger
@@ -102,16 +103,17 @@ class Pipeline:
             activity="",
         )
 
-    async def run(self, spec: LessonSpec, caller_budget: DayBudget | None = None) -> AsyncGenerator[LoggedEvent, None]:
+    async def run(self, spec: LessonSpec, caller: CallerLease | None = None) -> AsyncGenerator[LoggedEvent, None]:
         """Yields the events of one lesson; the last is Completed.
 
-        `caller_budget` pays for the lesson, within the daily budget of all callers. Raises ServiceError when there can
-        be no lesson. With ON_DISCONNECT=cancel, closing the iterator cancels every call of the run.
+        `caller` pays for the lesson, within the daily budget of all callers, and keeps its place until the lesson ends.
+        Raises ServiceError when there can be no lesson. With ON_DISCONNECT=cancel, closing the iterator cancels every
+        call of the run.
         """
         brief = await self._admit(spec)
         context = RunContext(
             config=self._config,
-            shared=replace(self._shared, day=caller_budget) if caller_budget else self._shared,
+            shared=replace(self._shared, day=caller.budget) if caller else self._shared,
             metrics=self._metrics,
             ledger=self._ledger,
             spec=spec,
@@ -121,7 +123,7 @@ class Pipeline:
         run = Run(context)
         bind_log_context(lesson_id=run.lesson_id)
         note({"nidan.lesson_id": run.lesson_id})
-        task = self._start(run)
+        task = self._start(run, caller)
         try:
             async with aclosing(run.events.watch()) as events:
                 async for sequence, event in events:
@@ -154,8 +156,11 @@ class Pipeline:
             )
         return brief
 
-    def _start(self, run: Run) -> asyncio.Task[None]:
+    def _start(self, run: Run, caller: CallerLease | None) -> asyncio.Task[None]:
         task = asyncio.create_task(run.work())
+        if caller:
+            caller.share()
+            task.add_done_callback(lambda _done: caller.end())
         self._running.add(task)
         self._metrics.lessons_in_flight.set(len(self._running))
         task.add_done_callback(lambda done: self._on_done(done, run.lesson_id))

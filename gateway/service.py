@@ -92,7 +92,7 @@ def _authorizer(settings: GatewaySettings, day: DayBudget, now: Callable[[], dat
         anonymous = frozenset(Scope)
     limits = Limits(
         settings.gateway_caller_lessons_per_minute,
-        settings.gateway_caller_daily_cost_usd,
+        settings.caller_daily_cost_usd,
         settings.gateway_caller_lessons_at_once,
     )
     return GatewayAuthorizer(keys=keys, anonymous=anonymous, limits=limits, above=day, now=now, clock=time.monotonic)

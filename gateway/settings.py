@@ -46,6 +46,7 @@ class GatewaySettings(ServiceSettings):
     gateway_caller_lessons_per_minute: Annotated[float, Field(ge=0, le=100_000)] = 0.0
     gateway_caller_lessons_at_once: Annotated[int, Field(ge=0, le=100_000)] = 0
     gateway_caller_daily_cost_usd: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
+    daily_cost_share_per_caller: Annotated[float, Field(gt=0, le=1)] = 0.25
     gateway_tls_cert_file: str = ""
     gateway_tls_key_file: str = ""
     gateway_port: Port = 50050
@@ -72,6 +73,12 @@ class GatewaySettings(ServiceSettings):
                 "(`nidan keys add` makes keys), or GATEWAY_ALLOW_ANONYMOUS=true to let everyone in."
             )
         return self
+
+    @property
+    def caller_daily_cost_usd(self) -> float:
+        """The limit of a caller with a key that sets none: its own setting, or else its share of the day's; 0: none."""
+        share = self.daily_cost_limit_usd * self.daily_cost_share_per_caller if self.gateway_keys_file else 0.0
+        return self.gateway_caller_daily_cost_usd or share
 
     @property
     def keys_path(self) -> Path | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.access.keys import Key, LiveKeys, Scope
-from gateway.access.quotas import CallerQuota, CallerQuotas, Limits
+from gateway.access.quotas import CallerLease, CallerQuota, CallerQuotas, Limits
 from gateway.attempts.budget import DayBudget
 from servicekit.auth import CallInfo
 from servicekit.errors import ForbiddenError, ServiceError, UnauthenticatedError
@@ -40,15 +40,17 @@ RPC_POLICIES: Mapping[str, RpcPolicy] = {
     f"{_LESSONS}/StreamLesson": RpcPolicy(Scope.GENERATE, makes_lesson=True),
     "/grpc.health.v1.Health/Check": RpcPolicy(None),
     "/grpc.health.v1.Health/Watch": RpcPolicy(None),
+    "/grpc.health.v1.Health/List": RpcPolicy(None),
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": RpcPolicy(Scope.ADMIN),
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": RpcPolicy(Scope.ADMIN),
 }
 
-_BUDGET: ContextVar[DayBudget | None] = ContextVar("caller_budget", default=None)
+_LEASE: ContextVar[CallerLease | None] = ContextVar("caller_lease", default=None)
 
 
-def caller_budget() -> DayBudget | None:
-    """The daily budget of the caller that this task serves; None when no authorizer admitted the call."""
-    return _BUDGET.get()
+def caller_lease() -> CallerLease | None:
+    """The place in its quota of the caller that this task serves; None when no authorizer admitted the call."""
+    return _LEASE.get()
 
 
 class GatewayAuthorizer:
@@ -85,11 +87,12 @@ class GatewayAuthorizer:
         if quota is None:
             yield
             return
-        _BUDGET.set(quota.budget)  # each call has a context of its own
+        lease = CallerLease(quota)
+        _LEASE.set(lease)  # each call has a context of its own
         try:
             yield
         finally:
-            quota.release()
+            lease.end()
 
     def _admit(self, call: CallInfo) -> CallerQuota | None:
         """The quota that the call counts against, None for a call that makes no lesson. Raises ServiceError."""

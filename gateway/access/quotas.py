@@ -99,6 +99,29 @@ class CallerQuota:
         self._tokens -= 1.0
 
 
+class CallerLease:
+    """One lesson's place in its caller's quota: kept while the call runs, and while the lesson does."""
+
+    def __init__(self, quota: CallerQuota) -> None:
+        self._quota = quota
+        self._users = 1
+
+    @property
+    def budget(self) -> DayBudget:
+        """What pays for the lesson."""
+        return self._quota.budget
+
+    def share(self) -> None:
+        """One more user keeps the place."""
+        self._users += 1
+
+    def end(self) -> None:
+        """One user needs the place no longer; the last one frees it."""
+        self._users -= 1
+        if not self._users:
+            self._quota.release()
+
+
 class CallerQuotas:
     """The quota of every caller seen so far. `above` is the day's budget of all callers together."""
 

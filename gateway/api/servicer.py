@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from gateway.access.auth import caller_budget
+from gateway.access.auth import caller_lease
 from gateway.api.requests import read_spec
 from gateway.events import (
     Accepted,
@@ -66,7 +66,7 @@ class LessonServicer(lesson_service_pb2_grpc.LessonServiceServicer):
         remaining = context.time_remaining()
         limit = None if remaining is None else asyncio.get_running_loop().time() + remaining - _DEADLINE_MARGIN_SECONDS
         lesson_id = ""
-        async with aclosing(self._pipeline.run(spec, caller_budget())) as events:
+        async with aclosing(self._pipeline.run(spec, caller_lease())) as events:
             while True:
                 try:
                     async with asyncio.timeout_at(limit):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -14,19 +16,35 @@ from servicekit.settings import SettingsError
 
 STAGE1_PROMPT_TOKENS: Final = 5000
 """Upper bound of the Stage 1 prompt, schema included (docs/cost.md)."""
+TOKENS_A_SECOND: Final = 500
+"""No model of a provider's writes more, reasoning included, so a call that was cancelled wrote no more."""
+CANCEL_SECONDS: Final = 1.0
+"""How long a provider may write on after a call was cancelled."""
 _SECTION: Final = TokenBudget(3100, 1600)
 """A section of the built-in lessons, by `lesson.token_budget`."""
 _SECTIONS: Final = len(SectionName) - 1  # the plan has no items
 
 
-def most_usd(provider: Provider, model: str, budget: TokenBudget, at: datetime) -> float | None:
-    """A Stage 2 call at list price, in US dollars, reasoning included; None when the model has no price."""
-    return _usd(provider, model, budget.with_reasoning(capabilities(provider, model).reasons), at)
+def most_usd(
+    provider: Provider, model: str, budget: TokenBudget, at: datetime, seconds: float = math.inf
+) -> float | None:
+    """A Stage 2 call at list price, in US dollars, reasoning included; None when the model has no price.
+
+    `seconds`: the call was cancelled after this time.
+    """
+    whole = budget.with_reasoning(capabilities(provider, model).reasons)
+    return _usd(provider, model, replace(whole, output_tokens=most_tokens(whole.output_tokens, seconds)), at)
 
 
 def stage1_usd(provider: Provider, model: str, output_tokens: int, at: datetime) -> float | None:
     """A Stage 1 call at list price, in US dollars; `output_tokens` includes reasoning. None: the model has no price."""
     return _usd(provider, model, TokenBudget(STAGE1_PROMPT_TOKENS, output_tokens), at)
+
+
+def most_tokens(limit: int, seconds: float) -> int:
+    """The most tokens of an answer with this limit that was cancelled after so many seconds."""
+    written = TOKENS_A_SECOND * (seconds + CANCEL_SECONDS)
+    return limit if written >= limit else int(written)
 
 
 def _usd(provider: Provider, model: str, budget: TokenBudget, at: datetime) -> float | None:

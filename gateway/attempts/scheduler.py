@@ -12,6 +12,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -48,6 +49,9 @@ class AttemptPermit:
     _retry_after: RetryAfter
     _reservation: Reservation
     _breakers: Breakers
+    _most_usd: Callable[[float], float | None]
+    _hurried: bool
+    """The caller gave the lesson less time than it would have."""
     _settled: bool = field(default=False)
 
     async def pause(self) -> None:
@@ -61,6 +65,11 @@ class AttemptPermit:
         """How long the provider still asks to wait."""
         return self._retry_after.remaining(self.attempt.model)
 
+    def most_usd(self, seconds: float) -> float | None:
+        """The most that the attempt can have cost when it was cancelled after so many seconds; None: not known."""
+        most = self._most_usd(seconds)
+        return None if most is None or self.reserved_usd is None else min(most, self.reserved_usd)
+
     def settle(self, attempt: Attempt) -> None:
         """Closes the permit with the attempt as the ledger counted it."""
         self._close(attempt.cost_usd or 0.0, attempt.outcome)
@@ -68,7 +77,9 @@ class AttemptPermit:
     def _close(self, cost_usd: float, outcome: AttemptOutcome) -> None:
         self._settled = True
         self._reservation.settle(cost_usd)
-        self._breakers.record_outcome(self.attempt.model, outcome)
+        # A time limit that a caller shortened says nothing about the model.
+        late = self._hurried and outcome is AttemptOutcome.TIMEOUT
+        self._breakers.record_outcome(self.attempt.model, AttemptOutcome.CANCELLED if late else outcome)
 
     def __enter__(self) -> Self:
         return self
@@ -90,8 +101,17 @@ class AttemptScheduler:
         retry_after: RetryAfter,
         budget: Budget,
         price: Callable[[str], float | None],
+        *,
+        most_usd: Callable[[str, float], float | None] = lambda _model, _seconds: None,
+        hurried: bool = False,
     ) -> None:
-        """`price` returns the most that an attempt with a model can cost; None: the model has no price."""
+        """`price` returns the most that an attempt with a model can cost; None: the model has no price.
+
+        `most_usd` returns the same for one that was cancelled after so many seconds. `hurried`: the caller gave the
+        lesson less time than it would have.
+        """
+        self._most_usd = most_usd
+        self._hurried = hurried
         self._models = tuple(models)
         self._history: list[PastAttempt] = []
         self._breakers = breakers
@@ -116,7 +136,15 @@ class AttemptScheduler:
             return None
         if self._breakers.begin(attempt.model):
             attempt = replace(attempt, kind=AttemptKind.PROBE)
-        return AttemptPermit(attempt, prices[attempt.model], self._retry_after, reservation, self._breakers)
+        return AttemptPermit(
+            attempt,
+            prices[attempt.model],
+            self._retry_after,
+            reservation,
+            self._breakers,
+            partial(self._most_usd, attempt.model),
+            self._hurried,
+        )
 
     def record_outcome(self, attempt: Attempt, issue_keys: Collection[str]) -> None:
         """Adds a finished attempt to the history, with its faults as in PastAttempt."""

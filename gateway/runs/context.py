@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,11 +124,21 @@ class RunContext:
         return self.seconds_left(self.config.margin_seconds)
 
     def scheduler(
-        self, provider: Provider, models: Sequence[str], budget: Budget, price: Callable[[str], float | None]
+        self, provider: Provider, models: Sequence[str], budget: Budget, price: Callable[[str, float], float | None]
     ) -> AttemptScheduler:
-        """The attempts at one thing. `price` returns the most that one can cost; None: the model has no price."""
+        """The attempts at one thing. `price` returns the most that one can cost after so many seconds; None: the model
+        has no price."""
+        deadline = self.config.deadline_seconds
         retry_after = self._retry_after.setdefault(provider, RetryAfter(lambda: self.recorder.elapsed))
-        return AttemptScheduler(models, self.shared.breakers[provider], retry_after, budget, price)
+        return AttemptScheduler(
+            models,
+            self.shared.breakers[provider],
+            retry_after,
+            budget,
+            lambda model: price(model, math.inf),
+            most_usd=price,
+            hurried=(self.spec.timeout_seconds or deadline) < deadline,
+        )
 
     def report_refusal(self, scheduler: AttemptScheduler) -> str | None:
         """Reports the scope of the budget that left the scheduler no model, if one did, and returns it."""

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 from gateway.attempts.ledger import Ledger, Row
@@ -96,6 +96,8 @@ class OpenAttempt:
     cancelled: Attempt
     """The attempt if no result ever comes."""
     _settle: Callable[[Attempt, bool], Attempt]
+    _most_usd: Callable[[float], float | None]
+    _began: float = field(default_factory=time.monotonic)
     _settled: bool = False
 
     def settle(self, attempt: Attempt, *, wasted: bool) -> Attempt:
@@ -104,9 +106,10 @@ class OpenAttempt:
         return self._settle(attempt, wasted)
 
     def settle_if_open(self) -> None:
-        """Settles an attempt that got no result as cancelled."""
+        """Settles an attempt that got no result as cancelled, at what it can have cost until now."""
         if not self._settled:
-            self.settle(self.cancelled, wasted=True)
+            cost = self._most_usd(time.monotonic() - self._began)
+            self.settle(self.cancelled.model_copy(update={"cost_usd": cost}), wasted=True)
 
 
 class RunRecorder:
@@ -164,7 +167,7 @@ class RunRecorder:
             permit.settle(counted)
             return counted
 
-        opened = OpenAttempt(row_id, cancelled, settle)
+        opened = OpenAttempt(row_id, cancelled, settle, permit.most_usd)
         with self._attempt_span(cancelled, planned.kind):
             try:
                 yield opened

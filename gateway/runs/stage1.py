@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
 from gateway import merge
-from gateway.attempts.costs import stage1_usd
+from gateway.attempts.costs import most_tokens, stage1_usd
 from gateway.attempts.scheduler import AttemptPermit, AttemptScheduler
 from gateway.draft import DraftSection
 from gateway.events import SectionReady, SectionReplaced
@@ -73,9 +73,10 @@ class Stage1:
             return budget_exceeded(self._refused_by, self._context.lesson_id)
         return stage1_failure(self._last, self._draft.missing, self._context.lesson_id)
 
-    def _price(self, model: str) -> float | None:
+    def _price(self, model: str, seconds: float) -> float | None:
         config = self._context.config
-        return stage1_usd(config.stage1_provider, model, config.stage1_max_output_tokens, self._context.now())
+        tokens = most_tokens(config.stage1_max_output_tokens, seconds)
+        return stage1_usd(config.stage1_provider, model, tokens, self._context.now())
 
     async def _write_missing(self, scheduler: AttemptScheduler) -> None:
         context, reachable = self._context, True

@@ -91,7 +91,7 @@ class Stage2:
             context.config.stage2_provider,
             context.stage2_models,
             context.budget,
-            lambda model: self._price(model, section),
+            lambda model, seconds: self._price(model, section, seconds),
         )
         await self._ask_models(section, scheduler)
         if scope := context.report_refusal(scheduler):
@@ -121,10 +121,10 @@ class Stage2:
                 context.recorder.log_section_attempt_failed(attempt, len(still), number)
                 reachable = await context.stage_returns(attempt)
 
-    def _price(self, model: str, section: DraftSection) -> float | None:
+    def _price(self, model: str, section: DraftSection, seconds: float) -> float | None:
         asked = [item for item in section.items if item.needs_model(self._mode)]
         tokens = token_budget(section.items, asked, self._mode)
-        return most_usd(self._context.config.stage2_provider, model, tokens, self._context.now())
+        return most_usd(self._context.config.stage2_provider, model, tokens, self._context.now(), seconds)
 
     def _note_fallback(self, name: SectionName, attempt: NextAttempt) -> None:
         if attempt.model != self._context.stage2_models[0]:

@@ -18,8 +18,6 @@ LESSONS = lesson_service_pb2.DESCRIPTOR.services_by_name["LessonService"]
 CONTENT = content_service_pb2.DESCRIPTOR.services_by_name["ContentService"]
 ENHANCER = enhancer_service_pb2.DESCRIPTOR.services_by_name["EnhancerService"]
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
-UNSERVED = "/grpc.health.v1.Health/List"
-"""The health library does not implement it: UNIMPLEMENTED for an accepted caller."""
 REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
 
 
@@ -28,6 +26,8 @@ def methods(*services: Any) -> Iterator[tuple[str, Any]]:
     for service in services:
         for method in service.methods:
             yield f"/{service.full_name}/{method.name}", method
+            if service is REFLECTION:  # the same messages under the name of its next version
+                yield f"/{service.full_name.replace('v1alpha', 'v1')}/{method.name}", method
 
 
 async def call_rpc(channel: grpc.aio.Channel, path: str, method: Any, metadata: Metadata = ()) -> RemoteError | None:
