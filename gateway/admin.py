@@ -8,7 +8,6 @@ exit status 0, 1 (the last line is the error) or 2 (wrong usage, on stderr). Peo
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,6 +27,7 @@ from gateway.catalogue.local_file import CatalogueFileError, locked, read, write
 from gateway.catalogue.search import search
 from lesson.models import Level
 from servicekit import files
+from servicekit.safe_json import safe_dumps
 from servicekit.settings import SettingsError
 
 _MOST_ERRORS = 200
@@ -75,7 +75,7 @@ def _failed(reason: str, message: str) -> int:
 
 
 def _write_line(kind: str, **fields: Any) -> None:
-    line = json.dumps({"kind": kind, **fields}, ensure_ascii=False)
+    line = safe_dumps({"kind": kind, **fields})
     sys.stdout.buffer.write(line.encode("utf-8", "replace") + b"\n")
     if kind != "entry":  # there may be many, and the reader waits for the last line
         sys.stdout.buffer.flush()

@@ -20,6 +20,7 @@ from lesson.v1 import enhancer_service_pb2, enhancer_service_pb2_grpc, lesson_pb
 from lesson.v1 import lesson_service_pb2 as pb
 from nidan.credentials import Access, is_local
 from servicekit.errors import RemoteError, read_error
+from servicekit.safe_json import safe_json
 
 LessonSpec = pb.LessonSpec
 ANONYMOUS = Access()
@@ -260,7 +261,7 @@ def _event(message: pb.StreamLessonResponse) -> Event | None:
             return SectionReplaced(name, replaced.revision, replaced.reason) if name else None
         case "completed":
             completed = message.completed
-            return Completed(wire.from_message(Lesson, completed.lesson), completed.master_json)
+            return Completed(wire.from_message(Lesson, completed.lesson), safe_json(completed.master_json))
         case _:
             return None
 

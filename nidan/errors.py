@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from servicekit.safe_json import safe_dumps
 
 EXIT_COMPLETE = 0
 EXIT_FAILED = 1
@@ -51,7 +52,7 @@ class Failure:
         }
         values |= {"fields": dict(self.fields)} if self.fields else {}
         values |= {"lessonId": self.lesson_id} if self.lesson_id else {}
-        return json.dumps(values, ensure_ascii=False)
+        return safe_dumps(values)
 
     def as_text(self, headline: str = "No lesson") -> str:
         """The message, then each field, then the next step."""

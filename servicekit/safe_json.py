@@ -14,6 +14,7 @@ _UNSEEN: Final = (
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000f0000-\U0010ffff"
 )
 _TO_ESCAPE: Final = re.compile(f"[{_UNSEEN}]")
+_TO_ESCAPE_IN_JSON: Final = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f{_UNSEEN}]")
 _TO_CLEAN: Final = re.compile(f"[\x00-\x1f{_UNSEEN}]+")
 
 
@@ -21,6 +22,11 @@ def safe_dumps(value: Any, **options: Any) -> str:
     """JSON with every invisible or unwritable character escaped; letters of all scripts stay as they are."""
     options.setdefault("ensure_ascii", False)
     return _TO_ESCAPE.sub(_escaped, json.dumps(value, **options))
+
+
+def safe_json(text: str) -> str:
+    """JSON that another process wrote, with the same characters escaped. It stays the same JSON."""
+    return _TO_ESCAPE_IN_JSON.sub(_escaped, text)
 
 
 def one_safe_line(text: str, most: int) -> str:

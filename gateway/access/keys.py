@@ -11,8 +11,10 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import re
 import secrets
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -94,7 +96,11 @@ def hashed(token: str) -> str:
 def read(file: Path) -> tuple[Key, ...]:
     """The keys of the file, in its order. Raises KeysFileError."""
     try:
-        raw = file.read_bytes()
+        with file.open("rb") as opened:
+            mode = os.fstat(opened.fileno()).st_mode
+            raw = opened.read(_MOST_BYTES + 1)
+        if mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise KeysFileError(f"others can write {file}, so anyone could add a key. Run: chmod go-w {file}")
         if len(raw) > _MOST_BYTES:
             raise KeysFileError(f"{file} has more than {_MOST_BYTES:,} bytes.")
         return _File.model_validate(tomllib.loads(raw.decode())).keys

@@ -24,6 +24,10 @@ _ENTRY = TypeAdapter(CanDo)
 _ANEW = "Move it away and import the lists again (nidan catalogue import FILE)."
 
 
+_MOST_BYTES = 64 * 1024 * 1024
+"""A published list takes a hundredth of it."""
+
+
 class CatalogueFileError(Exception):
     """The file cannot be read or written. The message says why and what to do. The file has not changed."""
 
@@ -31,11 +35,17 @@ class CatalogueFileError(Exception):
 def read(file: Path) -> tuple[CanDo, ...]:
     """The entries in the order of their import; empty without a file. Raises CatalogueFileError."""
     try:
-        lines = file.read_bytes().split(b"\n")
+        with file.open("rb") as opened:
+            data = opened.read(_MOST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
         raise CatalogueFileError(f"cannot read {file}: {error.strerror or error}.") from error
+    if len(data) > _MOST_BYTES:
+        raise CatalogueFileError(
+            f"{file} has more than {_MOST_BYTES:,} bytes, so `nidan catalogue import` did not write it."
+        )
+    lines = data.split(b"\n")
     expected = _expected(file, lines[0])
     entries = tuple(_entry(file, number, line) for number, line in enumerate(lines[1:], start=2) if line)
     if len(entries) != expected:

@@ -52,7 +52,9 @@ def existing_results(rows: Sequence[Row], folder: Path) -> list[Result]:
     found, problems = [], []
     for row in rows:
         file = folder / row.file_name
-        if file.exists():
+        if file.is_symlink():
+            problems.append(f"row {row.number}: {file} is a link, which is not followed")
+        elif file.exists():
             try:
                 found.append(_existing_result(row, file))
             except ValueError as error:

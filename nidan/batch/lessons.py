@@ -59,7 +59,7 @@ class LessonMaker:
         began = time.monotonic()
         file = self._folder / row.file_name
         try:
-            with Output(file, _RESERVED_BYTES) as output:
+            with Output(file, _RESERVED_BYTES, follow=False) as output:
                 completed = self._request_until_accepted(row)
                 output.write(f"{completed.master_json}\n")
         except LessonError as error:

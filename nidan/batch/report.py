@@ -16,6 +16,7 @@ _NAME = "report.csv"
 _COLUMNS = ("row", "id", "outcome", "seconds", "cost_usd", "file", "reason", "ended_at")
 _BOM = "\ufeff"
 """Spreadsheets need it to read UTF-8."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 class Report:
@@ -26,9 +27,11 @@ class Report:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / _NAME
+        if self._path.is_symlink():
+            raise OutputError(f"cannot write {self._path}: it is a link. Remove it, or name another --out.")
         self._earlier = self._read()
         with self._as_output_error():
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
             self._number = os.open(self._path, flags, 0o666)
             if not os.fstat(self._number).st_size:
                 self._append(_BOM + _line(_COLUMNS))
@@ -47,9 +50,9 @@ class Report:
         lines = [_line(_COLUMNS)]
         for result in results:
             cells = result.as_cells()
-            earlier = self._earlier.get((cells[0], cells[1]))
+            earlier = self._earlier.get((cells[0], _as_text(cells[1])))
             lines.append(_line(earlier if earlier and not result.made else cells))
-        with Output(self._path) as output:
+        with Output(self._path, follow=False) as output:
             output.write(_BOM + "".join(lines))
 
     def _read(self) -> dict[tuple[str, str], list[str]]:
@@ -80,5 +83,10 @@ class Report:
 
 def _line(cells: Iterable[str]) -> str:
     out = io.StringIO(newline="")
-    csv.writer(out).writerow(cells)
+    csv.writer(out).writerow(map(_as_text, cells))
     return out.getvalue()
+
+
+def _as_text(cell: str) -> str:
+    """The cell so that no spreadsheet takes it for a formula. Our own numbers begin with a digit."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import enum
-import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from nidan.batch.rows import Row
 from nidan.terminal.sanitize import clean
+from servicekit.safe_json import safe_dumps
 
 
 class Outcome(enum.StrEnum):
@@ -60,7 +60,7 @@ class Result:
             "file": str(self.file) if self.file else None,
             "reason": self.reason,
         }
-        return json.dumps(values, ensure_ascii=False)
+        return safe_dumps(values)
 
     def as_cells(self) -> list[str]:
         """In the order of the report's columns."""

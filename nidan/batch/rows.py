@@ -25,6 +25,8 @@ _COLUMNS = {"id": "can_do_id", "can_do_id": "can_do_id"} | {
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 _DELIMITERS = (",", "\t", ";")
 _NAME_CHARACTERS = 40
+_MOST_BYTES = 4 * 1024 * 1024
+"""A row has some hundred bytes."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,12 @@ def _records(file: Path) -> list[tuple[int, list[str]]]:
 
 def _text(file: Path) -> str:
     try:
-        data = file.read_bytes()
+        with file.open("rb") as opened:
+            data = opened.read(_MOST_BYTES + 1)
     except OSError as error:
         raise RowsError(f"cannot read {file}: {error.strerror or error}.") from error
+    if len(data) > _MOST_BYTES:
+        raise RowsError(f"{file} has more than {_MOST_BYTES:,} bytes.", "split it, or is it another file?")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -131,7 +131,7 @@ def _print(listed: Sequence[Listed], lines: Sequence[str], cheaper: str) -> None
     for entry in listed:
         prices = [_price(usd) for usd in (entry.input_usd, entry.cached_usd, entry.output_usd)]
         place = f"{entry.stage}.{entry.place} {entry.provider}"
-        table.add_row(place, clean(entry.model), *prices, _end(entry), entry.successor)
+        table.add_row(place, Text(clean(entry.model)), *prices, _end(entry), entry.successor)
     console = Console(highlight=False)
     console.print(table)
     console.print(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from nidan.checks.python import start_python
 from nidan.checks.settings import SettingsProbe, settings_finding
 from nidan.services.service import CONTENT, ENHANCER, GATEWAY, OFFLINE_MODEL
 from nidan.terminal.sanitize import clean
+from servicekit.safe_json import safe_dumps
 
 _STYLES: Mapping[State, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -29,7 +29,7 @@ def report_findings(today: date, environment: Mapping[str, str], as_json: bool) 
     healthy = all(finding.state != "fail" for finding in findings)
     if as_json:
         checks = [asdict(finding) for finding in findings]
-        print(json.dumps({"ok": healthy, "checks": checks}, ensure_ascii=False))
+        print(safe_dumps({"ok": healthy, "checks": checks}))
     else:
         _print(findings)
     return 0 if healthy else 1
@@ -57,5 +57,5 @@ def _print(findings: Sequence[Finding]) -> None:
         text = Text(clean(finding.message))
         if finding.next_step:
             text.append(f"\n→ {clean(finding.next_step)}", style="italic")
-        table.add_row(Text(finding.state, style=_STYLES[finding.state]), finding.name, text)
+        table.add_row(Text(finding.state, style=_STYLES[finding.state]), Text(clean(finding.name)), text)
     Console(highlight=False).print(table)

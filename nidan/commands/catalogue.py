@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nidan.options import LEVELS, JsonLines, check_choice
+from servicekit.safe_json import safe_dumps
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -236,7 +236,7 @@ class _Printer:
             self.progress.say("… and more; --json lists up to 200.", "yellow")
 
     def _write_json(self, lines: Sequence[dict[str, Any]]) -> None:
-        self._output.write("".join(f"{json.dumps(_public(line), ensure_ascii=False)}\n" for line in lines))
+        self._output.write("".join(f"{safe_dumps(_public(line))}\n" for line in lines))
 
     def _print(self, renderable: RenderableType) -> None:
         from nidan.terminal.layout import printed

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nidan.options import JsonLines
+from servicekit.safe_json import safe_dumps
 
 if TYPE_CHECKING:
     from nidan.terminal.output import Output
@@ -146,7 +146,7 @@ def _run(
     try:
         lines = list(ask_admin(["keys", *file_option, *arguments], _NEXT_STEPS))
         if as_json:
-            output.write("".join(f"{json.dumps(_public(line), ensure_ascii=False)}\n" for line in lines))
+            output.write("".join(f"{safe_dumps(_public(line))}\n" for line in lines))
         else:
             print_lines(lines, output)
     except BrokenPipeError:
@@ -185,6 +185,7 @@ def _print_revoked(lines: _Lines, output: Output) -> None:
 
 def _print_all(lines: _Lines, output: Output) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from nidan.terminal.layout import printed
     from nidan.terminal.output import Screen
@@ -195,9 +196,8 @@ def _print_all(lines: _Lines, output: Output) -> None:
         table.add_column(title, overflow="fold")
     for key in lines:
         expires = str(key["expires"] or "–").removesuffix("T00:00:00Z")
-        table.add_row(
-            key["id"], clean(key["name"]), ", ".join(key["scopes"]), key["state"], expires, _limits(key) or "–"
-        )
+        cells = (key["id"], clean(key["name"]), ", ".join(key["scopes"]), key["state"], expires, _limits(key) or "–")
+        table.add_row(*map(Text, cells))
     screen = Screen.of_stdout()
     output.write(printed(table, screen.columns, screen.colour))
 

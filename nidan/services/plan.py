@@ -11,6 +11,7 @@ from nidan.services.service import CONTENT, ENHANCER, GATEWAY, OFFLINE_MODEL, Se
 from servicekit.llm.capabilities import Provider, key_variable, preset
 
 _NEED_KEYS = tuple(one for one in Provider if one is not Provider.NONE and preset(one).key == "yes")
+_CHOICE = {CONTENT.name: "CANDO_AI_STAGE1_PROVIDER", ENHANCER.name: "CANDO_AI_STAGE2_PROVIDER"}
 _ACCESS_VARIABLES = ("TLS_", "GATEWAY_TLS_", "GATEWAY_KEYS_", "GATEWAY_CALLER_", "GATEWAY_ALLOW_", "NIDAN_API_KEY")
 
 
@@ -28,7 +29,8 @@ class Providers:
             return cls(Provider.OFFLINE.value, Provider.OFFLINE.value)
         providers = cls(*(environment.get(f"CANDO_AI_{stage}_PROVIDER") or "openai" for stage in ("STAGE1", "STAGE2")))
         for provider in _NEED_KEYS:
-            if providers.uses(provider) and not environment.get(key_variable(provider)):
+            name = key_variable(provider)
+            if providers.uses(provider) and not (environment.get(name) or environment.get(f"{name}_FILE")):
                 raise MissingKeyError(provider.value, key_variable(provider))
         return providers
 
@@ -42,6 +44,12 @@ class Plan:
 
     services: tuple[Service, ...]
     environment: Mapping[str, str]
+
+    def environment_of(self, service: Service) -> dict[str, str]:
+        """What one service gets: a stage has the key of its own provider, and no other service any key."""
+        chosen = self.environment.get(_CHOICE.get(service.name, ""), "")
+        others = {name for provider in Provider if provider.value != chosen for name in _key_variables(provider)}
+        return {name: value for name, value in self.environment.items() if name not in others | {"NIDAN_API_KEY"}}
 
     @property
     def gateway(self) -> Service:
@@ -69,6 +77,10 @@ def public_plan(environment: Mapping[str, str], providers: Providers) -> Plan:
     """The trio on the ports that its variables name, else on the defaults. Raises StartError."""
     services = tuple(configured(service, environment) for service in _wanted(providers))
     return Plan(services, _environment(environment, providers, services))
+
+
+def _key_variables(provider: Provider) -> tuple[str, str]:
+    return key_variable(provider), f"{key_variable(provider)}_FILE"
 
 
 def _without_access(environment: Mapping[str, str]) -> dict[str, str]:
@@ -100,8 +112,8 @@ def _environment(base: Mapping[str, str], providers: Providers, services: tuple[
     by_name = {service.name: service for service in services}
     variables = dict(base)
     for provider in Provider:
-        if not providers.uses(provider):
-            variables.pop(key_variable(provider), None)
+        for name in () if providers.uses(provider) else _key_variables(provider):
+            variables.pop(name, None)
     variables |= {variable: str(port) for service in services for variable, port in service.ports.items()}
     variables |= {
         "BIND": LOOPBACK,

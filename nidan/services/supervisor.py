@@ -53,7 +53,7 @@ class Trio:
         for service in self.plan.services:
             # A signal between the fork and the append would leave a process behind.
             with signals_held():
-                self._running.append(start_process(service, self.plan.environment, self.log_dir))
+                self._running.append(start_process(service, self.plan.environment_of(service), self.log_dir))
 
     def wait_until_serving(self, timeout_seconds: float = START_SECONDS) -> None:
         """Returns once every service reports SERVING. Raises StartError when one exits, or after the timeout."""

@@ -34,7 +34,10 @@ class Output:
     before the lesson starts.
     """
 
-    def __init__(self, path: Path | None, reserve_bytes: int = 0) -> None:
+    def __init__(self, path: Path | None, reserve_bytes: int = 0, *, follow: bool = True) -> None:
+        """`follow`: a link is followed, and its target replaced; otherwise it is refused."""
+        if path is not None and not follow and path.is_symlink():
+            raise OutputError(f"cannot write {path}: it is a link. Remove it, or name another --out.")
         self._path = None if path is None else path.resolve()  # replaces the target of a link, not the link
         self._draft: Path | None = None
         if self._path is None and sys.stdout is None:

@@ -246,8 +246,8 @@ def test_what_may_be_missing_has_something_in_its_place() -> None:
         ({"レベル": "A3"}, ("レベル", "'A3' is not a level")),
         ({JA: " \n "}, (JA, "is empty")),
         ({JA: "長" * 1001}, (JA, "has 1,001 characters; at most 1,000")),
-        ({EN: "a\x07b"}, (EN, "contains U+0007, which is not text")),
-        ({"第1トピック": "\ue000"}, ("第1トピック", "contains U+E000, which is not text")),
+        ({EN: "a\x07b"}, (EN, "contains U+0007, a control character")),
+        ({"第1トピック": "\ue000"}, ("第1トピック", "contains U+E000, a private character")),
     ],
 )
 def test_a_fault_is_told_by_line_and_column(cells: dict[str, str], fault: tuple[str, str]) -> None:
