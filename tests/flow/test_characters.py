@@ -14,11 +14,7 @@ from tests.trio import trio
 KINDS = {
     "lost": "\ufffd",
     "byte": "<0xE9>",
-    "token": "<|eot|>",
     "control": "\x1b",
-    "direction": "\u202d",
-    "tag": "\U000e0042",
-    "private": "\ue123",
     "zero width": "\u200b",
 }
 

@@ -49,8 +49,6 @@ async def is_served(process: Process) -> None:
         stub = lesson_service_pb2_grpc.LessonServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.GenerateLesson(pb.GenerateLessonRequest(), timeout=5)
-                pb.GenerateLessonRequest(), timeout=5
-            )
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
     url = f"http://127.0.0.1:{process.log[-1]['metrics_port']}/metrics"
     assert await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=5).read())
