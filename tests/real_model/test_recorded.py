@@ -99,7 +99,7 @@ async def test_an_answer_to_another_question_gives_no_section_and_no_translation
 
 
 async def check_answer_to_another_question(asked: Stages, model: ModelServer, record: dict[str, Any]) -> None:
-    used = {"prompt_tokens": 1000, "completion_tokens": 400}
+    used = {"prompt_tokens": 1000, "completion_tokens": 300}
     as_it_came = Answer(text=record["content"], finish=finish_of(record), usage=used)
     stream = Answer(body=record["sse_raw"].encode()) if "sse_raw" in record else as_it_came
     model.always |= {"stage1": stream, "reading": as_it_came}

@@ -31,7 +31,7 @@ def _literal(text: str, *, name: bool = True) -> bytes:
 
 
 def message(request: Any) -> bytes:
-    body = request.SerializeToString()
+    body: bytes = request.SerializeToString()
     return b"\x00" + struct.pack(">I", len(body)) + body
 
 

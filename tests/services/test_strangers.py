@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -43,7 +44,8 @@ async def is_served(process: Process) -> None:
     """Health, metrics and a call are answered, each within a second."""
     began = time.monotonic()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{process.log[-1]['health_port']}") as channel:
-        reply = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        reply = await health.Check(health_pb2.HealthCheckRequest(), timeout=5)
     assert reply.status == health_pb2.HealthCheckResponse.SERVING
     async with grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
         stub = lesson_service_pb2_grpc.LessonServiceStub(channel)
@@ -70,8 +72,8 @@ async def test_a_watcher_that_does_not_read_holds_no_stop(tmp_path: Path, port: 
 
 async def test_an_honest_watcher_is_told_and_ended_by_a_stop(tmp_path: Path) -> None:
     async with gateway(tmp_path) as process, grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
-        statuses = aiter(watch)
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        statuses = aiter(health.Watch(health_pb2.HealthCheckRequest()))
         first = await anext(statuses)
         ending = asyncio.create_task(process.end())
         rest = [reply.status async for reply in statuses]
