@@ -36,7 +36,6 @@ from lesson.token_budget import token_budget
 from servicekit.llm.calls import CallOutcome, JsonSchema, ModelRequest, Reply
 from servicekit.llm.capabilities import capabilities
 from servicekit.llm.extraction import ExtractError, extract
-from servicekit.telemetry import logger
 
 if TYPE_CHECKING:
     from servicekit.llm.client import ModelClient
@@ -82,7 +81,7 @@ class EnhancerStage:
         wanted = [item for item in call.items if not call.wanted_ids or item.id in call.wanted_ids]
         model_items = [item for item in wanted if item.needs_model(call.mode)] if call.model and self._client else []
         names, taught = _names(call.frame), _taught(call.frame)
-        reply = await self._asked(call, timeout_seconds, model_items, names) if model_items else None
+        reply = await self._ask(call, timeout_seconds, model_items, names) if model_items else None
         answers = _read(call, model_items, reply) if reply else _Answers(AttemptOutcome.OK)
         enhanced = []
         for item in wanted:
@@ -90,16 +89,6 @@ class EnhancerStage:
             enhanced.append(await _in_turn(item.text, partial(self._enhanced, call, item, answer, names)))
         attempt = self._attempt(call, model_items, reply, answers, enhanced) if reply else None
         return EnhanceResult(items=tuple(enhanced), attempt=attempt)
-
-    async def _asked(
-        self, call: EnhanceCall, timeout_seconds: float, model_items: list[Item], names: Mapping[str, str]
-    ) -> Reply:
-        """The model's reply. Whatever goes wrong with the call, the analyser's share does not depend on it."""
-        try:
-            return await self._ask(call, timeout_seconds, model_items, names)
-        except Exception as error:  # noqa: BLE001 - logged, and told as the attempt's outcome
-            logger().exception("model_call_not_made", attempt_id=call.attempt_id, model=call.model)
-            return Reply(outcome=CallOutcome.SERVER_ERROR, reason=f"the call failed here: {type(error).__name__}")
 
     async def _ask(
         self, call: EnhanceCall, timeout_seconds: float, model_items: list[Item], names: Mapping[str, str]

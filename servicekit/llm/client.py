@@ -86,13 +86,11 @@ class ModelClient:
     async def complete(self, request: ModelRequest) -> Reply:
         """The whole answer in one reply."""
         answer = self.begin(request)
-        if self.is_refused(answer):
-            self.settle(answer)
-            return answer.reply
         try:
-            async with asyncio.timeout(request.timeout_seconds), self.opened(answer, stream=False) as response:
-                answer.begin_whole()
-                await _read_whole(response, answer)
+            if not self.is_refused(answer):
+                async with asyncio.timeout(request.timeout_seconds), self.opened(answer, stream=False) as response:
+                    answer.begin_whole()
+                    await _read_whole(response, answer)
         except asyncio.CancelledError:
             answer.cancel()
             raise
@@ -220,12 +218,12 @@ class ModelStream:
 
     async def __aiter__(self) -> AsyncIterator[str]:
         answer, request = self._begun, self._request
-        if self._client.is_refused(answer):
-            return
         now, timer = asyncio.get_running_loop().time, WaitTimer()
         self._stack.callback(timer.close)
         deadline = now() + request.timeout_seconds
         try:
+            if self._client.is_refused(answer):
+                return
             # The limit covers each wait but no yield: what the reader does meanwhile is not ours to cancel.
             timer.until = min(deadline, now() + request.first_token_seconds)
             with timer:

@@ -41,7 +41,7 @@ async def enhanced(monkeypatch: pytest.MonkeyPatch, model: ModelServer, request:
 async def test_a_call_that_cannot_even_be_made_costs_no_reading(
     monkeypatch: pytest.MonkeyPatch, model: ModelServer
 ) -> None:
-    """A limit of money that is no number fails before the client's own net."""
+    """A limit of money that is no number fails before anything is sent."""
     request = section("魚を食べる。", model="gpt-4.1", attempt_id="a", max_cost_usd=math.nan)
     reply = await enhanced(monkeypatch, model, request)
     assert [item.text.reading for item in reply.items] == ["さかなをたべる。"]
