@@ -13,6 +13,7 @@ from functools import partial
 from itertools import count
 from typing import Any, Final, Literal
 
+from benchmarks.faults.reported import REPORTED
 from benchmarks.faults.server import Call, Fault, Good, Line, answer_well, answer_with, completion, counted
 from lesson.models import SectionName
 from offline_model.brackets import plain
@@ -460,7 +461,7 @@ _STAGE2_ALONE: Mapping[str, Fault] = {
     "answered twice": answered_twice,
 }
 
-ANYWHERE: Final[Mapping[str, Fault]] = {**_WAYS, **_ERRORS, **_ANSWERS}
+ANYWHERE: Final[Mapping[str, Fault]] = {**_WAYS, **_ERRORS, **_ANSWERS, **REPORTED}
 """Faults of a whole answer, of either stage."""
 
 

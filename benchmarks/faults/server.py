@@ -84,6 +84,7 @@ class Line:
         self._writer = writer
         self._call = call
         self._connection = "keep-alive" if keep_alive else "close"
+        self._more: dict[str, str] = {}
 
     async def whole(
         self, body: bytes, status: int = 200, kind: str = "application/json", headers: Mapping[str, str] | None = None
@@ -92,9 +93,17 @@ class Line:
         await self.head(status, {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})})
         await self._write(body)
 
+    def add_header(self, name: str, value: str) -> None:
+        """A header of every response from now on."""
+        self._more[name] = value
+
+    async def raw(self, data: bytes) -> None:
+        """Bytes that need not be HTTP."""
+        await self._write(data)
+
     async def head(self, status: int, headers: Mapping[str, str]) -> None:
         self._call.answered = status == 200
-        all_headers = {"Connection": self._connection, **headers}
+        all_headers = {"Connection": self._connection, **headers, **self._more}
         lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}", *(f"{k}: {v}" for k, v in all_headers.items())]
         await self._write("\r\n".join([*lines, "", ""]).encode())
 
