@@ -23,8 +23,9 @@ async def header_of(line: Line, call: Call, good: Good, *, size: int) -> None:
     await answer_with(line, call, good.text)
 
 
-async def error_of(line: Line, _call: Call, _good: Good, *, status: int, body: Any) -> None:
+async def error_of(line: Line, call: Call, _good: Good, *, status: int, body: Any) -> None:
     await line.whole(json.dumps(body).encode(), status)
+    call.answered = False  # an error is not billed, whatever its status
 
 
 async def usage_of(line: Line, call: Call, good: Good, *, changed: dict[str, Any]) -> None:

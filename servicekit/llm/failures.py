@@ -10,7 +10,7 @@ from typing import Final
 
 from servicekit.llm.calls import CallOutcome, Failure, ModelRequest
 from servicekit.llm.server_errors import ServerError, error_of_body
-from servicekit.llm.transport import ConnectError, Response, TransportError, redirect_host
+from servicekit.llm.transport import ConnectError, Response, TransportError, UnreadableAnswerError, redirect_host
 
 MAX_ERROR_BYTES: Final = 64 * 1024
 """No more is read of the body of an error."""
@@ -56,13 +56,20 @@ def failure_of(error: Exception, request: ModelRequest, *, text_came: bool, seco
             return _too_slow(request, text_came=text_came, seconds=seconds)
         case ConnectError():
             return Failure(CallOutcome.CONNECTION, str(error))
-        case TransportError() if text_came:
-            return Failure(CallOutcome.BROKEN_STREAM, f"the connection broke in mid-answer: {error}")
         case TransportError():
-            return Failure(CallOutcome.CONNECTION, f"no answer from the model server: {error}")
+            return _transport_failure(error, text_came=text_came)
         case _:
             reason = f"the server's answer cannot be read: {type(error).__name__}: {error}"
             return Failure(CallOutcome.SERVER_ERROR, reason)
+
+
+def _transport_failure(error: TransportError, *, text_came: bool) -> Failure:
+    if text_came:
+        return Failure(CallOutcome.BROKEN_STREAM, f"the connection broke in mid-answer: {error}")
+    begun = isinstance(error, UnreadableAnswerError)
+    return Failure(
+        CallOutcome.BROKEN_STREAM if begun else CallOutcome.CONNECTION, f"no answer from the model server: {error}"
+    )
 
 
 def _too_slow(request: ModelRequest, *, text_came: bool, seconds: float) -> Failure:

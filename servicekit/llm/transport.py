@@ -33,6 +33,10 @@ class ConnectError(TransportError):
     """Nothing was sent: there was no connection."""
 
 
+class UnreadableAnswerError(TransportError):
+    """An answer began, and may have to be paid for, but it is not HTTP as it should be."""
+
+
 @dataclass
 class Response:
     """An answer whose body has not been read."""
@@ -169,13 +173,19 @@ def _transport_error(error: Exception, proxy: Proxy | None) -> TransportError:
         (aiohttp.ClientConnectorError, ConnectError, f"no connection to {_peer(proxy)}"),
         (aiohttp.ConnectionTimeoutError, ConnectError, f"no connection to {_peer(proxy)} in time"),
         (aiohttp.ClientHttpProxyError, ConnectError, f"{_peer(proxy)} refuses"),
-        (aiohttp.ClientResponseError, TransportError, "the server's answer is not HTTP"),
+        (aiohttp.ClientResponseError, _not_http(error), "the server's answer is not HTTP"),
         (aiohttp.ClientPayloadError, TransportError, "the answer broke off"),
         (aiohttp.ServerDisconnectedError, TransportError, "the server closed the connection"),
     ):
         if isinstance(error, kind):
             return made(f"{words}: {_cause(error)}")
     return TransportError(_cause(error))
+
+
+def _not_http(error: Exception) -> type[TransportError]:
+    """Bytes of another protocol are no answer; a status line with broken headers behind it is one."""
+    other = isinstance(error.__cause__, aiohttp.http.HttpProcessingError) and "status line" in str(error.__cause__)
+    return TransportError if other else UnreadableAnswerError
 
 
 def _peer(proxy: Proxy | None) -> str:
