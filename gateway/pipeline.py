@@ -103,7 +103,7 @@ class Pipeline:
             activity="",
         )
 
-    async def run(self, spec: LessonSpec, caller: CallerLease | None = None) -> AsyncGenerator[LoggedEvent, None]:
+    async def run(self, spec: LessonSpec, caller: CallerLease) -> AsyncGenerator[LoggedEvent, None]:
         """Yields the events of one lesson; the last is Completed.
 
         `caller` pays for the lesson, within the daily budget of all callers, and keeps its place until the lesson ends.
@@ -113,7 +113,7 @@ class Pipeline:
         brief = await self._admit(spec)
         context = RunContext(
             config=self._config,
-            shared=replace(self._shared, day=caller.budget) if caller else self._shared,
+            shared=replace(self._shared, day=caller.budget),
             metrics=self._metrics,
             ledger=self._ledger,
             spec=spec,
@@ -156,11 +156,10 @@ class Pipeline:
             )
         return brief
 
-    def _start(self, run: Run, caller: CallerLease | None) -> asyncio.Task[None]:
+    def _start(self, run: Run, caller: CallerLease) -> asyncio.Task[None]:
         task = asyncio.create_task(run.work())
-        if caller:
-            caller.share()
-            task.add_done_callback(lambda _done: caller.end())
+        caller.share()
+        task.add_done_callback(lambda _done: caller.end())
         self._running.add(task)
         self._metrics.lessons_in_flight.set(len(self._running))
         task.add_done_callback(lambda done: self._on_done(done, run.lesson_id))

@@ -45,11 +45,11 @@ RPC_POLICIES: Mapping[str, RpcPolicy] = {
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": RpcPolicy(Scope.ADMIN),
 }
 
-_LEASE: ContextVar[CallerLease | None] = ContextVar("caller_lease", default=None)
+_LEASE: ContextVar[CallerLease] = ContextVar("caller_lease")
 
 
-def caller_lease() -> CallerLease | None:
-    """The place in its quota of the caller that this task serves; None when no authorizer admitted the call."""
+def caller_lease() -> CallerLease:
+    """The place in its quota of the caller that this task serves. Raises LookupError: the call makes no lesson."""
     return _LEASE.get()
 
 
