@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 Stamp = tuple[int, ...]
 """Identifies one state of a file: a renamed file has another inode, an edited one another time or size."""
+
+
+def read_regular(file: Path, most: int) -> bytes:
+    """At most `most` + 1 bytes of a regular file. Raises OSError, also for a pipe or a device: none of them ends."""
+    number = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(number, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return opened.read(most + 1)
 
 
 def stamp(file: Path) -> Stamp:

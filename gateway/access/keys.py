@@ -11,7 +11,6 @@ import base64
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
 import stat
@@ -96,10 +95,8 @@ def hashed(token: str) -> str:
 def read(file: Path) -> tuple[Key, ...]:
     """The keys of the file, in its order. Raises KeysFileError."""
     try:
-        with file.open("rb") as opened:
-            mode = os.fstat(opened.fileno()).st_mode
-            raw = opened.read(_MOST_BYTES + 1)
-        if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raw = files.read_regular(file, _MOST_BYTES)
+        if file.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise KeysFileError(f"others can write {file}, so anyone could add a key. Run: chmod go-w {file}")
         if len(raw) > _MOST_BYTES:
             raise KeysFileError(f"{file} has more than {_MOST_BYTES:,} bytes.")

@@ -9,6 +9,7 @@ tried, as the policy keeps an attempt for it. Models past their end date never r
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,9 @@ from gateway.attempts.breaker import Breakers
 from gateway.attempts.budget import Budget, Reservation
 from gateway.attempts.policy import NextAttempt, PastAttempt, models_ahead, next_attempt
 from lesson.models import Attempt, AttemptKind, AttemptOutcome
+
+_ENDS_EARLY_SECONDS = 1.5
+"""A stage ends its call so much before the gateway's time is over, at the most."""
 
 
 class RetryAfter:
@@ -50,8 +54,8 @@ class AttemptPermit:
     _reservation: Reservation
     _breakers: Breakers
     _most_usd: Callable[[float], float | None]
-    _hurried: bool
-    """The caller gave the lesson less time than it would have."""
+    _hurried_seconds: float
+    """What was left of a time that the caller had shortened; infinite: he had not."""
     _settled: bool = field(default=False)
 
     async def pause(self) -> None:
@@ -72,14 +76,15 @@ class AttemptPermit:
 
     def settle(self, attempt: Attempt) -> None:
         """Closes the permit with the attempt as the ledger counted it."""
-        self._close(attempt.cost_usd or 0.0, attempt.outcome)
+        # A time limit that a caller shortened says nothing about the model.
+        seconds = attempt.duration_seconds or 0.0
+        late = attempt.outcome is AttemptOutcome.TIMEOUT and seconds > self._hurried_seconds - _ENDS_EARLY_SECONDS
+        self._close(attempt.cost_usd or 0.0, AttemptOutcome.CANCELLED if late else attempt.outcome)
 
     def _close(self, cost_usd: float, outcome: AttemptOutcome) -> None:
         self._settled = True
         self._reservation.settle(cost_usd)
-        # A time limit that a caller shortened says nothing about the model.
-        late = self._hurried and outcome is AttemptOutcome.TIMEOUT
-        self._breakers.record_outcome(self.attempt.model, AttemptOutcome.CANCELLED if late else outcome)
+        self._breakers.record_outcome(self.attempt.model, outcome)
 
     def __enter__(self) -> Self:
         return self
@@ -143,7 +148,7 @@ class AttemptScheduler:
             reservation,
             self._breakers,
             partial(self._most_usd, attempt.model),
-            self._hurried,
+            seconds_left if self._hurried else math.inf,
         )
 
     def record_outcome(self, attempt: Attempt, issue_keys: Collection[str]) -> None:

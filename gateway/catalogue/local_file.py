@@ -35,8 +35,7 @@ class CatalogueFileError(Exception):
 def read(file: Path) -> tuple[CanDo, ...]:
     """The entries in the order of their import; empty without a file. Raises CatalogueFileError."""
     try:
-        with file.open("rb") as opened:
-            data = opened.read(_MOST_BYTES + 1)
+        data = files.read_regular(file, _MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:

@@ -52,8 +52,8 @@ def existing_results(rows: Sequence[Row], folder: Path) -> list[Result]:
     found, problems = [], []
     for row in rows:
         file = folder / row.file_name
-        if file.is_symlink():
-            problems.append(f"row {row.number}: {file} is a link, which is not followed")
+        if file.is_symlink() or (file.exists() and not file.is_file()):
+            problems.append(f"row {row.number}: {file} is a link or no file, and is not followed")
         elif file.exists():
             try:
                 found.append(_existing_result(row, file))

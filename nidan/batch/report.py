@@ -27,8 +27,8 @@ class Report:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / _NAME
-        if self._path.is_symlink():
-            raise OutputError(f"cannot write {self._path}: it is a link. Remove it, or name another --out.")
+        if self._path.is_symlink() or (self._path.exists() and not self._path.is_file()):
+            raise OutputError(f"cannot write {self._path}: it is a link or no file. Remove it, or name another --out.")
         self._earlier = self._read()
         with self._as_output_error():
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,11 @@ def test_each_service_gets_its_own_key_alone() -> None:
     given = {service.name: plan.environment_of(service) for service in plan.services}
     keys = {name: {key for key in variables if key.endswith("_API_KEY")} for name, variables in given.items()}
     assert keys == {"content_service": {"OPENAI_API_KEY"}, "enhancer_service": {"GEMINI_API_KEY"}, "gateway": set()}
+
+
+def test_a_keys_file_that_is_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "keys.toml"
+    os.mkfifo(pipe, 0o600)
+    refused = nidan("keys", "list", "--file", str(pipe))
+    assert refused.returncode == 1
+    assert "it is no regular file" in " ".join(refused.stderr.split())
