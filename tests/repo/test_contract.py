@@ -75,7 +75,6 @@ READ_BY_CALLERS = {
     "SectionReady.content",
     "Lesson.learner_level",
     "EnhancedSection.revision",
-    "Attempt.duration_seconds",
     "Usage.cached_input_tokens",
     "Usage.reasoning_tokens",
 }
